@@ -1,0 +1,2 @@
+//! Load generator and judge for MQTT brokers.
+fn main() {}
