@@ -1,0 +1,245 @@
+//! The outgoing window: what was sent at QoS 1 and 2 and not yet acknowledged.
+//!
+//! Identifiers are handed out in order, 1 to 65,535 and round again, so the entries lie in the
+//! order of their identifiers and an acknowledgement finds its entry by subtraction. An entry that
+//! is acknowledged out of order stays as a tombstone until all before it are done.
+
+use std::collections::VecDeque;
+
+use crate::base::limits::PACKET_IDS;
+use crate::mqtt::message::Message;
+use crate::mqtt::qos::QoS;
+use crate::session::queue::Delivery;
+
+/// Where one delivery stands [MQTT-4.3.2, 4.3.3].
+#[derive(Clone, Debug)]
+pub enum Stage {
+    /// QoS 1: PUBLISH sent, PUBACK outstanding. QoS 2: PUBLISH sent, PUBREC outstanding.
+    Sent(Delivery),
+    /// QoS 2: PUBREL sent, PUBCOMP outstanding.
+    Released,
+    /// Acknowledged out of order.
+    Done,
+}
+
+/// What an acknowledgement did. The message comes beside it, so that its memory can be accounted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Acked {
+    /// The delivery is finished.
+    Finished,
+    /// PUBREC: PUBREL is due now.
+    Release,
+    /// No delivery with this identifier waits for this acknowledgement.
+    Unknown,
+}
+
+/// Messages in flight to one client.
+#[derive(Debug)]
+pub struct Inflight {
+    entries: VecDeque<Stage>,
+    /// Identifier of `entries[0]`, 1..=65,535.
+    first_id: u16,
+    /// Entries that are not tombstones.
+    live: u16,
+}
+
+impl Default for Inflight {
+    fn default() -> Self {
+        Self { entries: VecDeque::new(), first_id: 1, live: 0 }
+    }
+}
+
+impl Inflight {
+    /// Deliveries that wait for an acknowledgement.
+    pub fn len(&self) -> usize {
+        usize::from(self.live)
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.live == 0
+    }
+
+    /// Whether one more may be sent under a window of `limit` messages.
+    pub fn has_room(&self, limit: u16) -> bool {
+        self.live < limit && self.entries.len() < PACKET_IDS
+    }
+
+    /// Takes a delivery into the window and names it. The caller has asked [`Self::has_room`].
+    pub fn push(&mut self, delivery: Delivery) -> u16 {
+        debug_assert!(self.entries.len() < PACKET_IDS, "a packet identifier would be used twice");
+        let id = self.id_at(self.entries.len());
+        self.entries.push_back(Stage::Sent(delivery));
+        self.live += 1;
+        id
+    }
+
+    /// PUBACK: ends a QoS 1 delivery.
+    pub fn puback(&mut self, id: u16) -> (Acked, Option<Message>) {
+        match self.entry(id) {
+            Some(stage) if is_qos(stage, QoS::AtLeastOnce) => self.finish(id),
+            _ => (Acked::Unknown, None),
+        }
+    }
+
+    /// PUBREC. With `refused` (a reason code of 0x80 or more) the delivery ends here
+    /// [MQTT-4.3.3-4]; otherwise PUBREL is due and the message is not needed any more. A repeated
+    /// PUBREC asks for PUBREL again.
+    pub fn pubrec(&mut self, id: u16, refused: bool) -> (Acked, Option<Message>) {
+        match self.entry(id) {
+            Some(stage) if is_qos(stage, QoS::ExactlyOnce) => {
+                if refused {
+                    return self.finish(id);
+                }
+                match std::mem::replace(stage, Stage::Released) {
+                    Stage::Sent(delivery) => (Acked::Release, Some(delivery.message)),
+                    _ => (Acked::Release, None),
+                }
+            }
+            Some(Stage::Released) => (Acked::Release, None),
+            _ => (Acked::Unknown, None),
+        }
+    }
+
+    /// PUBCOMP: ends a QoS 2 delivery.
+    pub fn pubcomp(&mut self, id: u16) -> (Acked, Option<Message>) {
+        match self.entry(id) {
+            Some(Stage::Released) => self.finish(id),
+            _ => (Acked::Unknown, None),
+        }
+    }
+
+    /// What must be sent again when the client is back, in the original order [MQTT-4.4.0-1].
+    pub fn replay(&self) -> impl Iterator<Item = (u16, &Stage)> {
+        self.entries
+            .iter()
+            .enumerate()
+            .filter(|(_, stage)| !matches!(stage, Stage::Done))
+            .map(|(offset, stage)| (self.id_at(offset), stage))
+    }
+
+    /// Gives up every delivery; yields the messages so that their memory can be accounted.
+    pub fn drain(&mut self) -> impl Iterator<Item = Message> + '_ {
+        self.live = 0;
+        self.first_id = self.id_at(self.entries.len());
+        self.entries.drain(..).filter_map(|stage| match stage {
+            Stage::Sent(delivery) => Some(delivery.message),
+            Stage::Released | Stage::Done => None,
+        })
+    }
+
+    /// Ends the delivery of an entry that exists and is live.
+    fn finish(&mut self, id: u16) -> (Acked, Option<Message>) {
+        let message = match self.entry(id).map(|stage| std::mem::replace(stage, Stage::Done)) {
+            Some(Stage::Sent(delivery)) => Some(delivery.message),
+            _ => None,
+        };
+        self.live -= 1;
+        while matches!(self.entries.front(), Some(Stage::Done)) {
+            self.entries.pop_front();
+            self.first_id = next_id(self.first_id);
+        }
+        (Acked::Finished, message)
+    }
+
+    fn entry(&mut self, id: u16) -> Option<&mut Stage> {
+        if id == 0 {
+            return None;
+        }
+        let distance = usize::from(id) + PACKET_IDS - usize::from(self.first_id);
+        self.entries.get_mut(distance % PACKET_IDS)
+    }
+
+    fn id_at(&self, offset: usize) -> u16 {
+        let zero_based = (usize::from(self.first_id) - 1 + offset) % PACKET_IDS;
+        u16::try_from(zero_based + 1).unwrap_or(1)
+    }
+}
+
+fn next_id(id: u16) -> u16 {
+    if id == u16::MAX { 1 } else { id + 1 }
+}
+
+fn is_qos(stage: &Stage, qos: QoS) -> bool {
+    matches!(stage, Stage::Sent(delivery) if delivery.qos == qos)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mqtt::message::{Publication, PublisherRef};
+
+    fn delivery(qos: QoS) -> Delivery {
+        let message = Message::from_publication(&Publication {
+            topic: "t",
+            payload: b"p",
+            properties: &[],
+            qos,
+            retain: false,
+            received_us: 0,
+            expires_us: None,
+            publisher: PublisherRef::BROKER,
+        });
+        Delivery { message, qos, retain: false, identifiers: Default::default() }
+    }
+
+    #[test]
+    fn identifiers_start_at_one_and_count_up_round_the_end() {
+        let mut inflight = Inflight::default();
+        for round in 0..2 {
+            for id in 1..=u16::MAX {
+                assert_eq!(inflight.push(delivery(QoS::AtLeastOnce)), id, "round {round}");
+                assert_eq!(inflight.puback(id).0, Acked::Finished);
+            }
+        }
+        assert!(inflight.is_empty());
+    }
+
+    #[test]
+    fn acknowledgements_out_of_order_leave_tombstones_and_no_gap() {
+        let mut inflight = Inflight::default();
+        for _ in 0..4 {
+            inflight.push(delivery(QoS::AtLeastOnce));
+        }
+        assert_eq!(inflight.puback(3).0, Acked::Finished);
+        assert_eq!(inflight.puback(3).0, Acked::Unknown);
+        assert_eq!(inflight.puback(0).0, Acked::Unknown);
+        assert_eq!(inflight.puback(5).0, Acked::Unknown);
+        assert_eq!(inflight.len(), 3);
+        let ids: Vec<u16> = inflight.replay().map(|(id, _)| id).collect();
+        assert_eq!(ids, [1, 2, 4]);
+        assert_eq!(inflight.puback(1).0, Acked::Finished);
+        assert_eq!(inflight.puback(2).0, Acked::Finished);
+        assert_eq!(inflight.push(delivery(QoS::AtLeastOnce)), 5);
+        assert!(!inflight.has_room(2) && inflight.has_room(3));
+    }
+
+    #[test]
+    fn qos_2_goes_its_own_way() {
+        let mut inflight = Inflight::default();
+        let id = inflight.push(delivery(QoS::ExactlyOnce));
+        assert_eq!(inflight.puback(id).0, Acked::Unknown);
+        assert_eq!(inflight.pubcomp(id).0, Acked::Unknown);
+        let (acked, message) = inflight.pubrec(id, false);
+        assert!(acked == Acked::Release && message.is_some());
+        assert_eq!(inflight.pubrec(id, false).0, Acked::Release);
+        assert_eq!(inflight.pubcomp(id).0, Acked::Finished);
+        let id = inflight.push(delivery(QoS::ExactlyOnce));
+        assert_eq!(inflight.pubrec(id, true).0, Acked::Finished);
+        assert!(inflight.is_empty());
+    }
+
+    #[test]
+    fn the_window_ends_before_an_identifier_would_be_used_twice() {
+        let mut inflight = Inflight::default();
+        let first = inflight.push(delivery(QoS::AtLeastOnce));
+        for _ in 1..PACKET_IDS {
+            let id = inflight.push(delivery(QoS::AtLeastOnce));
+            inflight.puback(id);
+        }
+        assert_eq!((first, inflight.len()), (1, 1));
+        assert!(!inflight.has_room(u16::MAX));
+        inflight.puback(first);
+        assert!(inflight.has_room(1));
+    }
+}

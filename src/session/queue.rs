@@ -1,0 +1,180 @@
+//! The message queue of a session (`mqueue`): what waits for room in the window or for the client.
+//!
+//! When it is full, QoS 0 goes first, oldest first, and then the oldest of QoS 1 and 2; what comes
+//! in is newer and stays, unless it is itself the QoS 0 message that has to go.
+
+use std::collections::VecDeque;
+
+use smallvec::SmallVec;
+
+use crate::mqtt::message::Message;
+use crate::mqtt::qos::QoS;
+
+/// One message as one session is to receive it.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// The message, shared by all sessions of the core that hold it.
+    pub message: Message,
+    /// QoS of this delivery: the lesser of the publisher's and the subscription's.
+    pub qos: QoS,
+    /// RETAIN flag of this delivery.
+    pub retain: bool,
+    /// Subscription identifiers of all subscriptions that matched (5.0).
+    pub identifiers: SmallVec<[u32; 1]>,
+}
+
+/// Who had to go, so that it can be counted.
+#[derive(Debug)]
+pub enum Overflow {
+    /// Nobody.
+    None,
+    /// A message was dropped to make room (or was not taken in).
+    Dropped(Delivery),
+}
+
+/// Waiting deliveries in the order of their arrival.
+#[derive(Debug, Default)]
+pub struct Queue {
+    /// QoS 0, with the arrival number.
+    unacked: VecDeque<(u64, Delivery)>,
+    /// QoS 1 and 2, with the arrival number.
+    acked: VecDeque<(u64, Delivery)>,
+    arrivals: u64,
+}
+
+impl Queue {
+    /// Messages that wait.
+    pub fn len(&self) -> usize {
+        self.unacked.len() + self.acked.len()
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.unacked.is_empty() && self.acked.is_empty()
+    }
+
+    /// Whether QoS 0 messages wait.
+    pub fn has_qos0(&self) -> bool {
+        !self.unacked.is_empty()
+    }
+
+    /// Takes a delivery in under a limit of `max_len` messages (0 = unlimited).
+    pub fn push(&mut self, delivery: Delivery, max_len: usize) -> Overflow {
+        let mut overflow = Overflow::None;
+        if max_len != 0 && self.len() >= max_len {
+            if delivery.qos == QoS::AtMostOnce && self.unacked.is_empty() {
+                return Overflow::Dropped(delivery);
+            }
+            overflow = self.drop_oldest().map_or(Overflow::None, Overflow::Dropped);
+        }
+        self.arrivals += 1;
+        let lane =
+            if delivery.qos == QoS::AtMostOnce { &mut self.unacked } else { &mut self.acked };
+        lane.push_back((self.arrivals, delivery));
+        overflow
+    }
+
+    /// The delivery that waits longest.
+    pub fn pop(&mut self) -> Option<Delivery> {
+        let qos0 = self.unacked.front().map(|(arrival, _)| *arrival);
+        let rest = self.acked.front().map(|(arrival, _)| *arrival);
+        let lane = match (qos0, rest) {
+            (Some(a), Some(b)) if a < b => &mut self.unacked,
+            (Some(_), None) => &mut self.unacked,
+            _ => &mut self.acked,
+        };
+        lane.pop_front().map(|(_, delivery)| delivery)
+    }
+
+    /// The next delivery without taking it.
+    pub fn peek_qos(&self) -> Option<QoS> {
+        match (self.unacked.front(), self.acked.front()) {
+            (Some((a, _)), Some((b, _))) if a < b => Some(QoS::AtMostOnce),
+            (Some(_), None) => Some(QoS::AtMostOnce),
+            (_, Some((_, delivery))) => Some(delivery.qos),
+            (None, None) => None,
+        }
+    }
+
+    /// Takes out the message that has to go first when memory is short.
+    pub fn drop_oldest(&mut self) -> Option<Delivery> {
+        let lane = if self.unacked.is_empty() { &mut self.acked } else { &mut self.unacked };
+        lane.pop_front().map(|(_, delivery)| delivery)
+    }
+
+    /// Gives up everything; yields what waited so that its memory can be accounted.
+    pub fn drain(&mut self) -> impl Iterator<Item = Delivery> + '_ {
+        self.unacked.drain(..).chain(self.acked.drain(..)).map(|(_, delivery)| delivery)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mqtt::message::{Publication, PublisherRef};
+
+    fn delivery(name: &str, qos: QoS) -> Delivery {
+        let message = Message::from_publication(&Publication {
+            topic: name,
+            payload: &[],
+            properties: &[],
+            qos,
+            retain: false,
+            received_us: 0,
+            expires_us: None,
+            publisher: PublisherRef::BROKER,
+        });
+        Delivery { message, qos, retain: false, identifiers: SmallVec::new() }
+    }
+
+    fn name(delivery: &Delivery) -> String {
+        delivery.message.view().topic.to_owned()
+    }
+
+    fn dropped(overflow: &Overflow) -> Option<String> {
+        match overflow {
+            Overflow::None => None,
+            Overflow::Dropped(delivery) => Some(name(delivery)),
+        }
+    }
+
+    #[test]
+    fn keeps_the_order_of_arrival_across_levels() {
+        let mut queue = Queue::default();
+        for (name, qos) in [
+            ("a", QoS::AtLeastOnce),
+            ("b", QoS::AtMostOnce),
+            ("c", QoS::ExactlyOnce),
+            ("d", QoS::AtMostOnce),
+        ] {
+            assert_eq!(dropped(&queue.push(delivery(name, qos), 0)), None);
+        }
+        assert_eq!(queue.peek_qos(), Some(QoS::AtLeastOnce));
+        let order: Vec<String> = std::iter::from_fn(|| queue.pop()).map(|d| name(&d)).collect();
+        assert_eq!(order, ["a", "b", "c", "d"]);
+    }
+
+    #[test]
+    fn when_full_qos_0_goes_first_then_the_oldest() {
+        let mut queue = Queue::default();
+        queue.push(delivery("a", QoS::AtLeastOnce), 3);
+        queue.push(delivery("b", QoS::AtMostOnce), 3);
+        queue.push(delivery("c", QoS::AtLeastOnce), 3);
+        let next = queue.push(delivery("d", QoS::AtLeastOnce), 3);
+        assert_eq!(dropped(&next).as_deref(), Some("b"));
+        let next = queue.push(delivery("e", QoS::AtMostOnce), 3);
+        assert_eq!(dropped(&next).as_deref(), Some("e"));
+        let next = queue.push(delivery("f", QoS::AtLeastOnce), 3);
+        assert_eq!(dropped(&next).as_deref(), Some("a"));
+        let order: Vec<String> = std::iter::from_fn(|| queue.pop()).map(|d| name(&d)).collect();
+        assert_eq!(order, ["c", "d", "f"]);
+    }
+
+    #[test]
+    fn among_qos_0_the_newest_stays() {
+        let mut queue = Queue::default();
+        queue.push(delivery("a", QoS::AtMostOnce), 1);
+        let next = queue.push(delivery("b", QoS::AtMostOnce), 1);
+        assert_eq!(dropped(&next).as_deref(), Some("a"));
+    }
+}

@@ -1,0 +1,113 @@
+//! The session record: one a client id, on its home core, for as long as the session lives.
+
+use std::num::NonZeroU32;
+
+use compact_str::CompactString;
+
+use crate::mqtt::message::Message;
+use crate::mqtt::version::Version;
+use crate::session::awaiting_rel::AwaitingRel;
+use crate::session::inflight::Inflight;
+use crate::session::queue::Queue;
+use crate::session::will::Will;
+
+/// No connection, no subscription, nothing next: the absent value of the `u32` links.
+pub const NONE: u32 = u32::MAX;
+/// Session Expiry Interval that never ends [MQTT5 3.1.2.11.2].
+pub const NEVER_S: u32 = u32::MAX;
+
+/// A client's session. `connection == NONE` means that the client is away.
+#[derive(Debug)]
+pub struct Session {
+    /// The client id; unique on this core because the id determines the core.
+    pub client_id: CompactString,
+    /// Index of the connection on this core, or [`NONE`].
+    pub connection: u32,
+    /// Head of the session's subscriptions in the core's local index, or [`NONE`].
+    pub first_subscription: u32,
+    /// Number of subscriptions, pending ones included.
+    pub subscriptions: u32,
+    /// Seconds for which the session lives on without a connection; [`NEVER_S`] = for ever.
+    pub expiry_s: u32,
+    /// Second since process start in which the connection ended.
+    pub away_since_s: u32,
+    /// Protocol version of the last CONNECT.
+    pub version: Version,
+    /// The second for which a timer for the end of the session is in the wheel.
+    pub expiry_armed_s: Option<NonZeroU32>,
+    /// Stored retained messages are on their way to this session.
+    pub replaying: bool,
+    /// Smaller of the client's Receive Maximum and our `max_inflight`.
+    pub window: u16,
+    /// Messages in flight, queued and half received: absent until needed.
+    pub traffic: Option<Box<Traffic>>,
+    /// The will of the present connection, or one that waits for its delay.
+    pub will: Option<Box<Will>>,
+}
+
+/// What a session holds while messages are on their way.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    /// Sent and not acknowledged.
+    pub inflight: Inflight,
+    /// Not sent yet.
+    pub queue: Queue,
+    /// QoS 2 received and not released.
+    pub awaiting_rel: AwaitingRel,
+    /// A timer for identifiers that are never released is in the wheel.
+    pub awaiting_rel_armed: bool,
+}
+
+impl Session {
+    /// A new session of a client that is about to be connected.
+    pub fn new(client_id: CompactString, version: Version) -> Self {
+        Self {
+            client_id,
+            connection: NONE,
+            first_subscription: NONE,
+            subscriptions: 0,
+            expiry_s: 0,
+            away_since_s: 0,
+            version,
+            expiry_armed_s: None,
+            replaying: false,
+            window: 0,
+            traffic: None,
+            will: None,
+        }
+    }
+
+    /// Whether the client is connected.
+    pub fn is_connected(&self) -> bool {
+        self.connection != NONE
+    }
+
+    /// The traffic part, made when first needed.
+    pub fn traffic_mut(&mut self) -> &mut Traffic {
+        self.traffic.get_or_insert_with(Box::default)
+    }
+
+    /// Gives the memory of an idle session back.
+    pub fn shrink(&mut self) {
+        let idle = self.traffic.as_ref().is_some_and(|traffic| {
+            traffic.inflight.is_empty()
+                && traffic.queue.is_empty()
+                && traffic.awaiting_rel.is_empty()
+        });
+        if idle && !self.is_connected() {
+            self.traffic = None;
+        }
+    }
+
+    /// Takes all messages out; the session is about to end.
+    pub fn drain_messages(&mut self) -> Vec<Message> {
+        let Some(mut traffic) = self.traffic.take() else {
+            return Vec::new();
+        };
+        let mut messages: Vec<Message> = traffic.inflight.drain().collect();
+        messages.extend(traffic.queue.drain().map(|delivery| delivery.message));
+        messages
+    }
+}
+
+const _: () = assert!(size_of::<Session>() <= 80, "a million sessions must stay small");

@@ -1,0 +1,215 @@
+//! A client comes home: take-over, session, CONNACK, replay.
+
+use std::num::{NonZeroU16, NonZeroU64};
+
+use crate::metrics::Counter;
+use crate::mqtt::decode_connect::{Connect, Will as ConnectWill, decode_connect};
+use crate::mqtt::encode_connack::{ConnAckProperties, encode_connack};
+use crate::mqtt::frame::next_frame;
+use crate::mqtt::message::{Message, Publication, PublisherRef};
+use crate::mqtt::qos::QoS;
+use crate::mqtt::reason::ReasonCode;
+use crate::session::state::Session;
+use crate::session::will::{Will, WillFate, fate_at_take_over};
+use crate::shard::Shard;
+use crate::shard::close::CloseReason;
+use crate::shard::connection::{Connection, Flags};
+use crate::shard::handshake::{Handover, refusal};
+use crate::shard::timers::Timer;
+
+impl Shard {
+    /// Takes a client over whose home is this core. Hand-overs of one client id are served in the
+    /// order of their arrival here.
+    pub fn arrive(&mut self, mut handover: Box<Handover>) {
+        let received = std::mem::take(&mut handover.received);
+        let (packet, unread) = received.split_at(handover.connect_len.min(received.len()));
+        let Some(connect) = decode_again(packet, self.clients.rules.max_packet_size) else {
+            return debug_assert!(false, "the accepting core has decoded this CONNECT");
+        };
+        if let Some(reason) = self.no_room() {
+            self.count_close(CloseReason::of_refusal(reason));
+            let socket = handover.socket.take();
+            self.clients.effects.refuse.push((socket, refusal(connect.version, reason)));
+            return;
+        }
+        let (session_index, present) = self.open_session(&handover, &connect);
+        let slot = self.open_connection(session_index, &mut handover, &connect);
+        self.greet(slot, session_index, &handover, &connect, present);
+        self.clients.replay_session(session_index);
+        if !unread.is_empty() {
+            self.receive(slot, unread);
+        }
+    }
+
+    /// Why no client can be taken in now.
+    fn no_room(&self) -> Option<ReasonCode> {
+        if self.stopping {
+            Some(ReasonCode::ServerShuttingDown)
+        } else if self.clients.connections.is_full() || self.clients.budget.is_full() {
+            Some(ReasonCode::QuotaExceeded)
+        } else {
+            None
+        }
+    }
+
+    /// Finds or makes the session; says whether there was one to resume.
+    fn open_session(&mut self, handover: &Handover, connect: &Connect<'_>) -> (u32, bool) {
+        let found = self.clients.registry.find(&handover.client_id);
+        if let Some(index) = found {
+            self.take_over(index, connect.clean_start);
+        }
+        match self.clients.registry.find(&handover.client_id) {
+            Some(index) if !connect.clean_start => {
+                self.clients.metrics.inc(Counter::SessionResumed);
+                (index, true)
+            }
+            _ => {
+                let session = Session::new(handover.client_id.clone(), connect.version);
+                self.clients.metrics.inc(Counter::SessionCreated);
+                (self.clients.registry.insert(session), false)
+            }
+        }
+    }
+
+    /// Ends the present connection of a session, and the session itself if the newcomer wants none
+    /// of it or it does not outlive its connection [MQTT-3.1.4-3, 3.1.2-4].
+    fn take_over(&mut self, session_index: u32, clean_start: bool) {
+        let Some(session) = self.clients.registry.at_mut(session_index) else {
+            return;
+        };
+        let (slot, expiry_s) = (session.connection, session.expiry_s);
+        let connected = session.is_connected();
+        let delay_s = session.will.as_ref().map_or(0, |will| will.delay_s);
+        if connected {
+            let (reason, counter) = if clean_start {
+                (CloseReason::Discarded, Counter::SessionDiscarded)
+            } else {
+                (CloseReason::TakenOver, Counter::SessionTakenover)
+            };
+            self.disconnect(slot, reason, Some(ReasonCode::SessionTakenOver));
+            self.clients.metrics.inc(counter);
+        }
+        let fate = if connected {
+            fate_at_take_over(delay_s, expiry_s, clean_start)
+        } else if clean_start {
+            WillFate::Publish
+        } else {
+            WillFate::Discard
+        };
+        self.settle_will(session_index, fate);
+        if clean_start || (connected && expiry_s == 0) {
+            if !connected && clean_start {
+                self.clients.metrics.inc(Counter::SessionDiscarded);
+            }
+            self.end_session(session_index);
+        }
+    }
+
+    /// Enters the connection and prepares the session for it.
+    fn open_connection(
+        &mut self,
+        session_index: u32,
+        handover: &mut Handover,
+        connect: &Connect<'_>,
+    ) -> u32 {
+        let version = connect.version;
+        let peer = handover.peer.into();
+        let mut connection = Connection::new(session_index, version, handover.listener, peer);
+        connection.last_heard = self.clients.heard_now();
+        connection.max_packet_size = connect.properties.maximum_packet_size.unwrap_or(u32::MAX);
+        let keep_alive = self.clients.rules.server_keepalive_s.unwrap_or(connect.keep_alive);
+        connection.keep_alive_s = NonZeroU16::new(keep_alive);
+        if connect.bridge {
+            connection.flags.set(Flags::BRIDGE);
+        }
+        let key = self.clients.connections.insert(connection);
+        self.clients.effects.install.push((key, handover.socket.take()));
+        let window = connect.properties.receive_maximum.min(self.clients.rules.max_inflight);
+        let expiry_s = self.session_expiry_s(connect);
+        let will = connect.will.as_ref().map(|will| self.will(session_index, will));
+        if let Some(session) = self.clients.registry.at_mut(session_index) {
+            session.connection = key.index;
+            session.version = version;
+            session.window = window;
+            session.expiry_s = expiry_s;
+            session.will = will;
+        }
+        if let Some(at_ms) = self.keep_alive_deadline_ms(key.index) {
+            self.arm(Timer::KeepAlive, key.index, at_ms);
+        }
+        key.index
+    }
+
+    /// How long the session outlives its connection.
+    fn session_expiry_s(&self, connect: &Connect<'_>) -> u32 {
+        match (connect.version.is_v5(), connect.clean_start) {
+            (true, _) => connect.properties.session_expiry_interval,
+            (false, true) => 0,
+            (false, false) => self.clients.rules.session_expiry_s,
+        }
+    }
+
+    fn will(&mut self, session_index: u32, will: &ConnectWill<'_>) -> Box<Will> {
+        let mut scratch = Vec::new();
+        let properties = will.properties.forwardable.resolve(&mut scratch);
+        let message = Message::from_publication(&Publication {
+            topic: will.topic,
+            payload: will.payload,
+            properties,
+            qos: will.qos,
+            retain: will.retain,
+            received_us: 0,
+            // Until the will is published this is the interval itself; see `publish_wills`.
+            expires_us: will
+                .properties
+                .message_expiry_interval
+                .and_then(|seconds| NonZeroU64::new(u64::from(seconds) * 1_000_000 + 1)),
+            publisher: PublisherRef(self.clients.publisher(session_index)),
+        });
+        self.clients.budget.charge(&message);
+        Box::new(Will { message, delay_s: will.properties.delay_interval, due_ms: None })
+    }
+
+    /// Sends CONNACK with what this broker offers [MQTT5 3.2.2.3].
+    fn greet(
+        &mut self,
+        slot: u32,
+        session_index: u32,
+        handover: &Handover,
+        connect: &Connect<'_>,
+        present: bool,
+    ) {
+        let rules = self.clients.rules.clone();
+        let expiry_s = self.clients.registry.at(session_index).map_or(0, |s| s.expiry_s);
+        let asked = connect.properties.session_expiry_interval;
+        let properties = ConnAckProperties {
+            session_expiry_interval: (expiry_s != asked).then_some(expiry_s),
+            receive_maximum: Some(rules.max_awaiting_rel),
+            maximum_qos: QoS::from_u8(rules.max_qos_allowed).filter(|qos| *qos < QoS::ExactlyOnce),
+            retain_available: Some(rules.retain_available),
+            maximum_packet_size: Some(rules.max_packet_size),
+            assigned_client_identifier: handover.assigned.then_some(handover.client_id.as_str()),
+            topic_alias_maximum: Some(rules.max_topic_alias),
+            wildcard_subscription_available: Some(rules.wildcard_subscription),
+            subscription_identifier_available: Some(true),
+            shared_subscription_available: Some(false),
+            server_keep_alive: rules.server_keepalive_s,
+            ..ConnAckProperties::default()
+        };
+        let Some(out) = self.clients.out(slot) else {
+            return;
+        };
+        let version = connect.version;
+        // 3.1 has no session-present flag [MQTT-3.2.2-2 is of 3.1.1].
+        let present = present && version != crate::mqtt::version::Version::V31;
+        encode_connack(&mut out.bytes, version, present, ReasonCode::Success, &properties);
+        self.clients.metrics.inc(Counter::ClientConnack);
+        self.clients.metrics.inc(Counter::ClientConnected);
+        self.clients.metrics.inc(Counter::PacketsConnackSent);
+    }
+}
+
+fn decode_again(packet: &[u8], max_packet_size: u32) -> Option<Connect<'_>> {
+    let frame = next_frame(packet, max_packet_size).ok()??;
+    decode_connect(&frame).ok()
+}

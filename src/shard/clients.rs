@@ -1,0 +1,228 @@
+//! Connections and sessions of one core and everything that touches both: what is needed to hand a
+//! message to a client. Routing lies beside it, so that a fan-out may walk the local index while it
+//! changes clients.
+
+use std::os::fd::OwnedFd;
+
+use crate::base::ids::CoreId;
+use crate::base::slab::{Key, Slab};
+use crate::base::time::Now;
+use crate::base::wheel::TimerWheel;
+use crate::metrics::{Counter, CoreMetrics};
+use crate::shard::connection::{Connection, Flags, HEARD_UNIT_MS};
+use crate::shard::memory::Budget;
+use crate::shard::outgoing::Outgoing;
+use crate::shard::registry::Registry;
+use crate::shard::rules::Rules;
+use crate::session::state::NONE;
+
+/// Out-queues that are kept for reuse when nobody needs them.
+const SPARE_OUT_QUEUES: usize = 1024;
+
+/// The clients whose home is this core.
+pub struct Clients {
+    /// This core.
+    pub core: CoreId,
+    /// What is allowed.
+    pub rules: Rules,
+    /// The moment of this turn.
+    pub now: Now,
+    /// Connected clients; the index is the slot in the connection plane.
+    pub connections: Slab<Connection>,
+    /// Sessions by client id.
+    pub registry: Registry,
+    /// What is to be sent.
+    pub outs: OutQueues,
+    /// Memory of queued messages.
+    pub budget: Budget,
+    /// The session that was last seen to have the longest queue, and how long that was.
+    pub longest_queue: (u32, usize),
+    /// Keep-alives, session ends, delayed wills.
+    pub wheel: TimerWheel,
+    /// Counters.
+    pub metrics: CoreMetrics,
+    /// What the driver has to do.
+    pub effects: Effects,
+}
+
+/// What the shard asks of its driver; emptied once a turn, in the order of the fields.
+#[derive(Default)]
+pub struct Effects {
+    /// Sockets that have come home: to be entered at the slot of their connection.
+    pub install: Vec<(Key, Option<OwnedFd>)>,
+    /// Sockets that cannot come home: what to say, then close.
+    pub refuse: Vec<(Option<OwnedFd>, Vec<u8>)>,
+    /// Connections with something to send.
+    pub dirty: Vec<u32>,
+    /// Connections from which nothing is to be received for now.
+    pub pause: Vec<u32>,
+    /// Connections from which is to be received again.
+    pub resume: Vec<u32>,
+    /// Connections that end; what waits for them is sent first.
+    pub close: Vec<Key>,
+}
+
+/// Out-queues: one for each connection that has something to be sent, none for the others.
+#[derive(Default)]
+pub struct OutQueues {
+    open: Vec<Outgoing>,
+    vacant: Vec<u32>,
+    spare: Vec<Outgoing>,
+}
+
+impl OutQueues {
+    /// Opens an empty one.
+    fn open(&mut self) -> u32 {
+        if let Some(index) = self.vacant.pop() {
+            self.open[index as usize] = self.spare.pop().unwrap_or_default();
+            return index;
+        }
+        let index = u32::try_from(self.open.len()).unwrap_or(NONE);
+        self.open.push(self.spare.pop().unwrap_or_default());
+        index
+    }
+
+    /// An open one.
+    pub fn at(&self, index: u32) -> Option<&Outgoing> {
+        self.open.get(index as usize)
+    }
+
+    /// An open one.
+    pub fn at_mut(&mut self, index: u32) -> Option<&mut Outgoing> {
+        self.open.get_mut(index as usize)
+    }
+
+    /// Takes one for sending; its index is free again.
+    fn take(&mut self, index: u32) -> Outgoing {
+        self.vacant.push(index);
+        self.open.get_mut(index as usize).map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Out-queues in use.
+    pub fn len(&self) -> usize {
+        self.open.len() - self.vacant.len()
+    }
+
+    /// Whether none is in use.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Clients {
+    /// Where the next bytes for a connection go; it will be flushed at the end of the turn. None if
+    /// the connection is gone.
+    pub fn out(&mut self, slot: u32) -> Option<&mut Outgoing> {
+        let index = self.open_out(slot)?;
+        self.outs.at_mut(index)
+    }
+
+    /// The index of a connection's out-queue, opened if need be; see [`Self::out`].
+    pub fn open_out(&mut self, slot: u32) -> Option<u32> {
+        let connection = self.connections.at_mut(slot)?;
+        if connection.out == NONE {
+            connection.out = self.outs.open();
+        }
+        let index = connection.out;
+        if !connection.flags.has(Flags::DIRTY) && !connection.flags.has(Flags::BLOCKED) {
+            connection.flags.set(Flags::DIRTY);
+            self.effects.dirty.push(slot);
+        }
+        Some(index)
+    }
+
+    /// Bytes that wait for a connection in user space.
+    pub fn out_bytes(&self, connection: &Connection) -> usize {
+        self.outs.at(connection.out).map_or(0, Outgoing::len)
+    }
+
+    /// What waits for a connection, for the driver to send. None if there is nothing to send or the
+    /// socket takes nothing for now.
+    pub fn take_out(&mut self, slot: u32) -> Option<Outgoing> {
+        let connection = self.connections.at_mut(slot)?;
+        connection.flags.clear(Flags::DIRTY);
+        if connection.out == NONE || connection.flags.has(Flags::BLOCKED) {
+            return None;
+        }
+        let (index, session) = (connection.out, connection.session);
+        connection.out = NONE;
+        let out = self.outs.take(index);
+        self.metrics.add(Counter::BytesSent, out.len() as u64);
+        self.serve_starved(slot, session);
+        Some(out)
+    }
+
+    /// The socket of a connection takes nothing more: what comes waits.
+    pub fn blocked(&mut self, slot: u32) {
+        if let Some(connection) = self.connections.at_mut(slot) {
+            connection.flags.set(Flags::BLOCKED);
+            connection.flags.clear(Flags::DIRTY);
+        }
+    }
+
+    /// The socket of a connection takes bytes again: what waits is sent.
+    pub fn drained(&mut self, slot: u32) {
+        let Some(connection) = self.connections.at_mut(slot) else {
+            return;
+        };
+        connection.flags.clear(Flags::BLOCKED);
+        let session = connection.session;
+        if connection.out != NONE && !connection.flags.has(Flags::DIRTY) {
+            connection.flags.set(Flags::DIRTY);
+            self.effects.dirty.push(slot);
+        }
+        self.serve_starved(slot, session);
+    }
+
+    /// Goes on with a session whose messages waited for room in the out-queue.
+    fn serve_starved(&mut self, slot: u32, session: u32) {
+        let Some(connection) = self.connections.at_mut(slot) else {
+            return;
+        };
+        if connection.flags.has(Flags::STARVED) {
+            connection.flags.clear(Flags::STARVED);
+            self.pump(session);
+        }
+    }
+
+    /// Takes memory for an out-queue to come, from what has been sent.
+    pub fn give_spare(&mut self, out: Outgoing) {
+        if self.outs.spare.len() < SPARE_OUT_QUEUES {
+            self.outs.spare.push(out);
+        }
+    }
+
+    /// What waits for a connection that is gone.
+    pub fn force_out(&mut self, slot: u32) -> Option<Outgoing> {
+        let connection = self.connections.at_mut(slot)?;
+        if connection.out == NONE {
+            return None;
+        }
+        let index = std::mem::replace(&mut connection.out, NONE);
+        Some(self.outs.take(index))
+    }
+
+    /// The value that names a session of this core as publisher: core, generation, index.
+    pub fn publisher(&self, session_index: u32) -> u64 {
+        let generation = self.registry.generation(session_index) & 0x00FF_FFFF;
+        u64::from(self.core.0) << 56 | u64::from(generation) << 32 | u64::from(session_index)
+    }
+
+    /// Notes that a connection gave a sign of life.
+    pub fn heard(&mut self, slot: u32) {
+        let now = self.heard_now();
+        if let Some(connection) = self.connections.at_mut(slot) {
+            connection.last_heard = now;
+        }
+    }
+
+    /// The present moment in the unit of `last_heard`.
+    pub fn heard_now(&self) -> u32 {
+        u32::try_from(self.now.ms / HEARD_UNIT_MS).unwrap_or(u32::MAX)
+    }
+
+    /// The present second since process start.
+    pub fn now_s(&self) -> u32 {
+        u32::try_from(self.now.seconds()).unwrap_or(u32::MAX)
+    }
+}

@@ -1,0 +1,220 @@
+//! The end of connections and sessions, and what it does to wills.
+
+use std::num::NonZeroU32;
+
+use crate::metrics::Counter;
+use crate::mqtt::encode_disconnect::encode_disconnect;
+use crate::mqtt::message::Message;
+use crate::mqtt::reason::ReasonCode;
+use crate::session::state::{NEVER_S, NONE};
+use crate::session::will::{End, WillFate, fate_at_close};
+use crate::shard::Shard;
+use crate::shard::connection::{Connection, Flags};
+use crate::shard::timers::Timer;
+
+/// Why a connection ended. Counted under EMQX's names.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CloseReason {
+    /// The client sent DISCONNECT.
+    Normal,
+    /// The client sent DISCONNECT with Will Message (0x04).
+    NormalWithWill,
+    /// The client closed without DISCONNECT.
+    Closed,
+    /// Writing to it failed.
+    SendFailed,
+    /// Nothing came for one and a half keep-alives.
+    KeepAliveTimeout,
+    /// No CONNECT came in time.
+    IdleTimeout,
+    /// Bytes that are no MQTT.
+    Malformed,
+    /// A packet beyond the maximum size.
+    FrameTooLarge,
+    /// A packet that the protocol does not allow here.
+    ProtocolError,
+    /// A second CONNECT.
+    SecondConnect,
+    /// Another connection with the same client id took the session.
+    TakenOver,
+    /// Another connection with the same client id wanted a clean start.
+    Discarded,
+    /// Not allowed in, or not allowed to do this.
+    NotAuthorized,
+    /// The core has no room.
+    ServerBusy,
+    /// The broker stops.
+    Shutdown,
+}
+
+impl CloseReason {
+    /// The reason for counting a refused CONNECT.
+    pub fn of_refusal(reason: ReasonCode) -> Self {
+        match reason {
+            ReasonCode::QuotaExceeded | ReasonCode::ServerBusy => Self::ServerBusy,
+            ReasonCode::ServerShuttingDown => Self::Shutdown,
+            ReasonCode::NotAuthorized
+            | ReasonCode::BadUserNameOrPassword
+            | ReasonCode::BadAuthenticationMethod
+            | ReasonCode::ClientIdentifierNotValid => Self::NotAuthorized,
+            _ => Self::ProtocolError,
+        }
+    }
+
+    fn counter(self) -> Counter {
+        match self {
+            Self::Normal | Self::NormalWithWill => Counter::DisconnectNormal,
+            Self::Closed => Counter::DisconnectClosed,
+            Self::SendFailed => Counter::DisconnectEinval,
+            Self::KeepAliveTimeout => Counter::DisconnectKeepaliveTimeout,
+            Self::IdleTimeout => Counter::DisconnectIdleTimeout,
+            Self::Malformed => Counter::DisconnectFunctionClause,
+            Self::FrameTooLarge => Counter::DisconnectFrameTooLarge,
+            Self::ProtocolError => Counter::DisconnectProtocolError,
+            Self::SecondConnect => Counter::DisconnectProtoUnexpectedC,
+            Self::TakenOver => Counter::DisconnectTakenover,
+            Self::Discarded => Counter::DisconnectDiscarded,
+            Self::NotAuthorized => Counter::DisconnectNotAuthorized,
+            Self::ServerBusy => Counter::DisconnectServerBusy,
+            Self::Shutdown => Counter::DisconnectShutdown,
+        }
+    }
+
+    fn end(self) -> End {
+        if self == Self::Normal { End::Normal } else { End::Abnormal }
+    }
+}
+
+impl Shard {
+    /// Counts the end of a connection or handshake.
+    pub fn count_close(&mut self, reason: CloseReason) {
+        self.clients.metrics.inc(reason.counter());
+    }
+
+    /// Ends a connection; a 5.0 client is told `tell`. Its session stays or ends as it wished; its
+    /// slot is free when the driver says [`Shard::slot_closed`].
+    pub fn close(&mut self, slot: u32, reason: CloseReason, tell: Option<ReasonCode>) {
+        let Some(session_index) = self.disconnect(slot, reason, tell) else {
+            return;
+        };
+        let Some(session) = self.clients.registry.at_mut(session_index) else {
+            return;
+        };
+        session.connection = NONE;
+        let expiry_s = session.expiry_s;
+        let fate = session.will.as_ref().map(|w| fate_at_close(reason.end(), w.delay_s, expiry_s));
+        self.settle_will(session_index, fate.unwrap_or(WillFate::Discard));
+        if expiry_s == 0 {
+            self.end_session(session_index);
+        } else {
+            self.arm_session_expiry(session_index);
+        }
+    }
+
+    /// The connection's part of an end: tells the client, drops what is only the connection's, asks
+    /// the driver to close. Returns the session, which still names the connection.
+    pub fn disconnect(
+        &mut self,
+        slot: u32,
+        reason: CloseReason,
+        tell: Option<ReasonCode>,
+    ) -> Option<u32> {
+        let connection = self.clients.connections.at(slot).filter(|c| !is_closing(c))?;
+        if let Some(code) = tell.filter(|_| connection.version.is_v5()) {
+            self.clients.metrics.inc(Counter::PacketsDisconnectSent);
+            if let Some(out) = self.clients.out(slot) {
+                encode_disconnect(&mut out.bytes, code, None, None);
+            }
+        }
+        self.count_close(reason);
+        self.clients.metrics.inc(Counter::ClientDisconnected);
+        let key = self.clients.connections.key_at(slot)?;
+        let connection = self.clients.connections.at_mut(slot)?;
+        connection.flags.set(Flags::CLOSING);
+        connection.received = None;
+        connection.extra = None;
+        let session = connection.session;
+        self.clients.effects.close.push(key);
+        self.replays.abort_of(session, &mut self.clients.registry);
+        Some(session)
+    }
+
+    /// The driver has closed a connection: its slot is free.
+    pub fn slot_closed(&mut self, slot: u32) {
+        if let Some(out) = self.clients.force_out(slot) {
+            self.clients.give_spare(out);
+        }
+        self.clients.connections.remove_at(slot);
+    }
+
+    /// Deletes, publishes or delays the will of a session.
+    pub fn settle_will(&mut self, session_index: u32, fate: WillFate) {
+        let due_ms = self.clients.now.ms;
+        let Some(session) = self.clients.registry.at_mut(session_index) else {
+            return;
+        };
+        match fate {
+            WillFate::Discard => {
+                if let Some(will) = session.will.take() {
+                    self.clients.budget.release(will.message);
+                }
+            }
+            WillFate::Publish => {
+                if let Some(will) = session.will.take() {
+                    self.pending_wills.push_back(will.message);
+                }
+            }
+            WillFate::Delay(seconds) => {
+                let at_ms = due_ms + u64::from(seconds) * 1000;
+                if let Some(will) = session.will.as_mut() {
+                    will.due_ms = Some(at_ms);
+                    self.arm(Timer::Will, session_index, at_ms);
+                }
+            }
+        }
+    }
+
+    /// Ends a session: a will that waits is published now [MQTT-3.1.3-9], subscriptions and messages
+    /// are dropped.
+    pub fn end_session(&mut self, session_index: u32) {
+        self.settle_will(session_index, WillFate::Publish);
+        self.drop_subscriptions(session_index);
+        let Some(mut session) = self.clients.registry.remove(session_index) else {
+            return;
+        };
+        let messages: Vec<Message> = session.drain_messages();
+        self.clients.release_all(messages);
+        self.clients.metrics.inc(Counter::SessionTerminated);
+    }
+
+    /// Starts the clock of a session whose client has gone.
+    fn arm_session_expiry(&mut self, session_index: u32) {
+        let now_s = self.clients.now_s();
+        let Some(session) = self.clients.registry.at_mut(session_index) else {
+            return;
+        };
+        session.away_since_s = now_s;
+        self.arm_session_expiry_in(session_index);
+    }
+
+    /// Arms the timer for the end of a session unless one is there that is not later.
+    pub fn arm_session_expiry_in(&mut self, session_index: u32) {
+        let Some(session) = self.clients.registry.at_mut(session_index) else {
+            return;
+        };
+        if session.expiry_s == NEVER_S {
+            return;
+        }
+        let at_s = session.away_since_s.saturating_add(session.expiry_s);
+        if session.expiry_armed_s.is_some_and(|armed| armed.get() <= at_s) {
+            return;
+        }
+        session.expiry_armed_s = NonZeroU32::new(at_s);
+        let at_ms = u64::from(at_s) * 1000;
+        self.arm(Timer::SessionExpiry, session_index, at_ms);
+    }
+}
+
+fn is_closing(connection: &Connection) -> bool {
+    connection.flags.has(Flags::CLOSING)
+}

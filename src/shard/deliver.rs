@@ -1,0 +1,284 @@
+//! Handing messages to clients: the window, the queue, and what happens when neither has room.
+
+use crate::base::slab::Slab;
+use crate::metrics::Counter;
+use crate::mqtt::encode_publish::publish_wire_len;
+use crate::mqtt::message::Message;
+use crate::mqtt::qos::QoS;
+use crate::session::inflight::Stage;
+use crate::session::queue::{Delivery, Overflow, Queue};
+use crate::session::state::NONE;
+use crate::shard::clients::Clients;
+use crate::shard::connection::{Connection, Flags};
+use crate::shard::fanout::{Fanout, Grant, Wire, is_expired, write_publish};
+
+impl Clients {
+    /// Gives a message to one session, as far as its subscriptions grant it.
+    pub fn deliver(&mut self, session_index: u32, fanout: &mut Fanout<'_>, grant: &Grant) {
+        let Some(session) = self.registry.at(session_index) else {
+            return;
+        };
+        let qos = fanout.publication.qos.min(grant.qos);
+        let slot = session.connection;
+        let Some(connection) = self.connections.at(slot).filter(|c| !closing(c)) else {
+            let retain = fanout.replay || (fanout.publication.retain && grant.retain_as_published);
+            return self.keep_for_later(session_index, fanout, qos, retain, grant);
+        };
+        let as_published = grant.retain_as_published || connection.flags.has(Flags::BRIDGE);
+        let retain = fanout.replay || (fanout.publication.retain && as_published);
+        let wire = Wire {
+            version: connection.version,
+            qos,
+            dup: false,
+            retain,
+            packet_id: 0,
+            identifiers: &grant.identifiers,
+            now_us: self.now.unix_us,
+        };
+        if self.is_too_large(connection, fanout, wire) {
+            self.metrics.inc(Counter::DeliveryDroppedTooLarge);
+            return;
+        }
+        let waits = |queue: &Queue| if qos == QoS::AtMostOnce { queue.has_qos0() } else { !queue.is_empty() };
+        let overtakes = session.traffic.as_ref().is_some_and(|traffic| waits(&traffic.queue));
+        match (qos, self.has_room(slot)) {
+            (QoS::AtMostOnce, false) => self.metrics.inc(Counter::DeliveryDroppedOutQueueFull),
+            (QoS::AtMostOnce, true) if !overtakes => self.send(slot, fanout, wire),
+            (_, true) if !overtakes => self.send_acked(slot, session_index, fanout, wire, grant),
+            _ => self.keep_for_later(session_index, fanout, qos, retain, grant),
+        }
+    }
+
+    /// Sends what waits in a session's queue, as far as window and out-queue have room.
+    pub fn pump(&mut self, session_index: u32) {
+        while let Some((slot, delivery)) = self.next_queued(session_index) {
+            let now_us = self.now.unix_us;
+            let publication = delivery.message.view();
+            if is_expired(&publication, now_us) {
+                self.metrics.inc(Counter::DeliveryDroppedExpired);
+                self.budget.release(delivery.message);
+                continue;
+            }
+            let Some(version) = self.connections.at(slot).map(|c| c.version) else {
+                return;
+            };
+            let packet_id = match delivery.qos {
+                QoS::AtMostOnce => 0,
+                _ => self
+                    .registry
+                    .at_mut(session_index)
+                    .map_or(0, |s| s.traffic_mut().inflight.push(delivery.clone())),
+            };
+            self.resend(slot, version, &delivery, packet_id, false);
+            self.budget.release(delivery.message);
+        }
+    }
+
+    /// Sends again what was in flight when the client left, in the original order, PUBREL where the
+    /// message is no longer needed; then the queue [MQTT-4.4.0-1].
+    pub fn replay_session(&mut self, session_index: u32) {
+        let Some(session) = self.registry.at(session_index) else {
+            return;
+        };
+        let (slot, version) = (session.connection, session.version);
+        let pending: Vec<(u16, Stage)> = session
+            .traffic
+            .as_ref()
+            .map(|traffic| traffic.inflight.replay().map(|(id, s)| (id, s.clone())).collect())
+            .unwrap_or_default();
+        for (packet_id, stage) in pending {
+            match stage {
+                Stage::Sent(delivery) => {
+                    self.resend(slot, version, &delivery, packet_id, true);
+                    self.budget.release(delivery.message);
+                }
+                Stage::Released => self.send_pubrel(slot, packet_id),
+                Stage::Done => {}
+            }
+        }
+        self.pump(session_index);
+    }
+
+    /// Forgets messages, which gives their memory back.
+    pub fn release_all(&mut self, messages: Vec<Message>) {
+        for message in messages {
+            self.budget.release(message);
+        }
+    }
+
+    /// The next queued delivery that may be sent now.
+    fn next_queued(&mut self, session_index: u32) -> Option<(u32, Delivery)> {
+        let session = self.registry.at(session_index)?;
+        let slot = session.connection;
+        let next = session.traffic.as_ref()?.queue.peek_qos()?;
+        live(&mut self.connections, slot)?;
+        if !self.has_room(slot) {
+            return None;
+        }
+        let session = self.registry.at_mut(session_index)?;
+        let window = session.window;
+        let traffic = session.traffic.as_mut()?;
+        if next != QoS::AtMostOnce && !traffic.inflight.has_room(window) {
+            return None;
+        }
+        traffic.queue.pop().map(|delivery| (slot, delivery))
+    }
+
+    /// Whether a connection's out-queue has room; if not, its session is served when it has.
+    fn has_room(&mut self, slot: u32) -> bool {
+        let full = self.connections.at(slot).is_none_or(|connection| self.out_is_full(connection));
+        if full && let Some(connection) = self.connections.at_mut(slot) {
+            connection.flags.set(Flags::STARVED);
+        }
+        !full
+    }
+
+    fn out_is_full(&self, connection: &Connection) -> bool {
+        connection.out != NONE && self.out_bytes(connection) >= self.rules.max_out_queue_bytes
+    }
+
+    /// [MQTT-3.1.2-24]: the client takes no packet of this size.
+    fn is_too_large(&self, connection: &Connection, fanout: &Fanout<'_>, wire: Wire<'_>) -> bool {
+        connection.max_packet_size != u32::MAX
+            && publish_wire_len(wire.version, &fanout.outgoing(wire))
+                > connection.max_packet_size as usize
+    }
+
+    fn send(&mut self, slot: u32, fanout: &mut Fanout<'_>, wire: Wire<'_>) {
+        let Some(out) = self.open_out(slot).and_then(|index| self.outs.at_mut(index)) else {
+            return;
+        };
+        fanout.write(out, wire, &mut self.budget);
+        self.count_sent(wire.qos);
+    }
+
+    fn send_acked(
+        &mut self,
+        slot: u32,
+        session_index: u32,
+        fanout: &mut Fanout<'_>,
+        wire: Wire<'_>,
+        grant: &Grant,
+    ) {
+        let Some(session) = self.registry.at_mut(session_index) else {
+            return;
+        };
+        let window = session.window;
+        let traffic = session.traffic_mut();
+        if !traffic.queue.is_empty() || !traffic.inflight.has_room(window) {
+            return self.keep_for_later(session_index, fanout, wire.qos, wire.retain, grant);
+        }
+        let packet_id = traffic.inflight.push(Delivery {
+            message: fanout.message(&mut self.budget),
+            qos: wire.qos,
+            retain: wire.retain,
+            identifiers: grant.identifiers.clone(),
+        });
+        self.send(slot, fanout, Wire { packet_id, ..wire });
+    }
+
+    /// Sends one delivery that is owned already.
+    fn resend(
+        &mut self,
+        slot: u32,
+        version: crate::mqtt::version::Version,
+        delivery: &Delivery,
+        packet_id: u16,
+        dup: bool,
+    ) {
+        let now_us = self.now.unix_us;
+        let Some(out) = self.out(slot) else {
+            return;
+        };
+        let wire = Wire {
+            version,
+            qos: delivery.qos,
+            dup: dup && delivery.qos != QoS::AtMostOnce,
+            retain: delivery.retain,
+            packet_id,
+            identifiers: &delivery.identifiers,
+            now_us,
+        };
+        write_publish(out, &delivery.message.view(), wire, Some(&delivery.message));
+        self.count_sent(delivery.qos);
+    }
+
+    /// Puts a message into a session's queue, under the limits of session and core.
+    fn keep_for_later(
+        &mut self,
+        session_index: u32,
+        fanout: &mut Fanout<'_>,
+        qos: QoS,
+        retain: bool,
+        grant: &Grant,
+    ) {
+        if qos == QoS::AtMostOnce && !self.rules.mqueue_store_qos0 {
+            return self.metrics.inc(Counter::DeliveryDroppedQos0Msg);
+        }
+        if qos == QoS::AtMostOnce && !self.budget.allows_qos0() {
+            return self.metrics.inc(Counter::DeliveryDroppedMemory);
+        }
+        if self.budget.is_full() {
+            self.drop_from_longest(session_index);
+        }
+        let delivery = Delivery {
+            message: fanout.message(&mut self.budget),
+            qos,
+            retain,
+            identifiers: grant.identifiers.clone(),
+        };
+        let max_len = self.rules.max_mqueue_len;
+        let Some(session) = self.registry.at_mut(session_index) else {
+            return self.budget.release(delivery.message);
+        };
+        let queue = &mut session.traffic_mut().queue;
+        let overflow = queue.push(delivery, max_len);
+        let len = queue.len();
+        if len > self.longest_queue.1 {
+            self.longest_queue = (session_index, len);
+        }
+        if let Overflow::Dropped(victim) = overflow {
+            self.metrics.inc(match victim.qos {
+                QoS::AtMostOnce => Counter::DeliveryDroppedQos0Msg,
+                _ => Counter::DeliveryDroppedQueueFull,
+            });
+            self.budget.release(victim.message);
+        }
+    }
+
+    /// The memory of the core is used up: the longest queue loses its oldest message.
+    fn drop_from_longest(&mut self, otherwise: u32) {
+        for victim in [self.longest_queue.0, otherwise] {
+            let Some(traffic) = self.registry.at_mut(victim).and_then(|s| s.traffic.as_mut())
+            else {
+                continue;
+            };
+            let dropped = traffic.queue.drop_oldest();
+            self.longest_queue = (victim, traffic.queue.len());
+            if let Some(delivery) = dropped {
+                self.metrics.inc(Counter::DeliveryDroppedMemory);
+                return self.budget.release(delivery.message);
+            }
+        }
+    }
+
+    fn count_sent(&mut self, qos: QoS) {
+        self.metrics.inc(Counter::PacketsPublishSent);
+        self.metrics.inc(Counter::MessagesSent);
+        self.metrics.inc(match qos {
+            QoS::AtMostOnce => Counter::MessagesQos0Sent,
+            QoS::AtLeastOnce => Counter::MessagesQos1Sent,
+            QoS::ExactlyOnce => Counter::MessagesQos2Sent,
+        });
+    }
+}
+
+/// Whether a connection is on its way out: its session is treated as away.
+pub fn closing(connection: &Connection) -> bool {
+    connection.flags.has(Flags::CLOSING)
+}
+
+/// The connection of a slot unless it is on its way out.
+pub fn live(connections: &mut Slab<Connection>, slot: u32) -> Option<&mut Connection> {
+    connections.at_mut(slot).filter(|connection| !closing(connection))
+}

@@ -1,0 +1,78 @@
+//! The core's byte budget for queued messages (architecture: nothing without a limit).
+//!
+//! A message that many sessions of the core hold is counted once: it is charged when it is made and
+//! released by whoever lets the last reference go, so every drop of a message goes through
+//! [`Budget::release`].
+
+use std::collections::VecDeque;
+
+use crate::mqtt::message::Message;
+
+/// Above this share of the budget QoS 0 is no longer queued, in percent.
+const QOS0_SHARE_PERCENT: usize = 80;
+
+/// Spliced messages that are looked at in one turn.
+const SWEEP_PER_TURN: usize = 64;
+
+/// Bytes of messages held by out-queues, windows and session queues of this core.
+#[derive(Debug)]
+pub struct Budget {
+    used: usize,
+    limit: usize,
+    /// Messages whose payload is spliced into sends. The plane lets its references go without
+    /// saying so; the one kept here is the last.
+    spliced: VecDeque<Message>,
+}
+
+impl Budget {
+    /// An empty budget of `limit` bytes.
+    pub fn new(limit: usize) -> Self {
+        Self { used: 0, limit, spliced: VecDeque::new() }
+    }
+
+    /// Counts a message that was just made.
+    pub fn charge(&mut self, message: &Message) {
+        self.used += message.len();
+    }
+
+    /// Lets one reference go; the last one gives the bytes back.
+    pub fn release(&mut self, message: Message) {
+        if message.shares() == 1 {
+            self.used = self.used.saturating_sub(message.len());
+        }
+    }
+
+    /// Keeps a message that is being spliced into sends until all of them are over.
+    pub fn keep_spliced(&mut self, message: Message) {
+        self.spliced.push_back(message);
+    }
+
+    /// Lets go of messages whose sends are over; looks at a few a turn.
+    pub fn sweep(&mut self) {
+        for _ in 0..self.spliced.len().min(SWEEP_PER_TURN) {
+            let Some(message) = self.spliced.pop_front() else {
+                return;
+            };
+            if message.shares() == 1 {
+                self.release(message);
+            } else {
+                self.spliced.push_back(message);
+            }
+        }
+    }
+
+    /// Whether QoS 0 may still be queued.
+    pub fn allows_qos0(&self) -> bool {
+        self.used < self.limit / 100 * QOS0_SHARE_PERCENT
+    }
+
+    /// Whether anything may still be queued without something else going.
+    pub fn is_full(&self) -> bool {
+        self.used >= self.limit
+    }
+
+    /// Bytes in use.
+    pub fn used(&self) -> usize {
+        self.used
+    }
+}

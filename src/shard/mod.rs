@@ -1,0 +1,285 @@
+//! Layer 4: one core's broker, sans-I/O. The driver (`runtime/`) or the simulation (`sim/`) owns a
+//! [`Shard`], hands it bytes, records and the time, and carries out its [`Effects`](clients::Effects).
+//!
+//! One turn, in this order (architecture: "One core"):
+//! 1. [`Shard::begin_turn`]: the time; the index's epoch, after completions were taken
+//! 2. bytes: [`Shard::handshake_bytes`], [`Shard::receive`]; records of other cores:
+//!    [`Shard::take_record`]; answers of the index thread: [`Shard::index_applied`]
+//! 3. [`Shard::work`]: timers, suspended connections, wills, replays
+//! 4. the driver flushes the outboxes, then [`Shard::end_turn`] lets acknowledgements go, then the
+//!    driver carries out the effects
+//!
+//! - [`handshake`]: accept to an accepted CONNECT, on any core; [`arrive`]: the same at home
+//! - [`receive`]: bytes to packets; [`publish`], [`subscribe`], [`acks`]: what they do
+//! - [`deliver`], [`fanout`]: messages to clients; [`cross`], [`outbox`]: messages to other cores
+//! - [`replay`]: stored messages; [`timers`], [`close`]: what ends
+//! - [`clients`], [`connection`], [`registry`], [`memory`]: the tables
+
+pub mod acks;
+pub mod arrive;
+pub mod clients;
+pub mod close;
+pub mod connection;
+pub mod cross;
+pub mod deliver;
+pub mod fanout;
+pub mod handshake;
+pub mod home;
+pub mod memory;
+pub mod outbox;
+pub mod outgoing;
+pub mod publish;
+pub mod receive;
+pub mod registry;
+pub mod replay;
+pub mod rules;
+pub mod subscribe;
+pub mod timers;
+
+use std::collections::VecDeque;
+
+use crate::base::epoch::EpochsHandle;
+use crate::base::ids::{CoreId, FilterId};
+use crate::base::slab::Slab;
+use crate::base::time::Now;
+use crate::base::wheel::TimerWheel;
+use crate::metrics::CoreMetrics;
+use crate::mqtt::message::Message;
+use crate::routing::delta::Hit;
+use crate::routing::local::LocalIndex;
+use crate::routing::reader::IndexReader;
+use crate::routing::retained::{RetainedLimits, RetainedStore};
+use crate::shard::clients::{Clients, Effects, OutQueues};
+use crate::shard::cross::{CrossCore, Parcel};
+use crate::shard::home::Homes;
+use crate::shard::memory::Budget;
+use crate::shard::outbox::{AckFifo, Outboxes};
+use crate::shard::registry::Registry;
+use crate::shard::replay::{Replays, StoredMessage};
+use crate::shard::rules::Rules;
+use crate::shard::subscribe::{MergedSubscriber, PendingSuback};
+
+/// Milliseconds of one tick of the timers.
+const TICK_MS: u64 = 100;
+
+/// Everything one core's broker owns.
+pub struct Shard {
+    /// Connections and sessions.
+    pub clients: Clients,
+    /// What goes to other cores.
+    pub outboxes: Outboxes,
+    /// Acknowledgements that wait until messages have gone to other cores.
+    acks: AckFifo,
+    routes: Routes,
+    replays: Replays,
+    homes: Homes,
+    cores: u8,
+    /// No new client is taken in.
+    stopping: bool,
+    /// SUBSCRIBEs that wait for the index thread.
+    subacks: Slab<PendingSuback>,
+    /// Wills to be published.
+    pending_wills: VecDeque<Message>,
+    /// Connections that wait for an outbox or the index.
+    suspended: Vec<u32>,
+    /// The number of client ids assigned, and what makes them unlike those of another start.
+    assigned_ids: u64,
+    salt: u64,
+    /// Records taken in from other cores.
+    taken_records: u64,
+    // Memory that is used again in each turn.
+    suspended_still: Vec<u32>,
+    hits: Vec<Hit>,
+    filters: Vec<FilterId>,
+    merged: Vec<MergedSubscriber>,
+    due: Vec<u64>,
+    alias_topic: String,
+    properties: Vec<u8>,
+}
+
+/// Who wants what.
+pub struct Routes {
+    /// The shared index, as this core reads it.
+    pub index: IndexReader,
+    /// How far the other cores have read it.
+    pub epochs: EpochsHandle,
+    /// This core's own subscribers.
+    pub local: LocalIndex,
+    /// The retained messages whose topics fall to this core.
+    pub retained: RetainedStore<StoredMessage>,
+}
+
+/// What a shard is made of.
+pub struct ShardParts {
+    /// Its core.
+    pub core: CoreId,
+    /// Number of cores.
+    pub cores: u8,
+    /// What is allowed.
+    pub rules: Rules,
+    /// Key of the client id hash, from the data directory.
+    pub hash_key: [u8; 16],
+    /// Random numbers for tables and assigned ids.
+    pub seed: [u64; 4],
+    /// The core's reader of the shared index.
+    pub index: IndexReader,
+    /// How far all cores have read it.
+    pub epochs: EpochsHandle,
+    /// Counters.
+    pub metrics: CoreMetrics,
+    /// The moment of the start.
+    pub now: Now,
+}
+
+impl Shard {
+    /// A shard without clients.
+    pub fn new(parts: ShardParts) -> Self {
+        let rules = parts.rules;
+        let clients = Clients {
+            core: parts.core,
+            now: parts.now,
+            connections: Slab::with_limit(rules.max_connections),
+            registry: Registry::new(parts.seed),
+            outs: OutQueues::default(),
+            budget: Budget::new(rules.queue_memory_bytes),
+            longest_queue: (u32::MAX, 0),
+            wheel: TimerWheel::new(parts.now.ms, TICK_MS),
+            metrics: parts.metrics,
+            effects: Effects::default(),
+            rules,
+        };
+        let retained = RetainedStore::new(retained_limits(&clients.rules, parts.cores), parts.seed[3]);
+        let routes =
+            Routes { index: parts.index, epochs: parts.epochs, local: LocalIndex::new(parts.seed), retained };
+        Self {
+            clients,
+            outboxes: Outboxes::new(parts.cores),
+            acks: AckFifo::default(),
+            routes,
+            replays: Replays::default(),
+            homes: Homes::new(parts.hash_key, parts.cores),
+            cores: parts.cores,
+            stopping: false,
+            subacks: Slab::default(),
+            pending_wills: VecDeque::new(),
+            suspended: Vec::new(),
+            assigned_ids: 0,
+            salt: parts.seed[0] ^ parts.seed[1],
+            taken_records: 0,
+            suspended_still: Vec::new(),
+            hits: Vec::new(),
+            filters: Vec::new(),
+            merged: Vec::new(),
+            due: Vec::new(),
+            alias_topic: String::new(),
+            properties: Vec::new(),
+        }
+    }
+
+    /// Begins a turn. Call it when the turn's completions have been taken from the kernel and before
+    /// any is handled: what a client sent after its SUBACK is then matched with that subscription.
+    pub fn begin_turn(&mut self, now: Now) {
+        self.clients.now = now;
+        self.routes.index.pass();
+    }
+
+    /// The core is about to sleep.
+    pub fn park(&mut self) {
+        self.routes.index.park();
+    }
+
+    /// The core woke up; [`Self::begin_turn`] follows.
+    pub fn unpark(&mut self) {
+        self.routes.index.unpark();
+    }
+
+    /// A record came from another core.
+    pub fn take_record(&mut self, from: CoreId, record: &[u8], parcel: Option<Parcel>) {
+        self.taken_records += 1;
+        if let (true, Some(Parcel::Long(long))) = (record.is_empty(), &parcel) {
+            return self.take_cross(from, long, None);
+        }
+        self.take_cross(from, record, parcel);
+    }
+
+    fn take_cross(&mut self, from: CoreId, record: &[u8], parcel: Option<Parcel>) {
+        match (cross::read(record), parcel) {
+            (Some(CrossCore::Handover), Some(Parcel::Handover(handover))) => {
+                debug_assert_eq!(self.homes.of_client(&handover.client_id), self.clients.core);
+                self.arrive(handover);
+            }
+            (Some(CrossCore::Publish { epoch, retain_here, filters, publication }), parcel) => {
+                let shared = match &parcel {
+                    Some(Parcel::Publication(record)) => Some(&**record),
+                    _ => None,
+                };
+                let publication = publication
+                    .or_else(|| shared.map(crate::mqtt::message::Publication::from_record));
+                if let Some(publication) = publication {
+                    self.take_publication(&publication, epoch, filters, retain_here);
+                }
+            }
+            (Some(CrossCore::Question(question)), _) => self.asked(from, question),
+            (Some(CrossCore::Cancel { replay }), _) => self.cancel_asked(from, replay),
+            (Some(CrossCore::Stored { replay, publication: Some(publication) }), _) => {
+                self.stored(replay, &publication);
+            }
+            (Some(CrossCore::Answered { replay, more }), _) => self.answered(replay, more),
+            (_, _) => debug_assert!(false, "a record that this broker did not write"),
+        }
+    }
+
+    /// What is due without anything having come; says whether there is more of it right now.
+    pub fn work(&mut self) -> bool {
+        let more_timers = self.fire_timers();
+        self.resume_suspended();
+        self.publish_wills();
+        self.advance_replays();
+        self.clients.budget.sweep();
+        more_timers
+    }
+
+    /// The outboxes have been flushed as far as the rings had room: acknowledgements go.
+    pub fn end_turn(&mut self) {
+        self.outboxes.end_turn();
+        self.release_acks();
+    }
+
+    /// Whether nothing waits that would be driven on without an event.
+    pub fn may_sleep(&self) -> bool {
+        self.outboxes.is_empty()
+            && self.suspended.is_empty()
+            && self.pending_wills.is_empty()
+            && self.replays.is_idle()
+            && self.routes.local.dirty_len() == 0
+    }
+
+    /// When the next timer is due, milliseconds since process start.
+    pub fn next_timer_ms(&self) -> Option<u64> {
+        self.clients.wheel.next_due_ms()
+    }
+
+    /// Records staged for and taken from other cores so far; in sum over all cores the same when
+    /// nothing is on its way.
+    pub fn crossing_records(&self) -> (u64, u64) {
+        (self.outboxes.staged_records(), self.taken_records)
+    }
+
+    /// Whether an outbox is so full that producers have to wait.
+    fn outboxes_over_limit(&self) -> bool {
+        self.outboxes.over_limit()
+    }
+}
+
+fn retained_limits(rules: &Rules, cores: u8) -> RetainedLimits {
+    let messages = match rules.max_retained_messages {
+        0 => u32::MAX,
+        all => u32::try_from(all.div_ceil(usize::from(cores))).unwrap_or(u32::MAX),
+    };
+    RetainedLimits {
+        messages_max: messages,
+        payload_bytes_max: rules.max_retained_payload,
+        value_bytes_max: usize::MAX,
+        topic_levels_max: rules.max_topic_levels,
+    }
+}

@@ -1,0 +1,233 @@
+//! What goes to other cores, and the acknowledgements that wait until it has gone.
+//!
+//! A record is staged at its source and flushed to the target's ring once a turn. A PUBLISH of QoS
+//! 1 or 2 is acknowledged when every target has taken the message over, that is: when the record
+//! is in the target's ring. So an acknowledgement carries the turn in which its records were staged,
+//! and leaves when all its targets have flushed that turn. Acknowledgements leave in one order, the
+//! order of the PUBLISHes; one that has to wait holds back those behind it, at longest until the
+//! target's next drain.
+
+use std::collections::VecDeque;
+
+use crate::base::core_set::CoreSet;
+use crate::base::ids::CoreId;
+use crate::base::limits::OUTBOX_BYTES_MAX;
+use crate::base::slab::Key;
+use crate::base::staged::Staged;
+use crate::mqtt::reason::ReasonCode;
+use crate::shard::cross::Parcel;
+
+/// The outboxes of one core, one a target.
+pub struct Outboxes {
+    targets: Vec<Target>,
+    turn: u64,
+}
+
+struct Target {
+    staged: Staged<Parcel>,
+    /// Turns whose records still wait, with the count of records staged by their end.
+    marks: VecDeque<(u64, u64)>,
+    staged_records: u64,
+    flushed_records: u64,
+}
+
+impl Outboxes {
+    /// Empty outboxes towards `cores` cores; the one to itself is never used.
+    pub fn new(cores: u8) -> Self {
+        let target = || Target {
+            staged: Staged::default(),
+            marks: VecDeque::new(),
+            staged_records: 0,
+            flushed_records: 0,
+        };
+        Self { targets: (0..cores).map(|_| target()).collect(), turn: 0 }
+    }
+
+    /// The number of the present turn.
+    pub fn turn(&self) -> u64 {
+        self.turn
+    }
+
+    /// Stages a record for a core.
+    pub fn record(&mut self, target: CoreId, write: impl FnOnce(&mut Vec<u8>)) {
+        let target = &mut self.targets[target.index()];
+        target.staged.record(write);
+        target.staged_records += 1;
+    }
+
+    /// Stages a record with the parcel that it announces.
+    pub fn record_with(
+        &mut self,
+        target: CoreId,
+        parcel: Parcel,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let target = &mut self.targets[target.index()];
+        target.staged.record_with(parcel, write);
+        target.staged_records += 1;
+    }
+
+    /// Whether a producer has to wait because an outbox is over its limit.
+    pub fn over_limit(&self) -> bool {
+        self.targets.iter().any(|target| target.staged.bytes() > OUTBOX_BYTES_MAX)
+    }
+
+    /// Whether an outbox has room for what has no socket to pause (replays, wills).
+    pub fn has_room(&self, target: CoreId) -> bool {
+        self.targets[target.index()].staged.bytes() < OUTBOX_BYTES_MAX / 2
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.targets.iter().all(|target| target.staged.is_empty())
+    }
+
+    /// The targets for which something waits.
+    pub fn waiting(&self) -> impl Iterator<Item = CoreId> + '_ {
+        self.targets.iter().enumerate().filter(|(_, target)| !target.staged.is_empty()).map(
+            |(index, _)| CoreId(u8::try_from(index).unwrap_or(u8::MAX)),
+        )
+    }
+
+    /// What waits for one target, for the driver to flush; it says how many records went.
+    pub fn flush(&mut self, target: CoreId, flush: impl FnOnce(&mut Staged<Parcel>) -> usize) {
+        let target = &mut self.targets[target.index()];
+        let records = flush(&mut target.staged) as u64;
+        target.flushed_records += records;
+    }
+
+    /// Ends the turn: remembers which turns are not wholly flushed.
+    pub fn end_turn(&mut self) {
+        for target in &mut self.targets {
+            while target.marks.front().is_some_and(|(_, end)| *end <= target.flushed_records) {
+                target.marks.pop_front();
+            }
+            let marked = target.marks.back().map_or(target.flushed_records, |(_, end)| *end);
+            if target.staged_records > marked {
+                target.marks.push_back((self.turn, target.staged_records));
+            }
+        }
+        self.turn += 1;
+    }
+
+    /// Whether all targets have taken what was staged for them up to the end of `turn`.
+    fn has_flushed(&self, targets: CoreSet, turn: u64) -> bool {
+        targets.iter().all(|core| {
+            self.targets[core.index()].marks.front().is_none_or(|(oldest, _)| *oldest > turn)
+        })
+    }
+
+    /// Records staged so far, to all targets.
+    pub fn staged_records(&self) -> u64 {
+        self.targets.iter().map(|target| target.staged_records).sum()
+    }
+
+    /// Bytes that wait, parcels not counted.
+    pub fn bytes(&self) -> usize {
+        self.targets.iter().map(|target| target.staged.bytes()).sum()
+    }
+}
+
+/// An acknowledgement that waits for its message to be taken over.
+#[derive(Debug)]
+pub struct PendingAck {
+    /// Whom it goes to.
+    pub connection: Key,
+    /// The PUBLISH it answers.
+    pub packet_id: u16,
+    /// PUBREC instead of PUBACK.
+    pub qos2: bool,
+    /// Its reason code.
+    pub reason: ReasonCode,
+    /// The cores that must have taken the message.
+    pub waits: CoreSet,
+    /// The turn in which the message was staged.
+    pub turn: u64,
+}
+
+/// Acknowledgements of one core that wait, in the order in which they leave.
+#[derive(Default)]
+pub struct AckFifo {
+    waiting: VecDeque<PendingAck>,
+}
+
+impl AckFifo {
+    /// Appends an acknowledgement.
+    pub fn push(&mut self, ack: PendingAck) {
+        self.waiting.push_back(ack);
+    }
+
+    /// The next acknowledgement that may leave.
+    pub fn pop_ready(&mut self, outboxes: &Outboxes) -> Option<PendingAck> {
+        let first = self.waiting.front()?;
+        if !outboxes.has_flushed(first.waits, first.turn) {
+            return None;
+        }
+        self.waiting.pop_front()
+    }
+
+    /// Acknowledgements that wait.
+    pub fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ack(turn: u64, waits: CoreSet) -> PendingAck {
+        PendingAck {
+            connection: Key { index: 0, generation: 1 },
+            packet_id: 1,
+            qos2: false,
+            reason: ReasonCode::Success,
+            waits,
+            turn,
+        }
+    }
+
+    /// Flushes at most `records` records of those waiting for core 1.
+    fn flush(outboxes: &mut Outboxes, records: usize) {
+        outboxes.flush(CoreId(1), |staged| {
+            let mut bytes = 0;
+            let mut done = 0;
+            while done < records && bytes < staged.bytes() {
+                let batch = staged.batch(usize::MAX, usize::MAX);
+                assert!(batch.records >= records - done, "the test flushes what is there");
+                bytes += 5;
+                done += 1;
+            }
+            staged.consume(bytes);
+            done
+        });
+    }
+
+    #[test]
+    fn an_ack_leaves_when_its_turn_is_flushed_whatever_comes_after() {
+        let mut outboxes = Outboxes::new(2);
+        let mut acks = AckFifo::default();
+        let other = CoreSet::single(CoreId(1));
+        for turn in 0..3 {
+            outboxes.record(CoreId(1), |out| out.push(turn));
+            acks.push(ack(outboxes.turn(), other));
+            outboxes.end_turn();
+        }
+        assert!(acks.pop_ready(&outboxes).is_none());
+        flush(&mut outboxes, 1);
+        outboxes.record(CoreId(1), |out| out.push(9));
+        outboxes.end_turn();
+        assert_eq!(acks.pop_ready(&outboxes).map(|ack| ack.turn), Some(0));
+        assert!(acks.pop_ready(&outboxes).is_none());
+        flush(&mut outboxes, 3);
+        outboxes.end_turn();
+        assert_eq!(acks.pop_ready(&outboxes).map(|ack| ack.turn), Some(1));
+        assert_eq!(acks.pop_ready(&outboxes).map(|ack| ack.turn), Some(2));
+        assert!(acks.is_empty() && outboxes.is_empty());
+    }
+}

@@ -1,0 +1,328 @@
+//! PUBLISH from a client, and the routing of a message to whoever wants it on every core.
+
+use std::num::NonZeroU64;
+
+use crate::base::core_set::CoreSet;
+use crate::base::ids::FilterId;
+use crate::base::limits::{ALIAS_BYTES_MAX, CROSS_INLINE_BYTES_MAX};
+use crate::metrics::Counter;
+use crate::mqtt::decode_ack::Ack;
+use crate::mqtt::decode_publish::Publish;
+use crate::mqtt::encode_ack::{encode_puback, encode_pubcomp, encode_pubrec};
+use crate::mqtt::message::{Publication, PublisherRef};
+use crate::mqtt::qos::QoS;
+use crate::mqtt::reason::ReasonCode;
+use crate::mqtt::topic::is_within_levels;
+use crate::shard::Shard;
+use crate::shard::close::CloseReason;
+use crate::shard::cross::{PublishHead, share_record};
+use crate::shard::outbox::PendingAck;
+use crate::shard::receive::Fault;
+use crate::shard::timers::Timer;
+
+/// Where a message went.
+#[derive(Clone, Copy, Debug)]
+pub struct Routed {
+    /// Someone has subscribed to it, or it was retained.
+    pub wanted: bool,
+    /// Other cores that are to take it over.
+    pub waits: CoreSet,
+}
+
+impl Shard {
+    /// PUBLISH from a client [MQTT5 3.3].
+    pub fn publish(&mut self, slot: u32, publish: &Publish<'_>) -> Result<(), Fault> {
+        self.check_offered(publish)?;
+        let mut alias_topic = std::mem::take(&mut self.alias_topic);
+        let topic = self.resolve_alias(slot, publish, &mut alias_topic);
+        let result = topic.and_then(|topic| self.publish_to(slot, publish, topic));
+        self.alias_topic = alias_topic;
+        result
+    }
+
+    /// PUBREL from a client: the message is released, its identifier free again.
+    pub fn pubrel(&mut self, slot: u32, ack: Ack) {
+        let Some((version, session_index)) =
+            self.clients.connections.at(slot).map(|c| (c.version, c.session))
+        else {
+            return;
+        };
+        let known = self
+            .clients
+            .registry
+            .at_mut(session_index)
+            .and_then(|session| session.traffic.as_mut())
+            .is_some_and(|traffic| traffic.awaiting_rel.release(ack.packet_id));
+        let reason =
+            if known { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
+        self.clients.metrics.inc(Counter::PacketsPubcompSent);
+        if let Some(out) = self.clients.out(slot) {
+            encode_pubcomp(&mut out.bytes, version, ack.packet_id, reason);
+        }
+    }
+
+    /// Gives a message to its subscribers on this core and to the cores where there are others.
+    pub fn route(&mut self, publication: &Publication<'_>) -> Routed {
+        let mut hits = std::mem::take(&mut self.hits);
+        self.routes.index.matches(publication.topic, &mut hits);
+        let own = CoreSet::single(self.clients.core);
+        let mut targets = CoreSet::EMPTY;
+        for hit in &hits {
+            targets = targets.union(hit.cores);
+        }
+        let wanted = !targets.is_empty();
+        let epoch = self.routes.index.epoch();
+        if targets.contains(self.clients.core) {
+            let mut filters = std::mem::take(&mut self.filters);
+            filters.clear();
+            filters.extend(hits.iter().filter(|h| h.cores.contains(self.clients.core)).map(|h| h.filter));
+            self.deliver_here(publication, &filters, epoch);
+            self.filters = filters;
+        }
+        let keeper = publication.retain.then(|| self.homes.of_topic(publication.topic));
+        if let Some(keeper) = keeper {
+            targets.insert(keeper);
+            if keeper == self.clients.core {
+                self.retain(publication);
+            }
+        }
+        let others = CoreSet(targets.0 & !own.0);
+        if !others.is_empty() {
+            self.cross(publication, &hits, others, keeper);
+        }
+        self.hits = hits;
+        Routed { wanted: wanted || keeper.is_some(), waits: others }
+    }
+
+    /// Sends the acknowledgements whose messages have been taken over.
+    pub fn release_acks(&mut self) {
+        while let Some(ack) = self.acks.pop_ready(&self.outboxes) {
+            let Some(connection) = self.clients.connections.get_mut(ack.connection) else {
+                continue;
+            };
+            connection.pending_acks -= 1;
+            self.acknowledge(ack.connection.index, ack.packet_id, ack.qos2, ack.reason);
+        }
+    }
+
+    /// What CONNACK has said that we do not take.
+    fn check_offered(&self, publish: &Publish<'_>) -> Result<(), Fault> {
+        let rules = &self.clients.rules;
+        let refuse = |code| Err(Fault::new(CloseReason::ProtocolError, code));
+        if publish.qos.as_u8() > rules.max_qos_allowed {
+            return refuse(ReasonCode::QoSNotSupported); // [MQTT-3.2.2-11]
+        }
+        if publish.retain && !rules.retain_available {
+            return refuse(ReasonCode::RetainNotSupported); // [MQTT-3.2.2-14]
+        }
+        if !is_within_levels(publish.topic, rules.max_topic_levels) {
+            return refuse(ReasonCode::TopicNameInvalid);
+        }
+        Ok(())
+    }
+
+    /// The topic of a PUBLISH: its own, or the one its alias stands for [MQTT5 3.3.2.3.4].
+    fn resolve_alias<'a>(
+        &mut self,
+        slot: u32,
+        publish: &Publish<'a>,
+        scratch: &'a mut String,
+    ) -> Result<&'a str, Fault> {
+        let Some(alias) = publish.properties.topic_alias else {
+            return Ok(publish.topic);
+        };
+        let invalid = Fault::new(CloseReason::ProtocolError, ReasonCode::TopicAliasInvalid);
+        if alias > self.clients.rules.max_topic_alias {
+            return Err(invalid);
+        }
+        let Some(connection) = self.clients.connections.at_mut(slot) else {
+            return Err(invalid);
+        };
+        let extra = connection.extra_mut();
+        if publish.topic.is_empty() {
+            let Some(topic) = extra.aliases.get(&alias) else {
+                return Err(Fault::new(CloseReason::ProtocolError, ReasonCode::ProtocolError));
+            };
+            scratch.clear();
+            scratch.push_str(topic);
+            return Ok(scratch);
+        }
+        if extra.aliases.get(&alias).is_some_and(|topic| **topic == *publish.topic) {
+            return Ok(publish.topic);
+        }
+        let old = extra.aliases.insert(alias, publish.topic.into());
+        extra.alias_bytes += publish.topic.len();
+        extra.alias_bytes -= old.map_or(0, |old| old.len());
+        if extra.alias_bytes > ALIAS_BYTES_MAX {
+            return Err(Fault::new(CloseReason::ProtocolError, ReasonCode::QuotaExceeded));
+        }
+        Ok(publish.topic)
+    }
+
+    fn publish_to(&mut self, slot: u32, publish: &Publish<'_>, topic: &str) -> Result<(), Fault> {
+        let Some(connection) = self.clients.connections.at(slot) else {
+            return Ok(());
+        };
+        let session_index = connection.session;
+        self.count_published(publish.qos);
+        if publish.qos == QoS::ExactlyOnce && self.is_repeated(session_index, publish.packet_id) {
+            self.acknowledge_in_order(slot, publish, ReasonCode::Success, CoreSet::EMPTY);
+            return Ok(());
+        }
+        self.check_receive_maximum(slot, publish)?;
+        let mut scratch = std::mem::take(&mut self.properties);
+        let now_us = self.clients.now.unix_us;
+        let publication = Publication {
+            topic,
+            payload: publish.payload,
+            properties: publish.properties.forwardable.resolve(&mut scratch),
+            qos: publish.qos,
+            retain: publish.retain,
+            received_us: now_us,
+            expires_us: publish
+                .properties
+                .message_expiry_interval
+                .and_then(|seconds| NonZeroU64::new(now_us + u64::from(seconds) * 1_000_000)),
+            publisher: PublisherRef(self.clients.publisher(session_index)),
+        };
+        let routed = self.route(&publication);
+        self.properties = scratch;
+        if !routed.wanted {
+            self.clients.metrics.inc(Counter::MessagesDroppedNoSubscribers);
+        }
+        if publish.qos == QoS::ExactlyOnce {
+            self.await_release(session_index, publish.packet_id);
+        }
+        if publish.qos != QoS::AtMostOnce {
+            let reason = if routed.wanted {
+                ReasonCode::Success
+            } else {
+                ReasonCode::NoMatchingSubscribers
+            };
+            self.acknowledge_in_order(slot, publish, reason, routed.waits);
+        }
+        Ok(())
+    }
+
+    /// [MQTT-3.3.4-7]: a 5.0 client keeps to the Receive Maximum that it was told.
+    fn check_receive_maximum(&self, slot: u32, publish: &Publish<'_>) -> Result<(), Fault> {
+        let Some(connection) = self.clients.connections.at(slot) else {
+            return Ok(());
+        };
+        if publish.qos == QoS::AtMostOnce || !connection.version.is_v5() {
+            return Ok(());
+        }
+        let unreleased = self
+            .clients
+            .registry
+            .at(connection.session)
+            .and_then(|session| session.traffic.as_ref())
+            .map_or(0, |traffic| traffic.awaiting_rel.len());
+        let limit = usize::from(self.clients.rules.max_awaiting_rel);
+        if unreleased.max(connection.pending_acks as usize) >= limit {
+            return Err(Fault::new(CloseReason::ProtocolError, ReasonCode::ReceiveMaximumExceeded));
+        }
+        Ok(())
+    }
+
+    /// Whether a QoS 2 identifier is that of a message we have already [MQTT-4.3.3-10].
+    fn is_repeated(&self, session_index: u32, packet_id: u16) -> bool {
+        self.clients
+            .registry
+            .at(session_index)
+            .and_then(|session| session.traffic.as_ref())
+            .is_some_and(|traffic| traffic.awaiting_rel.contains(packet_id))
+    }
+
+    fn await_release(&mut self, session_index: u32, packet_id: u16) {
+        let now_s = self.clients.now_s();
+        let Some(session) = self.clients.registry.at_mut(session_index) else {
+            return;
+        };
+        let traffic = session.traffic_mut();
+        traffic.awaiting_rel.insert(packet_id, now_s);
+        if !std::mem::replace(&mut traffic.awaiting_rel_armed, true) {
+            let wait_ms = u64::from(self.clients.rules.await_rel_timeout_s) * 1000;
+            self.arm(Timer::AwaitingRel, session_index, self.clients.now.ms + wait_ms);
+        }
+    }
+
+    /// Acknowledges a PUBLISH as soon as `waits` have taken it over, behind those before it.
+    fn acknowledge_in_order(
+        &mut self,
+        slot: u32,
+        publish: &Publish<'_>,
+        reason: ReasonCode,
+        waits: CoreSet,
+    ) {
+        let qos2 = publish.qos == QoS::ExactlyOnce;
+        let Some(connection) = self.clients.connections.at_mut(slot) else {
+            return;
+        };
+        if waits.is_empty() && connection.pending_acks == 0 {
+            return self.acknowledge(slot, publish.packet_id, qos2, reason);
+        }
+        connection.pending_acks += 1;
+        let Some(connection) = self.clients.connections.key_at(slot) else {
+            return;
+        };
+        self.acks.push(PendingAck {
+            connection,
+            packet_id: publish.packet_id,
+            qos2,
+            reason,
+            waits,
+            turn: self.outboxes.turn(),
+        });
+    }
+
+    fn acknowledge(&mut self, slot: u32, packet_id: u16, qos2: bool, reason: ReasonCode) {
+        let Some(version) = self.clients.connections.at(slot).map(|c| c.version) else {
+            return;
+        };
+        self.clients.metrics.inc(if qos2 {
+            Counter::PacketsPubrecSent
+        } else {
+            Counter::PacketsPubackSent
+        });
+        let Some(out) = self.clients.out(slot) else {
+            return;
+        };
+        if qos2 {
+            encode_pubrec(&mut out.bytes, version, packet_id, reason);
+        } else {
+            encode_puback(&mut out.bytes, version, packet_id, reason);
+        }
+    }
+
+    /// Stages a message for other cores, each with the filters that concern it.
+    fn cross(
+        &mut self,
+        publication: &Publication<'_>,
+        hits: &[crate::routing::delta::Hit],
+        others: CoreSet,
+        keeper: Option<crate::base::ids::CoreId>,
+    ) {
+        let epoch = self.routes.index.epoch();
+        let large = publication.record_len() > CROSS_INLINE_BYTES_MAX;
+        let shared = large.then(|| share_record(publication));
+        let mut filters: Vec<FilterId> = std::mem::take(&mut self.filters);
+        for core in others.iter() {
+            filters.clear();
+            filters.extend(hits.iter().filter(|hit| hit.cores.contains(core)).map(|h| h.filter));
+            let head = PublishHead { epoch, retain_here: keeper == Some(core), filters: &filters };
+            head.stage(&mut self.outboxes, core, publication, shared.as_ref());
+            self.clients.metrics.inc(Counter::MeshRecords);
+        }
+        self.filters = filters;
+    }
+
+    fn count_published(&mut self, qos: QoS) {
+        self.clients.metrics.inc(Counter::MessagesReceived);
+        self.clients.metrics.inc(match qos {
+            QoS::AtMostOnce => Counter::MessagesQos0Received,
+            QoS::AtLeastOnce => Counter::MessagesQos1Received,
+            QoS::ExactlyOnce => Counter::MessagesQos2Received,
+        });
+    }
+}

@@ -1,0 +1,305 @@
+//! Bytes from a connection: cut into packets and handled in order.
+//!
+//! What cannot be handled now is copied to a box of the connection: an incomplete packet, or all
+//! that comes while the connection is suspended. A connection is suspended before a packet that
+//! must wait: for a PUBLISH while an outbox is over its limit, for anything but SUBSCRIBE while a
+//! SUBACK waits for the index (so what a client sends behind a SUBSCRIBE finds it done). Nobody else
+//! is held up by that.
+
+use crate::base::limits::{RECEIVED_BYTES_PAUSE, RECEIVED_BYTES_RESUME};
+use crate::metrics::Counter;
+use crate::mqtt::decode_disconnect::Disconnect;
+use crate::mqtt::encode_ack::encode_pingresp;
+use crate::mqtt::error::DecodeError;
+use crate::mqtt::frame::{Frame, PacketType, next_frame};
+use crate::mqtt::packet::{ClientPacket, decode};
+use crate::mqtt::reason::ReasonCode;
+use crate::mqtt::version::Version;
+use crate::session::state::NEVER_S;
+use crate::shard::Shard;
+use crate::shard::close::CloseReason;
+use crate::shard::connection::Flags;
+use crate::shard::deliver::live;
+
+/// The connection has to end: why, and what a 5.0 client is told.
+#[derive(Clone, Copy, Debug)]
+pub struct Fault {
+    /// For counting.
+    pub reason: CloseReason,
+    /// For DISCONNECT.
+    pub code: Option<ReasonCode>,
+}
+
+impl Fault {
+    /// Ends with a reason code.
+    pub fn new(reason: CloseReason, code: ReasonCode) -> Self {
+        Self { reason, code: Some(code) }
+    }
+}
+
+impl From<DecodeError> for Fault {
+    fn from(error: DecodeError) -> Self {
+        let reason = match error.reason {
+            ReasonCode::PacketTooLarge => CloseReason::FrameTooLarge,
+            ReasonCode::MalformedPacket => CloseReason::Malformed,
+            _ => CloseReason::ProtocolError,
+        };
+        Self::new(reason, error.reason)
+    }
+}
+
+/// How far a run of bytes was handled.
+enum Progress {
+    /// So many bytes; what is left is an incomplete packet.
+    Incomplete(usize),
+    /// So many bytes; the next packet has to wait.
+    Suspended(usize),
+    /// The connection has ended.
+    Ended,
+}
+
+impl Shard {
+    /// Bytes came from a connection.
+    pub fn receive(&mut self, slot: u32, bytes: &[u8]) {
+        let heard = self.clients.heard_now();
+        self.clients.metrics.add(Counter::BytesReceived, bytes.len() as u64);
+        let Some(connection) = live(&mut self.clients.connections, slot) else {
+            return;
+        };
+        connection.last_heard = heard;
+        if let Some(received) = &mut connection.received {
+            received.extend_from_slice(bytes);
+            if !connection.flags.has(Flags::SUSPENDED) {
+                self.work_off(slot);
+            }
+        } else {
+            let progress = self.handle_bytes(slot, bytes);
+            self.keep_rest(slot, bytes, &progress);
+        }
+        self.pause_if_full(slot);
+    }
+
+    /// Goes on with suspended connections whose reason may have gone.
+    pub fn resume_suspended(&mut self) {
+        if self.suspended.is_empty() {
+            return;
+        }
+        let blocked = self.outboxes.over_limit();
+        let mut suspended = std::mem::take(&mut self.suspended);
+        for slot in suspended.drain(..) {
+            let Some(connection) = live(&mut self.clients.connections, slot) else {
+                continue;
+            };
+            if !connection.flags.has(Flags::SUSPENDED) {
+                continue;
+            }
+            if blocked || connection.awaits_index > 0 {
+                self.suspended_still.push(slot);
+                continue;
+            }
+            connection.flags.clear(Flags::SUSPENDED);
+            self.work_off(slot);
+            self.resume_if_drained(slot);
+        }
+        self.suspended = std::mem::replace(&mut self.suspended_still, suspended);
+    }
+
+    /// Whether we have chosen not to read from a connection.
+    pub fn is_paused(&self, slot: u32) -> bool {
+        self.clients.connections.at(slot).is_some_and(|c| c.flags.has(Flags::RECEIVE_PAUSED))
+    }
+
+    /// Handles what a connection's box holds.
+    fn work_off(&mut self, slot: u32) {
+        let Some(mut received) =
+            live(&mut self.clients.connections, slot).and_then(|c| c.received.take())
+        else {
+            return;
+        };
+        match self.handle_bytes(slot, &received) {
+            Progress::Incomplete(done) | Progress::Suspended(done) if done < received.len() => {
+                received.drain(..done);
+                if received.capacity() > 2 * RECEIVED_BYTES_PAUSE.max(received.len()) {
+                    received.shrink_to_fit();
+                }
+                if let Some(connection) = live(&mut self.clients.connections, slot) {
+                    connection.received = Some(received);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Keeps what was not handled.
+    fn keep_rest(&mut self, slot: u32, bytes: &[u8], progress: &Progress) {
+        let (Progress::Incomplete(done) | Progress::Suspended(done)) = progress else {
+            return;
+        };
+        if *done == bytes.len() {
+            return;
+        }
+        if let Some(connection) = live(&mut self.clients.connections, slot) {
+            connection.received = Some(Box::new(bytes[*done..].to_vec()));
+        }
+    }
+
+    /// Handles whole packets from the front of `bytes`.
+    fn handle_bytes(&mut self, slot: u32, bytes: &[u8]) -> Progress {
+        let mut done = 0;
+        let max = self.clients.rules.max_packet_size;
+        loop {
+            let frame = match next_frame(&bytes[done..], max) {
+                Ok(Some(frame)) => frame,
+                Ok(None) => return Progress::Incomplete(done),
+                Err(error) => return self.end(slot, error.into()),
+            };
+            let Some(connection) = live(&mut self.clients.connections, slot) else {
+                return Progress::Ended;
+            };
+            let version = connection.version;
+            if self.must_wait(slot, frame.packet_type) {
+                return Progress::Suspended(done);
+            }
+            done += frame.wire_len;
+            if let Err(fault) = self.handle_frame(slot, &frame, version) {
+                return self.end(slot, fault);
+            }
+        }
+    }
+
+    fn end(&mut self, slot: u32, fault: Fault) -> Progress {
+        self.close(slot, fault.reason, fault.code);
+        Progress::Ended
+    }
+
+    /// Suspends a connection before a packet that cannot be handled now.
+    fn must_wait(&mut self, slot: u32, packet: PacketType) -> bool {
+        let Some(connection) = self.clients.connections.at(slot) else {
+            return false;
+        };
+        let index = connection.awaits_index > 0 && packet != PacketType::Subscribe;
+        let outbox = packet == PacketType::Publish && self.outboxes_over_limit();
+        if !index && !outbox {
+            return false;
+        }
+        if let Some(connection) = self.clients.connections.at_mut(slot) {
+            connection.flags.set(Flags::SUSPENDED);
+            self.suspended.push(slot);
+        }
+        true
+    }
+
+    /// One packet.
+    fn handle_frame(&mut self, slot: u32, frame: &Frame<'_>, version: Version) -> Result<(), Fault> {
+        self.count_received(frame.packet_type);
+        match decode(frame, version)? {
+            ClientPacket::Publish(publish) => self.publish(slot, &publish),
+            ClientPacket::PubAck(ack) => {
+                self.puback(slot, ack);
+                Ok(())
+            }
+            ClientPacket::PubRec(ack) => {
+                self.pubrec(slot, ack);
+                Ok(())
+            }
+            ClientPacket::PubRel(ack) => {
+                self.pubrel(slot, ack);
+                Ok(())
+            }
+            ClientPacket::PubComp(ack) => {
+                self.pubcomp(slot, ack);
+                Ok(())
+            }
+            ClientPacket::Subscribe(subscribe) => self.subscribe(slot, &subscribe),
+            ClientPacket::Unsubscribe(unsubscribe) => {
+                self.unsubscribe(slot, &unsubscribe);
+                Ok(())
+            }
+            ClientPacket::PingReq => {
+                self.ping(slot);
+                Ok(())
+            }
+            ClientPacket::Disconnect(disconnect) => self.disconnect_received(slot, &disconnect),
+            // [MQTT-3.1.0-2]: a second CONNECT is a protocol error.
+            ClientPacket::Connect(_) => {
+                Err(Fault::new(CloseReason::SecondConnect, ReasonCode::ProtocolError))
+            }
+            // No authentication method was agreed on [MQTT-4.12.0-6].
+            ClientPacket::Auth(_) => {
+                Err(Fault::new(CloseReason::ProtocolError, ReasonCode::ProtocolError))
+            }
+        }
+    }
+
+    fn ping(&mut self, slot: u32) {
+        self.clients.metrics.inc(Counter::PacketsPingrespSent);
+        if let Some(out) = self.clients.out(slot) {
+            encode_pingresp(&mut out.bytes);
+        }
+    }
+
+    /// The client says good-bye; it may change the life of its session, but not give one to a
+    /// session that had none [MQTT-3.14.2-2].
+    fn disconnect_received(&mut self, slot: u32, packet: &Disconnect<'_>) -> Result<(), Fault> {
+        let session_index = self.clients.connections.at(slot).map(|c| c.session);
+        if let Some(session) = session_index.and_then(|i| self.clients.registry.at_mut(i))
+            && let Some(expiry_s) = packet.session_expiry_interval
+        {
+            if session.expiry_s == 0 && expiry_s != 0 {
+                return Err(Fault::new(CloseReason::ProtocolError, ReasonCode::ProtocolError));
+            }
+            session.expiry_s = expiry_s.min(NEVER_S);
+        }
+        let reason = match packet.reason {
+            ReasonCode::Success => CloseReason::Normal,
+            _ => CloseReason::NormalWithWill,
+        };
+        self.close(slot, reason, None);
+        Ok(())
+    }
+
+    /// Stops receiving from a connection whose box is full of packets that wait.
+    fn pause_if_full(&mut self, slot: u32) {
+        let Some(connection) = live(&mut self.clients.connections, slot) else {
+            return;
+        };
+        let waiting = connection.received.as_ref().map_or(0, |received| received.len());
+        let flags = &mut connection.flags;
+        if waiting > RECEIVED_BYTES_PAUSE
+            && flags.has(Flags::SUSPENDED)
+            && !flags.has(Flags::RECEIVE_PAUSED)
+        {
+            flags.set(Flags::RECEIVE_PAUSED);
+            self.clients.effects.pause.push(slot);
+        }
+    }
+
+    fn resume_if_drained(&mut self, slot: u32) {
+        let Some(connection) = live(&mut self.clients.connections, slot) else {
+            return;
+        };
+        let waiting = connection.received.as_ref().map_or(0, |received| received.len());
+        let drained = waiting < RECEIVED_BYTES_RESUME || !connection.flags.has(Flags::SUSPENDED);
+        if drained && connection.flags.has(Flags::RECEIVE_PAUSED) {
+            connection.flags.clear(Flags::RECEIVE_PAUSED);
+            self.clients.effects.resume.push(slot);
+        }
+    }
+
+    fn count_received(&mut self, packet: PacketType) {
+        let metrics = &mut self.clients.metrics;
+        metrics.inc(match packet {
+            PacketType::Connect => Counter::PacketsConnectReceived,
+            PacketType::Publish => Counter::PacketsPublishReceived,
+            PacketType::PubAck => Counter::PacketsPubackReceived,
+            PacketType::PubRec => Counter::PacketsPubrecReceived,
+            PacketType::PubRel => Counter::PacketsPubrelReceived,
+            PacketType::PubComp => Counter::PacketsPubcompReceived,
+            PacketType::Subscribe => Counter::PacketsSubscribeReceived,
+            PacketType::Unsubscribe => Counter::PacketsUnsubscribeReceived,
+            PacketType::PingReq => Counter::PacketsPingreqReceived,
+            PacketType::Disconnect => Counter::PacketsDisconnectReceived,
+            _ => Counter::PacketsAuthReceived,
+        });
+    }
+}

@@ -1,0 +1,350 @@
+//! Stored messages for a new subscription, wherever they lie.
+//!
+//! The subscriber's core asks the cores that keep the topics of the filter, one after the other, for
+//! as many messages as the session has room for, until each has no more. It asks only when every
+//! core has passed the epoch of the SUBSCRIBE or is parked, so that whatever is published later comes
+//! live; and a question is answered in the turn after the one that drained it, so that everything
+//! acknowledged before it is stored. While a replay goes on, a live retained message suppresses the
+//! stored one of its topic.
+
+use std::collections::VecDeque;
+
+use hashbrown::{HashMap, HashSet};
+
+use crate::base::ids::{CoreId, Epoch};
+use crate::base::limits::{REPLAY_CREDIT, REPLAY_NODES_PER_TURN, REPLAY_SEEN_MAX};
+use crate::base::slab::{Key, Slab};
+use crate::mqtt::message::{Message, Publication};
+use crate::mqtt::topic::{has_wildcard, topic_matches};
+use crate::routing::retained::{Cursor, Progress, Stored};
+use crate::shard::Shard;
+use crate::shard::cross::{
+    Question, stage_answered, stage_cancel, stage_question, stage_stored,
+};
+use crate::shard::fanout::{Fanout, Grant};
+use crate::shard::registry::Registry;
+use crate::shard::subscribe::WantedReplay;
+
+/// A message in the store of retained messages.
+#[derive(Debug)]
+pub struct StoredMessage(pub Message);
+
+impl Stored for StoredMessage {
+    fn version(&self) -> (u64, u8) {
+        let publication = self.0.view();
+        let core = u8::try_from(publication.publisher.0 >> 56).unwrap_or(u8::MAX);
+        (publication.received_us, core)
+    }
+
+    fn expires_us(&self) -> Option<u64> {
+        self.0.view().expires_us.map(|at| at.get())
+    }
+
+    fn payload_bytes(&self) -> usize {
+        self.0.view().payload.len()
+    }
+
+    fn bytes(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// One subscription that is being served with stored messages.
+#[derive(Debug)]
+struct Replay {
+    session: u32,
+    wanted: WantedReplay,
+    /// Every core must have passed this.
+    epoch: Epoch,
+    /// The core being asked.
+    keeper: CoreId,
+    state: State,
+    /// Topics of which a live retained message came meanwhile.
+    seen_live: HashSet<Box<str>, ahash::RandomState>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    /// Other cores may not know of the subscription yet.
+    AwaitsEpoch,
+    /// The keeper is to be asked, for the first time or for more.
+    Ready { first: bool },
+    /// The keeper answers.
+    Asked,
+}
+
+/// Replays to sessions of this core, and questions of other cores (and this one) to its store.
+#[derive(Default)]
+pub struct Replays {
+    running: Slab<Replay>,
+    cancels: Vec<(CoreId, u64)>,
+    cursors: HashMap<(CoreId, u64), Cursor, ahash::RandomState>,
+    questions: VecDeque<Waiting>,
+}
+
+/// A question that is not wholly answered.
+#[derive(Debug)]
+struct Waiting {
+    from: CoreId,
+    replay: u64,
+    credit: u16,
+    /// The turn in which it was drained.
+    turn: u64,
+}
+
+impl Replays {
+    /// Whether a replay is to be driven on; the core looks again soon.
+    pub fn is_idle(&self) -> bool {
+        self.running.is_empty() && self.questions.is_empty() && self.cancels.is_empty()
+    }
+
+    /// Whether a session of this core is being served.
+    pub fn is_running(&self) -> bool {
+        !self.running.is_empty()
+    }
+
+    /// Gives up the replays of a session whose client has gone.
+    pub fn abort_of(&mut self, session: u32, registry: &mut Registry) {
+        let replaying = registry.at_mut(session).is_some_and(|s| std::mem::take(&mut s.replaying));
+        if !replaying {
+            return;
+        }
+        let keys: Vec<Key> =
+            self.running.iter().filter(|(_, r)| r.session == session).map(|(key, _)| key).collect();
+        for key in keys {
+            if let Some(replay) = self.running.remove(key) {
+                self.cancels.push((replay.keeper, key.pack()));
+            }
+        }
+    }
+
+    /// Notes a live retained message that went to a session with running replays.
+    pub fn note_live(&mut self, session: u32, topic: &str) {
+        let keys: Vec<Key> =
+            self.running.iter().filter(|(_, r)| r.session == session).map(|(key, _)| key).collect();
+        for key in keys {
+            if let Some(replay) = self.running.get_mut(key)
+                && replay.seen_live.len() < REPLAY_SEEN_MAX
+                && topic_matches(&replay.wanted.filter, topic)
+            {
+                replay.seen_live.insert(topic.into());
+            }
+        }
+    }
+}
+
+impl Shard {
+    /// Begins to serve a subscription that has just been acknowledged.
+    pub fn begin_replay(&mut self, session_index: u32, wanted: WantedReplay) {
+        let keeper = if has_wildcard(&wanted.filter) {
+            CoreId(0)
+        } else {
+            self.homes.of_topic(&wanted.filter)
+        };
+        if let Some(session) = self.clients.registry.at_mut(session_index) {
+            session.replaying = true;
+        }
+        self.replays.running.insert(Replay {
+            session: session_index,
+            wanted,
+            epoch: self.routes.index.epoch(),
+            keeper,
+            state: State::AwaitsEpoch,
+            seen_live: HashSet::default(),
+        });
+    }
+
+    /// Drives replays and answers on, a bounded step.
+    pub fn advance_replays(&mut self) {
+        if self.replays.is_idle() {
+            return;
+        }
+        for (core, replay) in std::mem::take(&mut self.replays.cancels) {
+            if core == self.clients.core {
+                self.cancel_asked(core, replay);
+            } else {
+                stage_cancel(&mut self.outboxes, core, replay);
+            }
+        }
+        let keys: Vec<Key> = self.replays.running.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            self.advance_replay(key);
+        }
+        self.answer_questions();
+    }
+
+    fn advance_replay(&mut self, key: Key) {
+        let Some(replay) = self.replays.running.get_mut(key) else {
+            return;
+        };
+        if replay.state == State::AwaitsEpoch {
+            if !self.routes.epochs.all_passed(replay.epoch) {
+                return;
+            }
+            replay.state = State::Ready { first: true };
+        }
+        let State::Ready { first } = replay.state else {
+            return;
+        };
+        let (session, keeper) = (replay.session, replay.keeper);
+        let filter = if first { replay.wanted.filter.clone() } else { Default::default() };
+        let credit = self.replay_credit(session);
+        if credit == 0 || !self.outboxes.has_room(keeper) {
+            return;
+        }
+        if let Some(replay) = self.replays.running.get_mut(key) {
+            replay.state = State::Asked;
+        }
+        let question = Question { replay: key.pack(), credit, filter: &filter };
+        if keeper == self.clients.core {
+            self.asked(keeper, question);
+        } else {
+            stage_question(&mut self.outboxes, keeper, question);
+        }
+    }
+
+    /// How many stored messages a session has room for: half of what its queues have left.
+    fn replay_credit(&self, session_index: u32) -> u16 {
+        let Some(session) = self.clients.registry.at(session_index) else {
+            return 0;
+        };
+        let Some(connection) = self.clients.connections.at(session.connection) else {
+            return 0;
+        };
+        if self.clients.out_bytes(connection) > self.clients.rules.max_out_queue_bytes / 2 {
+            return 0;
+        }
+        let queued = session.traffic.as_ref().map_or(0, |traffic| traffic.queue.len());
+        let limit = match self.clients.rules.max_mqueue_len {
+            0 => usize::from(REPLAY_CREDIT) * 2,
+            limit => limit,
+        };
+        let room = limit.saturating_sub(queued).div_ceil(2);
+        u16::try_from(room).unwrap_or(u16::MAX).min(REPLAY_CREDIT)
+    }
+
+    /// A core wants stored messages.
+    pub fn asked(&mut self, from: CoreId, question: Question<'_>) {
+        if !question.filter.is_empty() {
+            let cursor = self.routes.retained.query(question.filter);
+            self.replays.cursors.insert((from, question.replay), cursor);
+        }
+        let turn = self.outboxes.turn();
+        let (replay, credit) = (question.replay, question.credit);
+        self.replays.questions.push_back(Waiting { from, replay, credit, turn });
+    }
+
+    /// A core gives a replay up.
+    pub fn cancel_asked(&mut self, from: CoreId, replay: u64) {
+        self.replays.cursors.remove(&(from, replay));
+        self.replays.questions.retain(|q| q.from != from || q.replay != replay);
+    }
+
+    /// Answers questions within this turn's budget.
+    fn answer_questions(&mut self) {
+        let mut budget = REPLAY_NODES_PER_TURN;
+        for _ in 0..self.replays.questions.len() {
+            let Some(question) = self.replays.questions.pop_front() else {
+                return;
+            };
+            let fresh = question.turn == self.outboxes.turn();
+            let is_own = question.from == self.clients.core;
+            if fresh || budget == 0 || !(is_own || self.outboxes.has_room(question.from)) {
+                self.replays.questions.push_back(question);
+                continue;
+            }
+            self.answer(question, &mut budget);
+        }
+    }
+
+    fn answer(&mut self, mut question: Waiting, budget: &mut usize) {
+        let name = (question.from, question.replay);
+        let Some(mut cursor) = self.replays.cursors.remove(&name) else {
+            return self.answer_ends(question.from, question.replay, false);
+        };
+        let now_us = self.clients.now.unix_us;
+        let mut found: Vec<Message> = Vec::new();
+        let credit = usize::from(question.credit);
+        let progress = cursor.next(&self.routes.retained, now_us, budget, |_, stored| {
+            if found.len() == credit {
+                return std::ops::ControlFlow::Break(());
+            }
+            found.push(stored.0.clone());
+            std::ops::ControlFlow::Continue(())
+        });
+        for message in &found {
+            self.answer_with(question.from, question.replay, &message.view());
+            question.credit -= 1;
+        }
+        match progress {
+            Progress::Done => self.answer_ends(question.from, question.replay, false),
+            Progress::OutOfBudget => {
+                self.replays.cursors.insert(name, cursor);
+                self.replays.questions.push_back(question);
+            }
+            Progress::Blocked => {
+                self.replays.cursors.insert(name, cursor);
+                self.answer_ends(question.from, question.replay, true);
+            }
+        }
+    }
+
+    fn answer_with(&mut self, to: CoreId, replay: u64, stored: &Publication<'_>) {
+        if to == self.clients.core {
+            self.stored(replay, stored);
+        } else {
+            stage_stored(&mut self.outboxes, to, replay, stored);
+        }
+    }
+
+    fn answer_ends(&mut self, to: CoreId, replay: u64, more: bool) {
+        if to == self.clients.core {
+            self.answered(replay, more);
+        } else {
+            stage_answered(&mut self.outboxes, to, replay, more);
+        }
+    }
+
+    /// A stored message came for a replay of this core.
+    pub fn stored(&mut self, replay: u64, publication: &Publication<'_>) {
+        let Some(replay) = self.replays.running.get(Key::unpack(replay)) else {
+            return;
+        };
+        if replay.seen_live.contains(publication.topic) {
+            return;
+        }
+        let session = replay.session;
+        let grant = Grant {
+            qos: replay.wanted.qos,
+            retain_as_published: true,
+            identifiers: replay.wanted.identifier.into_iter().collect(),
+        };
+        let mut fanout = Fanout::replay(*publication);
+        self.clients.deliver(session, &mut fanout, &grant);
+        fanout.finish(&mut self.clients.budget);
+    }
+
+    /// A keeper has sent what was asked for.
+    pub fn answered(&mut self, replay: u64, more: bool) {
+        let key = Key::unpack(replay);
+        let Some(running) = self.replays.running.get_mut(key) else {
+            return;
+        };
+        if more {
+            running.state = State::Ready { first: false };
+            return;
+        }
+        let next = CoreId(running.keeper.0 + 1);
+        if has_wildcard(&running.wanted.filter) && next.0 < self.cores {
+            running.keeper = next;
+            running.state = State::Ready { first: true };
+            return;
+        }
+        let session = running.session;
+        self.replays.running.remove(key);
+        let more = self.replays.running.iter().any(|(_, other)| other.session == session);
+        if let Some(session) = self.clients.registry.at_mut(session) {
+            session.replaying = more;
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! The settings that a shard decides by, read from the configuration once.
+
+/// What this core's broker allows and offers. Times in milliseconds or seconds as named.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// Largest packet accepted, fixed header included.
+    pub max_packet_size: u32,
+    /// Longest client id in bytes.
+    pub max_clientid_len: usize,
+    /// Most levels of a topic or filter.
+    pub max_topic_levels: usize,
+    /// Highest QoS accepted and granted, 0 to 2.
+    pub max_qos_allowed: u8,
+    /// Topic aliases a 5.0 client may use towards us; 0 = none.
+    pub max_topic_alias: u16,
+    /// Whether retained messages are kept.
+    pub retain_available: bool,
+    /// Whether filters may have wildcards.
+    pub wildcard_subscription: bool,
+    /// Time from accept to a complete CONNECT.
+    pub idle_timeout_ms: u64,
+    /// Keep-alive imposed on clients, instead of their own.
+    pub server_keepalive_s: Option<u16>,
+    /// Allowed silence in thousandths of the keep-alive.
+    pub keepalive_multiplier_permille: u64,
+    /// Most messages in flight to one client.
+    pub max_inflight: u16,
+    /// Most QoS 1 and 2 messages in flight from a 5.0 client: the Receive Maximum announced.
+    pub max_awaiting_rel: u16,
+    /// After so long a received QoS 2 identifier that is not released is forgotten.
+    pub await_rel_timeout_s: u32,
+    /// Life of a persistent 3.x session without a connection; `u32::MAX` = for ever.
+    pub session_expiry_s: u32,
+    /// Most messages queued for one session; 0 = unlimited.
+    pub max_mqueue_len: usize,
+    /// Whether QoS 0 is queued for clients that are away.
+    pub mqueue_store_qos0: bool,
+    /// Most subscriptions of one session.
+    pub max_subscriptions: u32,
+    /// Most bytes that wait in user space for one connection before QoS 0 is dropped.
+    pub max_out_queue_bytes: usize,
+    /// Whether clients may connect without credentials.
+    pub allow_anonymous: bool,
+    /// Most retained messages in all; 0 = unlimited.
+    pub max_retained_messages: usize,
+    /// Largest payload that is retained.
+    pub max_retained_payload: usize,
+    /// Life of a retained message without an expiry of its own; 0 = for ever.
+    pub retained_expiry_s: u32,
+    /// Byte budget of this core for queued messages.
+    pub queue_memory_bytes: usize,
+    /// Most connections of this core.
+    pub max_connections: u32,
+}

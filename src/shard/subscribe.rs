@@ -1,0 +1,416 @@
+//! SUBSCRIBE and UNSUBSCRIBE, the answers of the index thread, and deliveries to this core's own
+//! subscribers.
+//!
+//! A filter that this core knows is in force at once. One that is new to the core waits until the
+//! index thread has applied it; then every PUBLISH that any core receives after the SUBACK is matched
+//! with it.
+
+use smallvec::SmallVec;
+
+use crate::base::ids::{Epoch, FilterId};
+use crate::base::slab::Key;
+use crate::metrics::Counter;
+use crate::mqtt::decode_subscribe::{RetainHandling, Subscribe, SubscribeEntry, Unsubscribe};
+use crate::mqtt::encode_suback::{encode_suback, encode_unsuback};
+use crate::mqtt::message::Publication;
+use crate::mqtt::qos::QoS;
+use crate::mqtt::reason::ReasonCode;
+use crate::mqtt::topic::{has_wildcard, is_shared, is_within_levels};
+use crate::mqtt::version::Version;
+use crate::routing::local::{LocalDelta, PendingFilter, SubOptions, Subscriber};
+use crate::session::state::NONE;
+use crate::shard::Shard;
+use crate::shard::cross::Filters;
+use crate::shard::fanout::{Fanout, Grant};
+use crate::shard::receive::Fault;
+use crate::shard::replay::StoredMessage;
+
+/// A SUBSCRIBE that is not answered yet.
+#[derive(Debug)]
+pub struct PendingSuback {
+    connection: Key,
+    session: u32,
+    packet_id: u16,
+    /// Reason codes in the order of the filters.
+    reasons: SmallVec<[u8; 8]>,
+    /// Filters that the index thread has not applied yet.
+    outstanding: u32,
+    /// Subscriptions that get stored messages once the SUBACK has left.
+    replays: Vec<WantedReplay>,
+}
+
+/// A subscription that is to get the stored messages of its filter.
+#[derive(Debug, Clone)]
+pub struct WantedReplay {
+    /// The filter.
+    pub filter: compact_str::CompactString,
+    /// Granted QoS.
+    pub qos: QoS,
+    /// Subscription identifier, if any.
+    pub identifier: Option<u32>,
+}
+
+/// One subscriber of a message that several filters matched.
+#[derive(Clone, Copy, Debug)]
+pub struct MergedSubscriber(Subscriber);
+
+/// An answer of the index thread to an `Add`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct IndexAnswer {
+    /// What was asked for.
+    pub token: PendingFilter,
+    /// The filter's id; absent if the index has no room for it.
+    pub filter: Option<FilterId>,
+    /// The epoch from which on it is matched.
+    pub epoch: Epoch,
+}
+
+impl Shard {
+    /// SUBSCRIBE from a client [MQTT5 3.8].
+    pub fn subscribe(&mut self, slot: u32, packet: &Subscribe<'_>) -> Result<(), Fault> {
+        let Some(connection) = self.clients.connections.key_at(slot) else {
+            return Ok(());
+        };
+        let session = self.clients.connections.at(slot).map_or(NONE, |c| c.session);
+        self.clients.metrics.inc(Counter::ClientSubscribe);
+        let key = self.subacks.insert(PendingSuback {
+            connection,
+            session,
+            packet_id: packet.packet_id,
+            reasons: SmallVec::new(),
+            // One for this function itself: an answer cannot overtake it.
+            outstanding: 1,
+            replays: Vec::new(),
+        });
+        if let Some(connection) = self.clients.connections.at_mut(slot) {
+            connection.awaits_index += 1;
+        }
+        for (position, entry) in packet.filters().enumerate() {
+            let reason = self.subscribe_one(session, key, position, &entry, packet);
+            if let Some(pending) = self.subacks.get_mut(key) {
+                pending.reasons.push(reason.as_u8());
+            }
+        }
+        self.settle_suback(key);
+        Ok(())
+    }
+
+    /// UNSUBSCRIBE from a client [MQTT5 3.10].
+    pub fn unsubscribe(&mut self, slot: u32, packet: &Unsubscribe<'_>) {
+        let Some((session_index, version)) =
+            self.clients.connections.at(slot).map(|c| (c.session, c.version))
+        else {
+            return;
+        };
+        self.clients.metrics.inc(Counter::ClientUnsubscribe);
+        let mut reasons: SmallVec<[u8; 8]> = SmallVec::new();
+        for filter in packet.filters() {
+            let removed = self.unsubscribe_one(session_index, filter);
+            let reason =
+                if removed { ReasonCode::Success } else { ReasonCode::NoSubscriptionExisted };
+            reasons.push(reason.as_u8());
+        }
+        self.clients.metrics.inc(Counter::PacketsUnsubackSent);
+        if let Some(out) = self.clients.out(slot) {
+            encode_unsuback(&mut out.bytes, version, packet.packet_id, &reasons);
+        }
+    }
+
+    /// Ends all subscriptions of a session.
+    pub fn drop_subscriptions(&mut self, session_index: u32) {
+        if let Some(session) = self.clients.registry.at_mut(session_index) {
+            self.routes.local.remove_session(&mut session.first_subscription);
+            session.subscriptions = 0;
+        }
+    }
+
+    /// The next change for the index thread; pulled while its ring has room.
+    pub fn next_delta(&mut self) -> Option<LocalDelta<'_>> {
+        self.routes.local.next_delta()
+    }
+
+    /// The index thread has answered.
+    pub fn index_applied(&mut self, answer: IndexAnswer) {
+        let waiters = match answer.filter {
+            Some(filter) => self.routes.local.applied(answer.token, filter, answer.epoch),
+            None => self.routes.local.refused(answer.token),
+        };
+        for waiter in waiters {
+            let (key, position) = unpack_waiter(waiter);
+            let Some(key) = self.suback_key(key) else {
+                continue;
+            };
+            if answer.filter.is_none()
+                && let Some(reason) =
+                    self.subacks.get_mut(key).and_then(|s| s.reasons.get_mut(position))
+            {
+                *reason = ReasonCode::QuotaExceeded.as_u8();
+            }
+            self.settle_suback(key);
+        }
+    }
+
+    /// A message came from another core: for subscribers here, for the store, or both.
+    pub fn take_publication(
+        &mut self,
+        publication: &Publication<'_>,
+        epoch: Epoch,
+        ids: Filters<'_>,
+        retain_here: bool,
+    ) {
+        let mut filters = std::mem::take(&mut self.filters);
+        filters.clear();
+        filters.extend(ids.iter());
+        self.deliver_here(publication, &filters, epoch);
+        self.filters = filters;
+        if retain_here {
+            self.retain(publication);
+        }
+    }
+
+    /// Gives a message to this core's subscribers of the filters that matched in `epoch`. Filters
+    /// that overlap give a session one copy: at the highest QoS, with all identifiers.
+    pub fn deliver_here(
+        &mut self,
+        publication: &Publication<'_>,
+        filters: &[FilterId],
+        epoch: Epoch,
+    ) {
+        let mut fanout = Fanout::new(*publication);
+        if let [filter] = filters {
+            for subscriber in self.routes.local.subscribers(*filter, epoch) {
+                if !self.clients.is_own(publication, &subscriber) {
+                    let grant = grant_of(&subscriber);
+                    self.clients.deliver(subscriber.session, &mut fanout, &grant);
+                }
+            }
+        } else {
+            self.deliver_merged(&mut fanout, filters, epoch);
+        }
+        fanout.finish(&mut self.clients.budget);
+        if publication.retain && self.replays.is_running() {
+            self.note_live(publication.topic, filters, epoch);
+        }
+    }
+
+    /// Stores or clears the retained message of a topic [MQTT-3.3.1-5, 3.3.1-6].
+    pub fn retain(&mut self, publication: &Publication<'_>) {
+        let version = (publication.received_us, self.clients.core.0);
+        if publication.payload.is_empty() {
+            self.routes.retained.remove(publication.topic, version);
+            return;
+        }
+        let mut stored = *publication;
+        let life_s = u64::from(self.clients.rules.retained_expiry_s);
+        if stored.expires_us.is_none() && life_s > 0 {
+            stored.expires_us =
+                std::num::NonZeroU64::new(publication.received_us + life_s * 1_000_000);
+        }
+        let message = crate::mqtt::message::Message::from_publication(&stored);
+        self.routes.retained.put(publication.topic, StoredMessage(message));
+        self.clients.metrics.inc(Counter::MessagesRetained);
+    }
+
+    fn subscribe_one(
+        &mut self,
+        session_index: u32,
+        suback: Key,
+        position: usize,
+        entry: &SubscribeEntry<'_>,
+        packet: &Subscribe<'_>,
+    ) -> ReasonCode {
+        if let Err(reason) = self.check_filter(session_index, entry.filter) {
+            return reason;
+        }
+        let asked = entry.options;
+        let qos = asked.qos.as_u8().min(self.clients.rules.max_qos_allowed);
+        let options = SubOptions::new(
+            qos,
+            asked.no_local,
+            asked.retain_as_published,
+            asked.retain_handling as u8,
+        );
+        let Some(session) = self.clients.registry.at_mut(session_index) else {
+            return ReasonCode::UnspecifiedError;
+        };
+        let outcome = self.routes.local.subscribe(
+            &self.routes.index,
+            session_index,
+            &mut session.first_subscription,
+            entry.filter,
+            options,
+            packet.subscription_identifier,
+            pack_waiter(suback, position),
+        );
+        let Ok(outcome) = outcome else {
+            return ReasonCode::QuotaExceeded;
+        };
+        session.subscriptions += u32::from(!outcome.existing);
+        let granted = QoS::from_u8(qos).unwrap_or_default();
+        let Some(pending) = self.subacks.get_mut(suback) else {
+            return ReasonCode::UnspecifiedError;
+        };
+        pending.outstanding += u32::from(outcome.pending.is_some());
+        let wants_stored = match asked.retain_handling {
+            RetainHandling::SendAlways => true,
+            RetainHandling::SendIfNew => !outcome.existing,
+            RetainHandling::DoNotSend => false,
+        };
+        if wants_stored {
+            pending.replays.push(WantedReplay {
+                filter: entry.filter.into(),
+                qos: granted,
+                identifier: packet.subscription_identifier,
+            });
+        }
+        granted_reason(granted)
+    }
+
+    /// Whether a filter may be subscribed to.
+    fn check_filter(&self, session_index: u32, filter: &str) -> Result<(), ReasonCode> {
+        let rules = &self.clients.rules;
+        if is_shared(filter) {
+            return Err(ReasonCode::SharedSubscriptionsNotSupported);
+        }
+        if !rules.wildcard_subscription && has_wildcard(filter) {
+            return Err(ReasonCode::WildcardSubscriptionsNotSupported);
+        }
+        if !is_within_levels(filter, rules.max_topic_levels) {
+            return Err(ReasonCode::TopicFilterInvalid);
+        }
+        let count = self.clients.registry.at(session_index).map_or(0, |s| s.subscriptions);
+        if count >= rules.max_subscriptions {
+            return Err(ReasonCode::QuotaExceeded);
+        }
+        Ok(())
+    }
+
+    fn unsubscribe_one(&mut self, session_index: u32, filter: &str) -> bool {
+        let Some(session) = self.clients.registry.at_mut(session_index) else {
+            return false;
+        };
+        let first = &mut session.first_subscription;
+        let removed = self.routes.local.unsubscribe(&self.routes.index, first, filter);
+        session.subscriptions -= u32::from(removed);
+        removed
+    }
+
+    /// One of the filters of a SUBSCRIBE is in force; after the last its SUBACK leaves.
+    fn settle_suback(&mut self, key: Key) {
+        let Some(pending) = self.subacks.get_mut(key) else {
+            return;
+        };
+        pending.outstanding -= 1;
+        if pending.outstanding > 0 {
+            return;
+        }
+        let Some(pending) = self.subacks.remove(key) else {
+            return;
+        };
+        let Some(connection) = self.clients.connections.get_mut(pending.connection) else {
+            return;
+        };
+        connection.awaits_index -= 1;
+        let version = connection.version;
+        let slot = pending.connection.index;
+        if crate::shard::deliver::closing(connection) {
+            return;
+        }
+        self.send_suback(slot, version, &pending);
+        for wanted in pending.replays {
+            self.begin_replay(pending.session, wanted);
+        }
+    }
+
+    fn send_suback(&mut self, slot: u32, version: Version, pending: &PendingSuback) {
+        let mut reasons = pending.reasons.clone();
+        if !version.is_v5() {
+            // 3.x knows one failure only [MQTT-3.9.3-2 of 3.1.1].
+            for reason in reasons.iter_mut().filter(|reason| **reason >= 0x80) {
+                *reason = crate::mqtt::reason::SUBACK_FAILURE_V311;
+            }
+        }
+        self.clients.metrics.inc(Counter::PacketsSubackSent);
+        if let Some(out) = self.clients.out(slot) {
+            encode_suback(&mut out.bytes, version, pending.packet_id, &reasons);
+        }
+    }
+
+    fn deliver_merged(&mut self, fanout: &mut Fanout<'_>, filters: &[FilterId], epoch: Epoch) {
+        let mut merged = std::mem::take(&mut self.merged);
+        merged.clear();
+        for filter in filters {
+            merged.extend(self.routes.local.subscribers(*filter, epoch).map(MergedSubscriber));
+        }
+        merged.retain(|s| !self.clients.is_own(&fanout.publication, &s.0));
+        merged.sort_by_key(|subscriber| subscriber.0.session);
+        for group in merged.chunk_by(|a, b| a.0.session == b.0.session) {
+            let mut grant = grant_of(&group[0].0);
+            for MergedSubscriber(subscriber) in &group[1..] {
+                let other = grant_of(subscriber);
+                grant.qos = grant.qos.max(other.qos);
+                grant.retain_as_published |= other.retain_as_published;
+                grant.identifiers.extend(other.identifiers);
+            }
+            self.clients.deliver(group[0].0.session, fanout, &grant);
+        }
+        self.merged = merged;
+    }
+
+    /// Tells running replays that a retained message of this topic came live.
+    fn note_live(&mut self, topic: &str, filters: &[FilterId], epoch: Epoch) {
+        for filter in filters {
+            for subscriber in self.routes.local.subscribers(*filter, epoch) {
+                let session = self.clients.registry.at(subscriber.session);
+                if session.is_some_and(|session| session.replaying) {
+                    self.replays.note_live(subscriber.session, topic);
+                }
+            }
+        }
+    }
+
+    fn suback_key(&self, packed: Key) -> Option<Key> {
+        let key = self.subacks.key_at(packed.index)?;
+        (key.generation & WAITER_GENERATION == packed.generation).then_some(key)
+    }
+}
+
+impl crate::shard::clients::Clients {
+    /// Whether a subscriber does not want a message because it is its own [MQTT-3.8.3-3].
+    fn is_own(&self, publication: &Publication<'_>, subscriber: &Subscriber) -> bool {
+        subscriber.options.no_local()
+            && publication.publisher.0 == self.publisher(subscriber.session)
+    }
+}
+
+/// Bits of a SUBACK's generation that a waiter holds.
+const WAITER_GENERATION: u32 = 0xFFFF;
+
+/// The index's name for one filter of a SUBSCRIBE.
+fn pack_waiter(key: Key, position: usize) -> u64 {
+    let position = u64::from(u16::try_from(position).unwrap_or(u16::MAX));
+    u64::from(key.index) << 32 | u64::from(key.generation & WAITER_GENERATION) << 16 | position
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the word is split into its parts")]
+fn unpack_waiter(waiter: u64) -> (Key, usize) {
+    let generation = (waiter >> 16) as u32 & WAITER_GENERATION;
+    let index = (waiter >> 32) as u32;
+    (Key { index, generation }, usize::from(waiter as u16))
+}
+
+fn grant_of(subscriber: &Subscriber) -> Grant {
+    Grant {
+        qos: QoS::from_u8(subscriber.options.qos()).unwrap_or_default(),
+        retain_as_published: subscriber.options.retain_as_published(),
+        identifiers: subscriber.subscription_identifier.into_iter().collect(),
+    }
+}
+
+fn granted_reason(qos: QoS) -> ReasonCode {
+    match qos {
+        QoS::AtMostOnce => ReasonCode::Success,
+        QoS::AtLeastOnce => ReasonCode::GrantedQoS1,
+        QoS::ExactlyOnce => ReasonCode::GrantedQoS2,
+    }
+}
