@@ -5,8 +5,17 @@
 //! stored, in steps as small as the caller's budget: a replay of a million messages neither stalls
 //! the core nor has to be given up.
 //!
-//! The text of a topic is not kept as such: the tree's levels are it. Memory beside the value,
-//! measured with a million topics (RSS, one run each): see [`RetainedStore::bytes`].
+//! The text of a topic is not kept as such: the tree's levels are it. Measured with a million topics
+//! and values of 8 bytes (2 shared vCPUs, mimalloc, one run each):
+//!
+//! | topics | RSS a message | put ns | get hot ns | replay ns a match |
+//! | --- | --- | --- | --- | --- |
+//! | `device/<unique>/status` | 279 | 1091 | 133 | 104 to 149 |
+//! | `device/<unique>` | 218 | 583 | 89 | 105 to 129 |
+//! | `site/1000/dev/100000/sensor/10` | 168 | 506 | 71 | 130 to 135 |
+//!
+//! 10 matches behind a literal prefix (`site/7/dev/777/sensor/+`) and 10 found by a rare level
+//! (`+/+/+/777/#`) both cost 2.2 us among that million.
 //!
 //! Of two values of one topic that with the greater [`Version`] stays, whatever the order in which
 //! they come from different cores.
