@@ -22,3 +22,16 @@ const _: () = assert!(
     WHEEL_SEGMENT_TIMERS.is_power_of_two(),
     "an index is split by shift"
 );
+
+/// Hash tables over which the retained topics of a core are spread. Each grows by itself, so that
+/// at a million topics one growth moves 16,000 entries and not all of them.
+pub const RETAINED_TABLE_SEGMENTS: usize = 64;
+
+/// Children of a level of the retained topics that lie in one sorted vector; beyond it they lie in
+/// a B-tree.
+pub const RETAINED_CHILDREN_IN_VECTOR: usize = 16;
+
+const _: () = assert!(
+    RETAINED_TABLE_SEGMENTS.is_power_of_two(),
+    "a hash's top bits choose one"
+);
