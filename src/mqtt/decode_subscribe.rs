@@ -92,12 +92,13 @@ impl SubscribeOptions {
                 "MQTT-3.8.3-5 reserved bits of the options",
             ));
         }
-        let qos = QoS::from_u8(byte & 0b11);
-        let qos = qos.ok_or(if version.is_v5() {
-            DecodeError::protocol("3.8.3.1 QoS 3 in the subscription options")
-        } else {
-            DecodeError::malformed("3.1.1: MQTT-3.8.3-4 requested QoS 3")
-        })?;
+        let Some(qos) = QoS::from_u8(byte & 0b11) else {
+            return Err(if version.is_v5() {
+                DecodeError::protocol("3.8.3.1 QoS 3 in the subscription options")
+            } else {
+                DecodeError::malformed("3.1.1: MQTT-3.8.3-4 requested QoS 3")
+            });
+        };
         let retain_handling = match byte >> 4 & 0b11 {
             0 => RetainHandling::SendAlways,
             1 => RetainHandling::SendIfNew,

@@ -132,7 +132,7 @@ pub fn next_frame(bytes: &[u8], max_packet_size: u32) -> Result<Option<Frame<'_>
     if wire_len > max_packet_size as usize {
         return Err(DecodeError::new(
             ReasonCode::PacketTooLarge,
-            "MQTT-3.1.2-24 packet exceeds the maximum packet size",
+            "MQTT-3.2.2-15 packet exceeds the maximum packet size",
         ));
     }
     let frame = bytes.get(header..wire_len);
