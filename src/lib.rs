@@ -1,1 +1,4 @@
 //! Millrace.
+
+pub mod base;
+pub mod routing;

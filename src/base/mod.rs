@@ -1,0 +1,6 @@
+//! What every layer may name.
+
+pub mod atomic;
+pub mod core_set;
+pub mod epoch;
+pub mod ids;
