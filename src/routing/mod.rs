@@ -3,6 +3,7 @@
 mod arena;
 pub mod delta;
 mod hash;
+pub mod local;
 mod memory;
 mod node;
 pub mod reader;
