@@ -1,56 +1,49 @@
 //! A set of cores in one word.
 
-use crate::base::ids::CoreId;
+use super::ids::CoreId;
 
-/// Cores concerned by something. Bits 0..=61 are cores, 62 is the control plane, 63 is reserved.
+/// Bits 0..=61 are cores, 62 is the control plane, 63 is reserved ("see the side table").
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct CoreSet(pub u64);
 
 impl CoreSet {
     /// No core.
     pub const EMPTY: Self = Self(0);
-    /// The bits that stand for cores.
-    const CORES: u64 = (1 << 62) - 1;
 
     /// The set of one core.
     pub fn single(core: CoreId) -> Self {
+        assert!(core.0 < 64, "a core set has 64 bits");
         Self(1 << core.0)
     }
 
-    /// Adds a core.
+    /// Puts a core in.
     pub fn insert(&mut self, core: CoreId) {
-        self.0 |= 1 << core.0;
+        self.0 |= Self::single(core).0;
     }
 
     /// Takes a core out.
     pub fn remove(&mut self, core: CoreId) {
-        self.0 &= !(1 << core.0);
+        self.0 &= !Self::single(core).0;
     }
 
     /// Whether the core is in the set.
     pub fn contains(self, core: CoreId) -> bool {
-        self.0 & (1 << core.0) != 0
+        self.0 & Self::single(core).0 != 0
     }
 
-    /// Whether nothing is in the set.
+    /// Whether no core is in the set.
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// Number of members.
-    pub fn len(self) -> u32 {
-        self.0.count_ones()
+    /// How many cores are in the set.
+    pub fn len(self) -> usize {
+        self.0.count_ones() as usize
     }
 
-    /// Members of both.
-    #[must_use]
-    pub fn union(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    /// The cores, in ascending order.
+    /// The cores in ascending order.
     pub fn iter(self) -> impl Iterator<Item = CoreId> {
-        let mut rest = self.0 & Self::CORES;
+        let mut rest = self.0;
         std::iter::from_fn(move || {
             if rest == 0 {
                 return None;
@@ -60,6 +53,11 @@ impl CoreSet {
             u8::try_from(bit).ok().map(CoreId)
         })
     }
+
+    /// The cores of either set.
+    pub fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
 }
 
 #[cfg(test)]
@@ -67,15 +65,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn holds_what_was_put_in() {
-        let mut set = CoreSet::EMPTY;
-        for core in [61, 0, 7] {
-            set.insert(CoreId(core));
-        }
-        assert_eq!(set.len(), 3);
-        assert_eq!(set.iter().collect::<Vec<_>>(), [CoreId(0), CoreId(7), CoreId(61)]);
-        set.remove(CoreId(7));
-        assert!(!set.contains(CoreId(7)) && set.contains(CoreId(61)));
-        assert_eq!(CoreSet::single(CoreId(3)).union(set).len(), 3);
+    fn cores_go_in_and_out() {
+        let mut set = CoreSet::single(CoreId(3));
+        set.insert(CoreId(62));
+        set.insert(CoreId(0));
+        assert_eq!(
+            set.iter().collect::<Vec<_>>(),
+            [CoreId(0), CoreId(3), CoreId(62)]
+        );
+        set.remove(CoreId(3));
+        assert!(!set.contains(CoreId(3)) && set.contains(CoreId(62)));
+        assert_eq!(set.len(), 2);
+        assert_eq!(set.union(CoreSet::single(CoreId(1))).0, 1 << 62 | 0b11);
+        assert!(CoreSet::EMPTY.is_empty());
     }
 }

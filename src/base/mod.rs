@@ -1,6 +1,11 @@
 //! Layer 0: what every room uses and that knows nothing of MQTT or sockets.
 
+pub mod atomic;
+pub mod core_set;
+pub mod epoch;
+pub mod ids;
 pub mod limits;
 pub mod slab;
+pub mod staged;
 pub mod time;
 pub mod wheel;

@@ -1,0 +1,691 @@
+//! A core's own index: filter id -> its own subscribers with their options.
+//!
+//! Owned by one core, never shared. The text of a filter is not kept here: a live one is found
+//! through the shared index in both directions, and only while the index thread has not answered
+//! yet the text lies in a small map of pending filters. The life of a filter on a core:
+//!
+//! ```text
+//!            first SUBSCRIBE             Add pulled, answered
+//! unknown ------------------> pending ------------------------> live
+//!    ^                           | all left before the pull       | last subscriber leaves
+//!    |                           v                                v
+//!    +----- Remove pulled ---- (nothing sent)                  leaving --- SUBSCRIBE ---> live
+//! ```
+//!
+//! Deltas are pulled ([`LocalIndex::next_delta`]) when the ring to the index thread has room; until
+//! then they are one state a filter. A filter whose Remove was pulled is unknown at once; the next
+//! SUBSCRIBE sends a new Add behind it, and the ring keeps the order. If all subscribers leave
+//! while the answer is on its way, the Remove follows the answer, unless somebody comes meanwhile.
+//!
+//! Filter ids are addresses and are reused. Each live filter knows the epoch in which it was born
+//! here; a message that was matched in an earlier epoch cannot mean it and is passed over
+//! ([`LocalIndex::subscribers`]). 48 bits of it are kept: 89 years at 100,000 batches a second.
+//!
+//! A session's subscriptions are chained from a head that the session holds (`first_sub`,
+//! [`NO_SUBSCRIPTION`] when there is none). SUBSCRIBE finds an existing one in as many steps as the
+//! smaller of the two numbers, the session's subscriptions and the filter's subscribers;
+//! UNSUBSCRIBE walks the session's.
+
+mod changes;
+mod filters;
+mod lists;
+mod slab;
+#[cfg(all(test, not(loom)))]
+mod tests;
+
+use self::changes::Changes;
+use self::filters::{Filters, Head};
+use self::lists::{Entry, Lists, SESSIONS_MAX, SUBSCRIPTIONS_MAX};
+use self::slab::Slab;
+use super::reader::IndexReader;
+use crate::base::ids::{Epoch, FilterId};
+
+pub use self::changes::PENDING_FILTERS_MAX;
+
+/// The head of a session without subscriptions.
+pub const NO_SUBSCRIPTION: u32 = u32::MAX;
+
+/// No subscription identifier.
+const NO_IDENTIFIER: u32 = u32::MAX;
+/// In an entry's flags: the subscription has an identifier.
+const HAS_IDENTIFIER: u8 = 1 << 6;
+const OPTION_BITS: u8 = HAS_IDENTIFIER - 1;
+
+/// Subscription options as in the packet [MQTT-3.8.3.1]: bits 0-1 the maximum QoS, 2 no local,
+/// 3 retain as published, 4-5 retain handling.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
+pub struct SubOptions(pub u8);
+
+impl SubOptions {
+    /// The options of one subscription; `qos` and `retain_handling` are 0 to 2.
+    pub fn new(qos: u8, no_local: bool, retain_as_published: bool, retain_handling: u8) -> Self {
+        let flags = u8::from(no_local) << 2 | u8::from(retain_as_published) << 3;
+        Self(qos & 3 | flags | (retain_handling & 3) << 4)
+    }
+
+    /// The maximum QoS.
+    pub fn qos(self) -> u8 {
+        self.0 & 3
+    }
+
+    /// Not to be sent what the session itself published.
+    pub fn no_local(self) -> bool {
+        self.0 & 1 << 2 != 0
+    }
+
+    /// The retain flag is to be passed on.
+    pub fn retain_as_published(self) -> bool {
+        self.0 & 1 << 3 != 0
+    }
+
+    /// Which retained messages a SUBSCRIBE asks for: 0 all, 1 if the subscription is new, 2 none.
+    pub fn retain_handling(self) -> u8 {
+        self.0 >> 4 & 3
+    }
+}
+
+/// One subscriber of a filter, as a fan-out sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Subscriber {
+    /// The session's number on this core.
+    pub session: u32,
+    /// The options.
+    pub options: SubOptions,
+    /// The subscription identifier, if it has one.
+    pub subscription_identifier: Option<u32>,
+}
+
+/// A filter whose id the index thread has not told yet; goes with the `Add` and its answer.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct PendingFilter(pub u32);
+
+/// A delta for the index thread; the caller adds its core.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LocalDelta<'a> {
+    /// Answer with [`LocalIndex::applied`] or [`LocalIndex::refused`].
+    Add {
+        /// To go with the answer.
+        token: PendingFilter,
+        /// The filter's text.
+        filter: &'a str,
+    },
+    /// Needs no answer.
+    Remove {
+        /// The filter.
+        filter: FilterId,
+    },
+}
+
+/// What became of a SUBSCRIBE's filter.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SubscribeOutcome {
+    /// The session had this subscription, whose options were replaced [MQTT-3.8.4-3].
+    pub existing: bool,
+    /// `None`: in force. Else the waiter is yielded when the filter is.
+    pub pending: Option<PendingFilter>,
+}
+
+/// Too many filters wait for the index thread ([`PENDING_FILTERS_MAX`]); answer "quota exceeded".
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TooManyPending;
+
+/// The filter of one of a session's subscriptions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SubscribedFilter<'a> {
+    /// In force; the text is in the shared index.
+    Live(FilterId),
+    /// Waiting for the index thread.
+    Pending(&'a str),
+}
+
+/// One of a session's subscriptions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Subscription<'a> {
+    /// Its filter.
+    pub filter: SubscribedFilter<'a>,
+    /// Its options.
+    pub options: SubOptions,
+    /// Its identifier, if it has one.
+    pub subscription_identifier: Option<u32>,
+}
+
+/// What the filter field of a record means.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+enum State {
+    /// A filter id.
+    Live,
+    /// A pending filter; `at` is the place among its subscriptions.
+    Pending,
+    /// Nothing: the index thread had no memory for it.
+    Refused,
+}
+
+/// One subscription of one session.
+#[derive(Clone, Copy, Debug)]
+struct Record {
+    session: u32,
+    filter: u32,
+    next_of_session: u32,
+    /// The place in the filter's list, or the low half of the birth epoch if it is alone.
+    at: u32,
+    identifier: u32,
+    born_high: u16,
+    options: SubOptions,
+    state: State,
+}
+
+const _: () = assert!(size_of::<Record>() == 24);
+
+impl Record {
+    fn entry(&self, number: u32) -> Entry {
+        let identifier = self.identifier != NO_IDENTIFIER;
+        let flags = self.options.0 & OPTION_BITS | u8::from(identifier) * HAS_IDENTIFIER;
+        Entry::new(number, self.session, flags)
+    }
+
+    fn identifier(&self) -> Option<u32> {
+        (self.identifier != NO_IDENTIFIER).then_some(self.identifier)
+    }
+
+    fn born(&self) -> u64 {
+        u64::from(self.born_high) << 32 | u64::from(self.at)
+    }
+
+    fn set_born(&mut self, epoch: u64) {
+        let [a, b, c, d, e, f, ..] = epoch.to_le_bytes();
+        self.at = u32::from_le_bytes([a, b, c, d]);
+        self.born_high = u16::from_le_bytes([e, f]);
+    }
+}
+
+/// The index of one core.
+#[derive(Debug)]
+pub struct LocalIndex {
+    records: Slab<Record>,
+    filters: Filters,
+    lists: Lists,
+    changes: Changes,
+}
+
+impl LocalIndex {
+    /// An empty index. The seed must come from the system's random numbers.
+    pub fn new(seed: [u64; 4]) -> Self {
+        Self {
+            records: Slab::default(),
+            filters: Filters::new(),
+            lists: Lists::default(),
+            changes: Changes::new(seed),
+        }
+    }
+
+    /// Subscribes a session to a valid filter, or replaces the options of its subscription. If the
+    /// filter is not known on this core, `waiter` (the caller's, for the SUBACK) is yielded by
+    /// [`Self::applied`]; the subscription itself is the session's at once.
+    ///
+    /// # Errors
+    /// [`TooManyPending`]: nothing has changed.
+    #[allow(clippy::too_many_arguments)] // what a SUBSCRIBE says, and its place
+    pub fn subscribe(
+        &mut self,
+        reader: &IndexReader,
+        session: u32,
+        first_sub: &mut u32,
+        filter: &str,
+        options: SubOptions,
+        subscription_identifier: Option<u32>,
+        waiter: u64,
+    ) -> Result<SubscribeOutcome, TooManyPending> {
+        assert!(session < SESSIONS_MAX, "a core has at most 2^27 sessions");
+        let identifier = subscription_identifier.unwrap_or(NO_IDENTIFIER);
+        let record = Record {
+            session,
+            filter: 0,
+            next_of_session: *first_sub,
+            at: 0,
+            identifier,
+            born_high: 0,
+            options,
+            state: State::Live,
+        };
+        let place = self.place_of(reader, filter).ok_or(TooManyPending)?;
+        let known = self.existing(*first_sub, session, place);
+        let existing = known.is_some();
+        if let Some(number) = known {
+            self.replace_options(number, options, identifier);
+        } else {
+            *first_sub = self.insert(record, place);
+        }
+        let pending = match place {
+            Place::Live(..) => None,
+            Place::Pending(filter) => {
+                self.changes.get_mut(filter).waiters.push(waiter);
+                Some(filter)
+            }
+        };
+        Ok(SubscribeOutcome { existing, pending })
+    }
+
+    /// Ends a session's subscription to a filter. False if it had none [MQTT-3.10.4].
+    pub fn unsubscribe(&mut self, reader: &IndexReader, first_sub: &mut u32, filter: &str) -> bool {
+        let (state, wanted) = if let Some(pending) = self.changes.find(filter) {
+            (State::Pending, pending.0)
+        } else if let Some(id) = self.live_id(reader, filter) {
+            (State::Live, id.0)
+        } else {
+            return false;
+        };
+        let mut before = NO_SUBSCRIPTION;
+        let mut number = *first_sub;
+        while number != NO_SUBSCRIPTION {
+            let record = *self.records.get(number);
+            if record.state == state && record.filter == wanted {
+                if before == NO_SUBSCRIPTION {
+                    *first_sub = record.next_of_session;
+                } else {
+                    self.records.get_mut(before).next_of_session = record.next_of_session;
+                }
+                self.detach(number);
+                return true;
+            }
+            before = number;
+            number = record.next_of_session;
+        }
+        false
+    }
+
+    /// Ends all subscriptions of a session, whose head is then [`NO_SUBSCRIPTION`]. Waiters of its
+    /// SUBSCRIBEs are yielded all the same.
+    pub fn remove_session(&mut self, first_sub: &mut u32) {
+        let mut number = std::mem::replace(first_sub, NO_SUBSCRIPTION);
+        while number != NO_SUBSCRIPTION {
+            let next = self.records.get(number).next_of_session;
+            self.detach(number);
+            number = next;
+        }
+    }
+
+    /// The index thread has applied an `Add`, in force with `epoch`. Returns the waiters of the
+    /// SUBSCRIBEs: their SUBACKs may leave.
+    pub fn applied(&mut self, token: PendingFilter, filter: FilterId, epoch: Epoch) -> Vec<u64> {
+        let pending = self.changes.end(token);
+        for number in &pending.subscriptions {
+            let record = self.records.get_mut(*number);
+            record.state = State::Live;
+            record.filter = filter.0;
+            self.attach(*number, filter, epoch.0);
+        }
+        if pending.subscriptions.is_empty() {
+            self.changes.leave(filter, epoch.0);
+        }
+        pending.waiters
+    }
+
+    /// The index thread had no memory for an `Add`. Returns the waiters, to be refused. The
+    /// subscriptions are void; their records go with their sessions.
+    pub fn refused(&mut self, token: PendingFilter) -> Vec<u64> {
+        let pending = self.changes.end(token);
+        for number in &pending.subscriptions {
+            self.records.get_mut(*number).state = State::Refused;
+        }
+        pending.waiters
+    }
+
+    /// The next delta for the index thread. Pull only when there is room to send it.
+    pub fn next_delta(&mut self) -> Option<LocalDelta<'_>> {
+        self.changes.next()
+    }
+
+    /// This core's subscribers of a filter that a message matched in `message_epoch`. None if the
+    /// filter is not known here, or the id is older than what it means now.
+    #[inline]
+    pub fn subscribers(&self, filter: FilterId, message_epoch: Epoch) -> Subscribers<'_> {
+        let mut found = Subscribers {
+            single: None,
+            current: [].iter(),
+            rest: [].iter(),
+            records: &self.records,
+        };
+        match self.filters.get(filter) {
+            None => {}
+            Some(Head::One(number)) => {
+                let record = self.records.get(number);
+                if record.born() <= message_epoch.0 {
+                    found.single = Some(record.entry(number));
+                }
+            }
+            Some(Head::List(list)) => {
+                if self.lists.born(list) <= message_epoch.0 {
+                    let (first, rest) = self.lists.entries(list);
+                    found.current = first.iter();
+                    found.rest = rest.iter();
+                }
+            }
+        }
+        found
+    }
+
+    /// The subscriptions of a session.
+    pub fn subscriptions(&self, first_sub: u32) -> impl Iterator<Item = Subscription<'_>> {
+        let mut number = first_sub;
+        std::iter::from_fn(move || {
+            while number != NO_SUBSCRIPTION {
+                let record = self.records.get(number);
+                number = record.next_of_session;
+                let filter = match record.state {
+                    State::Live => SubscribedFilter::Live(FilterId(record.filter)),
+                    State::Pending => {
+                        SubscribedFilter::Pending(self.changes.text(PendingFilter(record.filter)))
+                    }
+                    State::Refused => continue,
+                };
+                return Some(Subscription {
+                    filter,
+                    options: record.options,
+                    subscription_identifier: record.identifier(),
+                });
+            }
+            None
+        })
+    }
+
+    /// Calls `each` with the text, options and identifier of each subscription of a session.
+    pub fn for_each_subscription(
+        &self,
+        reader: &mut IndexReader,
+        first_sub: u32,
+        mut each: impl FnMut(&str, SubOptions, Option<u32>),
+    ) {
+        for subscription in self.subscriptions(first_sub) {
+            let text = match subscription.filter {
+                SubscribedFilter::Pending(text) => Some(text),
+                SubscribedFilter::Live(filter) => reader.filter_text(filter),
+            };
+            debug_assert!(text.is_some(), "a live filter has its text");
+            if let Some(text) = text {
+                let identifier = subscription.subscription_identifier;
+                each(text, subscription.options, identifier);
+            }
+        }
+    }
+
+    /// Subscriptions on this core, pending ones included.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether there is no subscription.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Filters in force on this core.
+    pub fn filters_len(&self) -> usize {
+        self.filters.len()
+    }
+
+    /// Filters that wait for the index thread's answer.
+    pub fn pending_len(&self) -> usize {
+        self.changes.pending_len()
+    }
+
+    /// Filters whose deltas have not been pulled (some may prove needless).
+    pub fn dirty_len(&self) -> usize {
+        self.changes.dirty_len()
+    }
+
+    /// Bytes held.
+    pub fn bytes(&self) -> usize {
+        self.records.bytes() + self.filters.bytes() + self.lists.bytes() + self.changes.bytes()
+    }
+
+    /// The id of a filter if it is in force here.
+    fn live_id(&self, reader: &IndexReader, filter: &str) -> Option<FilterId> {
+        let id = reader.find(filter)?;
+        self.filters.get(id).map(|_| id)
+    }
+
+    /// Where a subscription to this filter goes; a filter that is new here begins to wait.
+    fn place_of(&mut self, reader: &IndexReader, filter: &str) -> Option<Place> {
+        if let Some(pending) = self.changes.find(filter) {
+            return Some(Place::Pending(pending));
+        }
+        if let Some(id) = reader.find(filter) {
+            if let Some(head) = self.filters.get(id) {
+                return Some(Place::Live(id, Some(head), 0));
+            }
+            if let Some(born) = self.changes.come_back(id) {
+                return Some(Place::Live(id, None, born));
+            }
+        }
+        self.changes.begin(filter).map(Place::Pending)
+    }
+
+    /// The session's subscription in that place: by the session's chain or by the filter's
+    /// subscribers, whichever ends first.
+    fn existing(&self, first_sub: u32, session: u32, place: Place) -> Option<u32> {
+        match place {
+            Place::Live(_, None, _) => None,
+            Place::Live(_, Some(Head::One(number)), _) => {
+                (self.records.get(number).session == session).then_some(number)
+            }
+            Place::Live(id, Some(Head::List(list)), _) => {
+                let (first, rest) = self.lists.entries(list);
+                let entries = first.iter().chain(rest.iter().flatten());
+                let numbers = entries.map(|entry| (entry.session(), entry.subscription()));
+                self.meet(first_sub, session, (State::Live, id.0), numbers)
+            }
+            Place::Pending(filter) => {
+                let numbers = self.changes.get(filter).subscriptions.iter();
+                let numbers = numbers.map(|at| (self.records.get(*at).session, *at));
+                self.meet(first_sub, session, (State::Pending, filter.0), numbers)
+            }
+        }
+    }
+
+    fn meet(
+        &self,
+        first_sub: u32,
+        session: u32,
+        wanted: (State, u32),
+        mut others: impl Iterator<Item = (u32, u32)>,
+    ) -> Option<u32> {
+        let mut number = first_sub;
+        while number != NO_SUBSCRIPTION {
+            let record = self.records.get(number);
+            if (record.state, record.filter) == wanted {
+                return Some(number);
+            }
+            number = record.next_of_session;
+            let (other, its_number) = others.next()?;
+            if other == session {
+                return Some(its_number);
+            }
+        }
+        None
+    }
+
+    fn replace_options(&mut self, number: u32, options: SubOptions, identifier: u32) {
+        let record = self.records.get_mut(number);
+        record.options = options;
+        record.identifier = identifier;
+        let record = *record;
+        if record.state != State::Live {
+            return;
+        }
+        if let Some(Head::List(list)) = self.filters.get(FilterId(record.filter)) {
+            self.lists.set(list, record.at, record.entry(number));
+        }
+    }
+
+    fn insert(&mut self, mut record: Record, place: Place) -> u32 {
+        match place {
+            Place::Live(id, _, born) => {
+                record.filter = id.0;
+                let number = self.records.insert(record);
+                self.attach(number, id, born);
+                number
+            }
+            Place::Pending(filter) => {
+                let waiting = &mut self.changes.get_mut(filter).subscriptions;
+                record.state = State::Pending;
+                record.filter = filter.0;
+                record.at = slab::number_of(waiting.len());
+                let number = self.records.insert(record);
+                waiting.push(number);
+                number
+            }
+        }
+    }
+
+    /// Makes a record a subscriber of a live filter; `born` counts if it is the first one.
+    fn attach(&mut self, number: u32, filter: FilterId, born: u64) {
+        assert!(
+            number < SUBSCRIPTIONS_MAX,
+            "a core has at most 2^30 subscriptions"
+        );
+        match self.filters.get(filter) {
+            None => {
+                self.records.get_mut(number).set_born(born);
+                self.filters.set(filter, Head::One(number));
+            }
+            Some(Head::One(first)) => {
+                let born = self.records.get(first).born();
+                self.records.get_mut(first).at = 0;
+                self.records.get_mut(number).at = 1;
+                let entries = [first, number].map(|n| self.records.get(n).entry(n));
+                let list = self.lists.create(born, entries);
+                self.filters.set(filter, Head::List(list));
+            }
+            Some(Head::List(list)) => {
+                let entry = self.records.get(number).entry(number);
+                self.records.get_mut(number).at = self.lists.push(list, entry);
+            }
+        }
+    }
+
+    /// Takes a record, which is unchained already, from its filter, and frees it.
+    fn detach(&mut self, number: u32) {
+        let record = self.records.remove(number);
+        match record.state {
+            State::Refused => {}
+            State::Pending => {
+                let filter = PendingFilter(record.filter);
+                let waiting = &mut self.changes.get_mut(filter).subscriptions;
+                waiting.swap_remove(record.at as usize);
+                if let Some(moved) = waiting.get(record.at as usize) {
+                    self.records.get_mut(*moved).at = record.at;
+                }
+            }
+            State::Live => self.detach_live(record),
+        }
+    }
+
+    fn detach_live(&mut self, record: Record) {
+        let filter = FilterId(record.filter);
+        match self.filters.get(filter) {
+            None => debug_assert!(false, "a live subscription has its filter"),
+            Some(Head::One(_)) => {
+                self.filters.remove(filter);
+                self.changes.leave(filter, record.born());
+            }
+            Some(Head::List(list)) => {
+                if let Some(moved) = self.lists.swap_remove(list, record.at) {
+                    self.records.get_mut(moved.subscription()).at = record.at;
+                }
+                if self.lists.len(list) == 1 {
+                    self.end_list(filter, list);
+                }
+            }
+        }
+    }
+
+    /// A list of one becomes a single subscriber again.
+    fn end_list(&mut self, filter: FilterId, list: u32) {
+        let (first, rest) = self.lists.entries(list);
+        let last = first.iter().chain(rest.iter().flatten()).next();
+        let Some(number) = last.map(|entry| entry.subscription()) else {
+            return;
+        };
+        let born = self.lists.remove(list);
+        self.records.get_mut(number).set_born(born);
+        self.filters.set(filter, Head::One(number));
+    }
+}
+
+/// Where a subscription goes: a live filter with its subscribers (or none and the birth of one
+/// that comes back), or a pending one.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    Live(FilterId, Option<Head>, u64),
+    Pending(PendingFilter),
+}
+
+/// The subscribers of one filter. Folding (`for_each`) is the quickest way through.
+#[derive(Clone, Debug)]
+pub struct Subscribers<'a> {
+    single: Option<Entry>,
+    current: std::slice::Iter<'a, Entry>,
+    rest: std::slice::Iter<'a, Vec<Entry>>,
+    records: &'a Slab<Record>,
+}
+
+impl Subscribers<'_> {
+    #[inline]
+    fn subscriber(records: &Slab<Record>, entry: Entry) -> Subscriber {
+        let flags = entry.flags();
+        let subscription_identifier = if flags & HAS_IDENTIFIER == 0 {
+            None
+        } else {
+            records.get(entry.subscription()).identifier()
+        };
+        Subscriber {
+            session: entry.session(),
+            options: SubOptions(flags & OPTION_BITS),
+            subscription_identifier,
+        }
+    }
+}
+
+impl Iterator for Subscribers<'_> {
+    type Item = Subscriber;
+
+    #[inline]
+    fn next(&mut self) -> Option<Subscriber> {
+        if let Some(entry) = self.single.take() {
+            return Some(Self::subscriber(self.records, entry));
+        }
+        loop {
+            if let Some(entry) = self.current.next() {
+                return Some(Self::subscriber(self.records, *entry));
+            }
+            self.current = self.rest.next()?.iter();
+        }
+    }
+
+    #[inline]
+    fn fold<B, F: FnMut(B, Subscriber) -> B>(self, init: B, mut each: F) -> B {
+        let records = self.records;
+        let mut folded = init;
+        if let Some(entry) = self.single {
+            folded = each(folded, Self::subscriber(records, entry));
+        }
+        folded = self.current.fold(folded, |folded, entry| {
+            each(folded, Self::subscriber(records, *entry))
+        });
+        for segment in self.rest {
+            folded = segment.iter().fold(folded, |folded, entry| {
+                each(folded, Self::subscriber(records, *entry))
+            });
+        }
+        folded
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let rest: usize = self.rest.clone().map(Vec::len).sum();
+        let len = usize::from(self.single.is_some()) + self.current.len() + rest;
+        (len, Some(len))
+    }
+}
+
+impl ExactSizeIterator for Subscribers<'_> {}

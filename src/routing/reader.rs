@@ -1,0 +1,166 @@
+//! A core's eyes on the shared index.
+
+use std::sync::Arc;
+
+use super::delta::Hit;
+use super::node::{self, FLAG_IN_TRIE};
+use super::shape::TopicLevels;
+use super::shared::{Place, SharedIndex};
+use super::trie::Stack;
+use crate::base::atomic::Ordering;
+use crate::base::core_set::CoreSet;
+use crate::base::epoch::Reader;
+use crate::base::ids::{CoreId, Epoch, FilterId};
+
+/// Bytes of a reader's scratch space that are kept between look-ups; what a giant topic needed
+/// beyond is given back.
+const SCRATCH_BYTES_MAX: usize = 4096;
+
+/// The reader of one core. Call [`Self::pass`] once a turn; filter ids and hits that are kept
+/// longer carry the epoch of their match (see `local.rs`).
+#[derive(Debug)]
+pub struct IndexReader {
+    shared: Arc<SharedIndex>,
+    epoch: Reader,
+    levels: Box<TopicLevels>,
+    text: Vec<u8>,
+    stack: Stack,
+}
+
+impl IndexReader {
+    pub(super) fn new(shared: Arc<SharedIndex>, epoch: Reader) -> Self {
+        Self {
+            shared,
+            epoch,
+            levels: Box::new(TopicLevels::new()),
+            text: Vec::new(),
+            stack: Stack::new(),
+        }
+    }
+
+    /// Replaces `out` by the filters that match a valid topic name, each once, in no order.
+    pub fn matches(&mut self, topic: &str, out: &mut Vec<Hit>) {
+        debug_assert!(!self.epoch.is_parked(), "a parked core reads nothing");
+        out.clear();
+        let shared = &*self.shared;
+        let bytes = topic.as_bytes();
+        let arena = &*shared.arena;
+        let exact = shared
+            .filters
+            .find(arena, shared.hashes.whole(bytes), |address| {
+                node::text_is(arena, address, bytes)
+            });
+        if let Some(address) = exact {
+            push(shared, address, out);
+        }
+        self.match_shapes(bytes, out);
+        if !self.shared.trie.is_empty() {
+            self.match_trie(bytes, out);
+        }
+    }
+
+    #[inline]
+    fn match_shapes(&mut self, topic: &[u8], out: &mut Vec<Hit>) {
+        let shared = &*self.shared;
+        let slashes = topic.iter().filter(|byte| **byte == b'/').count();
+        let Some(list) = shared.shapes.list(&shared.arena, slashes + 1) else {
+            return;
+        };
+        let (levels, text) = (&mut *self.levels, &mut self.text);
+        levels.split(&shared.hashes, topic, list.deepest());
+        list.for_each_candidate(&shared.hashes, levels, |shape, hash| {
+            let mut written = false;
+            let found = shared.filters.find(&shared.arena, hash, |address| {
+                if !written {
+                    levels.write_filter(topic, shape, text);
+                    written = true;
+                }
+                node::text_is(&shared.arena, address, text)
+            });
+            if let Some(address) = found {
+                push(shared, address, out);
+            }
+        });
+        if text.capacity() > SCRATCH_BYTES_MAX {
+            text.clear();
+            text.shrink_to(SCRATCH_BYTES_MAX);
+        }
+    }
+
+    #[cold]
+    fn match_trie(&mut self, topic: &[u8], out: &mut Vec<Hit>) {
+        let shared = &*self.shared;
+        let (arena, hashes) = (&*shared.arena, &shared.hashes);
+        shared
+            .trie
+            .matches(arena, hashes, topic, &mut self.stack, |address| {
+                push(shared, address, out);
+            });
+        if self.stack.capacity() * size_of_val(&(0u32, 0u32)) > SCRATCH_BYTES_MAX {
+            self.stack = Stack::new();
+        }
+    }
+
+    /// The id of a live filter by its text.
+    pub fn find(&self, filter: &str) -> Option<FilterId> {
+        let place = Place::of(&self.shared.hashes, filter);
+        self.shared.find(filter, &place).map(FilterId)
+    }
+
+    /// The text of a filter: one that this core has added, or a hit of this turn. `None` if the id
+    /// is not one of a live filter as far as can be told.
+    pub fn filter_text(&mut self, filter: FilterId) -> Option<&str> {
+        self.text.clear();
+        node::read_text(&self.shared.arena, filter.0, &mut self.text);
+        let text = std::str::from_utf8(&self.text).ok()?;
+        (!text.is_empty()).then_some(text)
+    }
+
+    /// The cores that want a filter, which is subject to the same rule as [`Self::filter_text`].
+    pub fn cores(&self, filter: FilterId) -> CoreSet {
+        let word = self.shared.arena.words().get(filter.0 as usize);
+        CoreSet(word.map_or(0, |word| word.load(Ordering::Acquire)))
+    }
+
+    /// Whether a filter is served by the overflow trie, which costs more.
+    pub fn is_overflow(&self, filter: FilterId) -> bool {
+        node::flags(&self.shared.arena, filter.0) & FLAG_IN_TRIE != 0
+    }
+
+    /// Ends the last turn and begins the next; see [`Reader::pass`].
+    pub fn pass(&mut self) -> Epoch {
+        self.epoch.pass()
+    }
+
+    /// To be called before the core sleeps; see [`Reader::park`].
+    pub fn park(&mut self) {
+        self.epoch.park();
+    }
+
+    /// Begins the first turn after sleeping; see [`Reader::unpark`].
+    pub fn unpark(&mut self) -> Epoch {
+        self.epoch.unpark()
+    }
+
+    /// The epoch that this turn's matches carry.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch.epoch()
+    }
+
+    /// The core that reads.
+    pub fn core(&self) -> CoreId {
+        self.epoch.core()
+    }
+}
+
+#[inline]
+fn push(shared: &SharedIndex, address: u32, out: &mut Vec<Hit>) {
+    let cores = shared.arena.word(address).load(Ordering::Acquire);
+    // A filter whose last core has just left is on its way out.
+    if cores != 0 {
+        out.push(Hit {
+            filter: FilterId(address),
+            cores: CoreSet(cores),
+        });
+    }
+}
