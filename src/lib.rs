@@ -1,1 +1,3 @@
 //! Millrace.
+
+pub mod config;
