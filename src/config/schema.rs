@@ -34,6 +34,18 @@ pub(crate) fn all() -> impl Iterator<Item = (&'static Section, &'static Setting)
     })
 }
 
+/// Whether `key` is the beginning of settings' names that needs nothing below it.
+pub(crate) fn is_group(key: &str) -> bool {
+    let below = |prefix: &str| {
+        let prefix = prefix.replace("<name>", "default");
+        prefix == key
+            || prefix
+                .strip_prefix(key)
+                .is_some_and(|rest| rest.starts_with('.'))
+    };
+    SECTIONS.iter().any(|section| below(section.prefix))
+}
+
 /// What is left of `key` after the section's prefix, where `<name>` fits any listener name.
 fn strip_section<'k>(section: &Section, key: &'k str) -> Option<&'k str> {
     let Some(fixed) = section.prefix.strip_suffix("<name>") else {

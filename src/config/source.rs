@@ -152,6 +152,7 @@ fn lay_toml(
     };
     let mut leaves = Vec::new();
     flatten("", table.get_ref(), &mut leaves);
+    leaves.sort_by_key(|(_, at, _)| *at);
     for (key, at, raw) in leaves {
         let laid = match refuse(&key) {
             Some(what) => Err(Problem::with_key(origin(at), &key, what)),
@@ -169,7 +170,10 @@ fn flatten(prefix: &str, table: &DeTable<'_>, leaves: &mut Vec<(String, usize, R
             _ => format!("{prefix}.{}", name.get_ref()),
         };
         match value.get_ref() {
-            DeValue::Table(inner) if !inner.is_empty() => flatten(&key, inner, leaves),
+            // A section may be empty, say with every line of it commented out.
+            DeValue::Table(inner) if !inner.is_empty() || schema::is_group(&key) => {
+                flatten(&key, inner, leaves);
+            }
             _ => leaves.push((key, name.span().start, raw_of(value))),
         }
     }
