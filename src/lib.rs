@@ -1,3 +1,6 @@
 //! Millrace.
 
+pub mod boot;
+pub mod cli;
 pub mod config;
+pub mod runtime;

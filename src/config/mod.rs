@@ -52,6 +52,15 @@ pub struct ConfigError {
     pub problems: Vec<Problem>,
 }
 
+impl ConfigError {
+    /// One problem that is not about one setting.
+    pub(crate) fn overall(what: impl Into<String>) -> Self {
+        Self {
+            problems: vec![Problem::overall(what)],
+        }
+    }
+}
+
 impl fmt::Display for ConfigError {
     /// One problem a line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

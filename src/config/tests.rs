@@ -332,10 +332,9 @@ fn every_setting_is_read_by_some_code() {
     }
     let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let reads = |key: &str| {
-        let mut found = code
-            .match_indices(&format!(".{key}"))
-            .map(|(at, text)| at + text.len());
-        found.any(|end| !code[end..].starts_with(|c| word(c) || c == '(' || c == '='))
+        let field = format!(".{key}");
+        let mut found = code.match_indices(&field);
+        found.any(|(at, _)| !code[at + field.len()..].starts_with(|c| word(c) || c == '('))
     };
     let unread: Vec<String> = schema::all()
         .filter(|(_, setting)| !reads(setting.key))
