@@ -31,9 +31,13 @@ fn main() -> ExitCode {
 }
 
 fn check(arguments: &Arguments) -> Result<ExitCode, Refusal> {
-    let lines = boot::check(arguments)?;
-    let _ = writeln!(std::io::stdout(), "{}", lines.join("\n"));
-    Ok(ExitCode::SUCCESS)
+    let report = boot::check(arguments)?;
+    let _ = writeln!(std::io::stdout(), "{}", report.lines.join("\n"));
+    Ok(if report.ok {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(EXIT_REFUSED)
+    })
 }
 
 fn run(arguments: &Arguments) -> Result<ExitCode, Refusal> {

@@ -20,16 +20,22 @@ pub fn load(arguments: &Arguments, machine: &Machine) -> Result<Config, ConfigEr
         ..Sources::default()
     };
     if let Some(path) = &arguments.config {
-        let missing = |error| ConfigError::overall(format!("{}: {error}", path.display()));
-        sources.file = Some(read_toml(path).map_err(missing)?);
+        sources.file = Some(read_toml(path).map_err(|error| unreadable(path, &error))?);
     }
     let path = sources.data_dir()?.join(OVERRIDES_FILE);
     sources.overrides = match read_toml(&path) {
         Ok(file) => Some(file),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => return Err(ConfigError::overall(format!("{}: {error}", path.display()))),
+        Err(error) => return Err(unreadable(&path, &error)),
     };
     Config::new(&sources, machine)
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> ConfigError {
+    let shown = path.display();
+    ConfigError::overall(format!(
+        "the configuration file {shown} cannot be read: {error}"
+    ))
 }
 
 fn read_toml(path: &Path) -> io::Result<TomlFile> {

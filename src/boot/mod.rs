@@ -78,25 +78,28 @@ pub fn prepare(arguments: &Arguments) -> Result<Ready, Refusal> {
     })
 }
 
-/// `--check`: what was found, one line a check; the refusal holds the same lines and the failures.
-pub fn check(arguments: &Arguments) -> Result<Vec<String>, Refusal> {
+/// What `--check` found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// One line a check, then the warnings.
+    pub lines: Vec<String>,
+    /// Whether every check succeeded.
+    pub ok: bool,
+}
+
+/// `--check`: loads the configuration and runs every check, without making or keeping anything.
+pub fn check(arguments: &Arguments) -> Result<Report, Refusal> {
     let (config, machine, facts) = settle(arguments)?;
     let mut outcomes = vec![Ok("the configuration is valid".to_owned())];
     outcomes.extend(preflight::outcomes(&config, &facts));
     outcomes.push(preflight::check_data_dir(&config.node.data_dir));
-    let failed = outcomes.iter().any(Result::is_err);
+    let warnings = config.warnings(&machine).into_iter();
     let mut lines: Vec<String> = outcomes.iter().map(line).collect();
-    lines.extend(
-        config
-            .warnings(&machine)
-            .into_iter()
-            .map(|text| format!("warning: {text}")),
-    );
-    if failed {
-        Err(Refusal { sentences: lines })
-    } else {
-        Ok(lines)
-    }
+    lines.extend(warnings.map(|warning| format!("warning: {warning}")));
+    Ok(Report {
+        lines,
+        ok: outcomes.iter().all(Result::is_ok),
+    })
 }
 
 fn line(outcome: &preflight::Outcome) -> String {

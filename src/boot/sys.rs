@@ -57,10 +57,7 @@ pub(crate) fn listen_shared(address: SocketAddr) -> io::Result<std::net::TcpList
 }
 
 fn open_socket(address: SocketAddr) -> io::Result<OwnedFd> {
-    let family = match address {
-        SocketAddr::V4(_) => libc::AF_INET,
-        SocketAddr::V6(_) => libc::AF_INET6,
-    };
+    let family = libc::c_int::from(family_of(address));
     // SAFETY: no pointers are involved.
     let fd = unsafe { libc::socket(family, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) };
     check(fd)?;
@@ -87,7 +84,7 @@ fn bind_any(socket: &OwnedFd, address: SocketAddr) -> io::Result<()> {
         SocketAddr::V4(v4) => bind(
             socket,
             &libc::sockaddr_in {
-                sin_family: libc::AF_INET as libc::sa_family_t,
+                sin_family: family_of(address),
                 sin_port: v4.port().to_be(),
                 sin_addr: libc::in_addr {
                     s_addr: u32::from_ne_bytes(v4.ip().octets()),
@@ -98,7 +95,7 @@ fn bind_any(socket: &OwnedFd, address: SocketAddr) -> io::Result<()> {
         SocketAddr::V6(v6) => bind(
             socket,
             &libc::sockaddr_in6 {
-                sin6_family: libc::AF_INET6 as libc::sa_family_t,
+                sin6_family: family_of(address),
                 sin6_port: v6.port().to_be(),
                 sin6_flowinfo: v6.flowinfo(),
                 sin6_addr: libc::in6_addr {
@@ -114,6 +111,14 @@ fn bind<T>(socket: &OwnedFd, address: &T) -> io::Result<()> {
     let address: *const T = address;
     // SAFETY: the caller passes a sockaddr of the socket's family, whose size is that of `T`.
     check(unsafe { libc::bind(socket.as_raw_fd(), address.cast(), length_of::<T>()) })
+}
+
+#[allow(clippy::cast_possible_truncation)] // The families are small numbers.
+const fn family_of(address: SocketAddr) -> libc::sa_family_t {
+    match address {
+        SocketAddr::V4(_) => libc::AF_INET as libc::sa_family_t,
+        SocketAddr::V6(_) => libc::AF_INET6 as libc::sa_family_t,
+    }
 }
 
 #[allow(clippy::cast_possible_truncation)] // sizes of sockaddr structures

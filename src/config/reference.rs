@@ -17,7 +17,7 @@ in rising precedence:
 
 1. its default;
 2. the TOML file of `--config FILE`;
-3. `overrides.toml` in the data directory, if it exists (settings marked *live* only);
+3. `overrides.toml` in the data directory, if it exists (*live* settings only);
 4. the environment: `MILLRACE_` and the name in capitals, with `__` for each dot, such as
    `MILLRACE_MQTT__MAX_PACKET_SIZE=256KB`;
 5. `--set KEY=VALUE`, such as `--set mqtt.max_packet_size=256KB`;
@@ -29,8 +29,7 @@ wrong with it, and exits with code 2. `broker --check` says so without starting.
 Sizes are written as `512`, `256KB`, `1MB`, `2GB` (1KB is 1024 bytes); durations as `250ms`, `15s`, `5m`,
 `2h`, `1d` or together, `1h30m`; rates as `1000/s`. In TOML, whatever has a unit stands in quotes.
 
-All settings are read once, at the start. Those marked *live* describe what a running broker could take
-up; those marked *start* are fixed by what is built of them.
+Every setting is read once, at the start. *Live* marks those that may also stand in `overrides.toml`.
 
 ```toml
 [node]

@@ -38,7 +38,7 @@ pub(crate) const SECTIONS: &[Section] = &[
 section! {
     /// The process: its name, its place on disk, its share of the machine.
     pub struct Node at "node" {
-        /// The name of this broker, as it stands in `$SYS` topics and in logs.
+        /// The name of this broker, by which logs and monitoring tell it from others.
         name: String = "millrace@127.0.0.1", text(255), Restart;
 
         /// Directory for everything the broker keeps. Made with mode 0700 when it is missing; locked,
