@@ -13,8 +13,8 @@ use crate::config::{Config, ConfigError, Machine};
 use data_dir::DataDir;
 use preflight::Facts;
 
-/// All that is settled before the first thread and the first listener.
-#[derive(Debug)]
+/// All that is settled before the first thread and the first listener. (No `Debug`: the key stays out
+/// of logs.)
 pub struct Ready {
     /// The configuration.
     pub config: Config,

@@ -97,7 +97,7 @@ pub fn check_uring(facts: &Facts) -> Outcome {
                 .to_owned()
         }
         (libc::ENOMEM, _) => format!(
-            "io_uring cannot lock memory; {}",
+            "the limit of locked memory is too low for io_uring; {}",
             advice_on_limit("memlock", "-l", "LimitMEMLOCK")
         ),
         _ => format!(

@@ -11,7 +11,7 @@ use super::values::{Origin, Problem, Values};
 /// The longest name of a listener, in bytes: it stands in logs and metrics.
 const NAME_LEN_MAX: usize = 32;
 
-/// What a listener speaks below MQTT. All kinds are known by name; see [`ListenerKind::available`].
+/// What a listener speaks below MQTT. All kinds are known by name; only TCP can be opened so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ListenerKind {
     /// Plain TCP.

@@ -124,6 +124,7 @@ fn push(out: &mut String, text: std::fmt::Arguments<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Sources, TomlFile};
 
     #[test]
     fn the_reference_is_up_to_date() {
@@ -137,6 +138,21 @@ mod tests {
             "docs/configuration.md is not what the declarations say; write it anew with\n\
              MILLRACE_WRITE_DOCS=1 cargo test --lib config::reference"
         );
+    }
+
+    #[test]
+    fn the_example_is_a_valid_configuration() {
+        let (_, after) = HEAD.split_once("```toml").unwrap();
+        let (example, _) = after.split_once("```").unwrap();
+        let sources = Sources {
+            file: Some(TomlFile {
+                name: "example".to_owned(),
+                text: example.to_owned(),
+            }),
+            ..Sources::default()
+        };
+        let values = sources.collect().unwrap();
+        assert!(values.origin("mqtt.allow_anonymous").is_some());
     }
 
     #[test]
