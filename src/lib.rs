@@ -1,5 +1,6 @@
 //! Millrace.
 
+pub mod base;
 pub mod boot;
 pub mod cli;
 pub mod config;
