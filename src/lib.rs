@@ -1,6 +1,8 @@
 //! Millrace.
 
 pub mod base;
+pub mod boot;
+pub mod cli;
 pub mod config;
 pub mod metrics;
 pub mod mqtt;

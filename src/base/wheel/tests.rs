@@ -19,7 +19,7 @@ fn fires_within_the_tick_after_its_time_and_not_before() {
     wheel.arm(2, 1_300);
     wheel.arm(3, 1_301);
     assert_eq!(wheel.next_due_ms(), Some(1_300));
-    assert_eq!(expired(&mut wheel, 1_299), []);
+    assert!(expired(&mut wheel, 1_299).is_empty());
     assert_eq!(expired(&mut wheel, 1_300), [1, 2]);
     assert_eq!(wheel.next_due_ms(), Some(1_400));
     assert_eq!(expired(&mut wheel, 1_400), [3]);
@@ -87,7 +87,7 @@ fn an_armed_timer_for_the_slot_in_hand_is_not_lost() {
 fn the_end_of_time_is_no_overflow() {
     let mut wheel = TimerWheel::new(7, 1);
     wheel.arm(1, u64::MAX);
-    assert_eq!(expired(&mut wheel, 1 << 31), []);
+    assert!(expired(&mut wheel, 1 << 31).is_empty());
     assert_eq!(expired(&mut wheel, u64::MAX), [1]);
     wheel.arm(2, u64::MAX);
     assert_eq!(wheel.len(), 1);

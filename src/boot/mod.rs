@@ -1,0 +1,117 @@
+//! From the command line to a broker that may start: configuration, machine, data directory.
+
+pub mod data_dir;
+pub mod load;
+pub mod machine;
+pub mod preflight;
+mod sys;
+
+use std::fmt;
+
+use crate::cli::Arguments;
+use crate::config::{Config, ConfigError, Machine};
+use data_dir::DataDir;
+use preflight::Facts;
+
+/// All that is settled before the first thread and the first listener. (No `Debug`: the key stays out
+/// of logs.)
+pub struct Ready {
+    /// The configuration.
+    pub config: Config,
+    /// The machine it was made for.
+    pub machine: Machine,
+    /// What of io_uring is optional and there, among other facts.
+    pub facts: Facts,
+    /// The data directory, locked as long as this lives.
+    pub data_dir: DataDir,
+    /// The key that gives each client id its home core.
+    pub hash_key: [u8; 16],
+}
+
+/// Why the broker does not start: sentences for the user, exit code 2.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// At least one.
+    pub sentences: Vec<String>,
+}
+
+impl fmt::Display for Refusal {
+    /// One sentence a line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.sentences.join("\n"))
+    }
+}
+
+impl From<ConfigError> for Refusal {
+    fn from(error: ConfigError) -> Self {
+        let sentences = error.problems.iter().map(ToString::to_string).collect();
+        Self { sentences }
+    }
+}
+
+impl From<String> for Refusal {
+    fn from(sentence: String) -> Self {
+        Self {
+            sentences: vec![sentence],
+        }
+    }
+}
+
+/// Loads the configuration, raises the limits, runs every check, locks the data directory.
+pub fn prepare(arguments: &Arguments) -> Result<Ready, Refusal> {
+    let (config, machine, facts) = settle(arguments)?;
+    let failed = preflight::outcomes(&config, &facts)
+        .into_iter()
+        .filter_map(Result::err);
+    let sentences: Vec<String> = failed.collect();
+    if !sentences.is_empty() {
+        return Err(Refusal { sentences });
+    }
+    let data_dir = DataDir::open(&config.node.data_dir)?;
+    let hash_key = data_dir.hash_key()?;
+    Ok(Ready {
+        config,
+        machine,
+        facts,
+        data_dir,
+        hash_key,
+    })
+}
+
+/// What `--check` found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// One line a check, then the warnings.
+    pub lines: Vec<String>,
+    /// Whether every check succeeded.
+    pub ok: bool,
+}
+
+/// `--check`: loads the configuration and runs every check, without making or keeping anything.
+pub fn check(arguments: &Arguments) -> Result<Report, Refusal> {
+    let (config, machine, facts) = settle(arguments)?;
+    let mut outcomes = vec![Ok("the configuration is valid".to_owned())];
+    outcomes.extend(preflight::outcomes(&config, &facts));
+    outcomes.push(preflight::check_data_dir(&config.node.data_dir));
+    let warnings = config.warnings(&machine).into_iter();
+    let mut lines: Vec<String> = outcomes.iter().map(line).collect();
+    lines.extend(warnings.map(|warning| format!("warning: {warning}")));
+    Ok(Report {
+        lines,
+        ok: outcomes.iter().all(Result::is_ok),
+    })
+}
+
+fn line(outcome: &preflight::Outcome) -> String {
+    match outcome {
+        Ok(found) => format!("ok: {found}"),
+        Err(sentence) => format!("FAILED: {sentence}"),
+    }
+}
+
+fn settle(arguments: &Arguments) -> Result<(Config, Machine, Facts), Refusal> {
+    let (machine, limits) = machine::look()
+        .map_err(|error| Refusal::from(format!("the machine cannot be examined: {error}")))?;
+    let config = load::load(arguments, &machine)?;
+    Ok((config, machine, Facts::gather(limits)))
+}

@@ -1,0 +1,140 @@
+//! The configuration: read once, checked as a whole, then an immutable snapshot.
+//!
+//! Two steps: [`Sources`] (text, from a file, the environment, the command line) become [`Config`]
+//! (typed, in range, consistent). A `Config` that exists is valid; nothing downstream checks again.
+//! Precedence: default < file < run-time overrides < environment < `--set` < other options.
+//! Every setting is declared once, in `sections.rs`; parsing, range checks, `--help` and
+//! `docs/configuration.md` come from that declaration.
+//!
+//! Nothing here opens a file: the texts are given.
+
+mod kind;
+mod listener;
+mod quantity;
+mod reference;
+mod schema;
+mod sections;
+mod setting;
+mod sizing;
+mod source;
+mod values;
+
+pub use listener::{Listener, ListenerKind};
+pub use reference::{help, reference};
+pub use sections::{CORES_MAX, Log, LogFormat, LogLevel, Mqtt, Node, Retainer, TcpListener};
+pub use sizing::{Machine, Sizing};
+pub use source::{Sources, TomlFile};
+pub use values::{Origin, Problem};
+
+use std::fmt;
+
+/// The whole configuration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The process.
+    pub node: Node,
+    /// The listeners to open, in the order of their names; at least one.
+    pub listeners: Vec<Listener>,
+    /// The protocol.
+    pub mqtt: Mqtt,
+    /// Retained messages.
+    pub retainer: Retainer,
+    /// The log.
+    pub log: Log,
+    /// What the settings that say `auto` came to.
+    pub sizing: Sizing,
+}
+
+/// Why there is no configuration: every problem found, at least one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    /// One sentence each.
+    pub problems: Vec<Problem>,
+}
+
+impl ConfigError {
+    /// One problem that is not about one setting.
+    pub(crate) fn overall(what: impl Into<String>) -> Self {
+        Self {
+            problems: vec![Problem::overall(what)],
+        }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    /// One problem a line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.problems.iter().enumerate() {
+            if index > 0 {
+                writeln!(f)?;
+            }
+            write!(f, "{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl Config {
+    /// The configuration that the sources give on this machine.
+    pub fn new(sources: &Sources, machine: &Machine) -> Result<Self, ConfigError> {
+        let values = sources.collect()?;
+        let listeners =
+            listener::listeners(&values).map_err(|problems| ConfigError { problems })?;
+        let node = Node::read(&values, Node::SECTION.prefix);
+        let sizing = Sizing::new(&node, machine);
+        Ok(Self {
+            node,
+            listeners,
+            mqtt: Mqtt::read(&values, Mqtt::SECTION.prefix),
+            retainer: Retainer::read(&values, Retainer::SECTION.prefix),
+            log: Log::read(&values, Log::SECTION.prefix),
+            sizing,
+        })
+    }
+
+    /// Everything at its default.
+    pub fn defaults(machine: &Machine) -> Self {
+        match Self::new(&Sources::default(), machine) {
+            Ok(config) => config,
+            Err(error) => panic!("the defaults are refused: {error}"),
+        }
+    }
+
+    /// What a careful operator should know before the broker runs, one sentence each.
+    pub fn warnings(&self, machine: &Machine) -> Vec<String> {
+        let mut warnings = Vec::new();
+        warnings.extend(self.open_access_warning());
+        if self.sizing.cores > machine.cpus {
+            warnings.push(format!(
+                "node.cores is {}, but this process may use {} CPUs only: cores will share them, at \
+                 the cost of latency",
+                self.sizing.cores, machine.cpus
+            ));
+        }
+        warnings
+    }
+
+    /// The warning that anyone who reaches this machine may connect, if it is so.
+    pub fn open_access_warning(&self) -> Option<String> {
+        let outside = |l: &&Listener| !l.settings.bind.ip().to_canonical().is_loopback();
+        let open: Vec<String> = self
+            .listeners
+            .iter()
+            .filter(outside)
+            .map(|l| format!("{l} on {}", l.settings.bind))
+            .collect();
+        if open.is_empty() || !self.mqtt.allow_anonymous {
+            return None;
+        }
+        Some(format!(
+            "anyone who can reach this machine may connect without a name or password ({}); set \
+             mqtt.allow_anonymous=false, or bind to 127.0.0.1",
+            open.join(", ")
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,239 @@
+//! Every setting of the broker, declared once.
+//!
+//! Names follow EMQX 5 where the meaning is the same. The documentation of a field is also its entry
+//! in `docs/configuration.md` and in `broker --help`. A setting appears here with the code that
+//! honours it, never before.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::kind::{
+    Address, FilePath, Flag, Rate, Seconds, bytes, choice, decimal, integer, span, text, unless,
+};
+use super::setting::{Change, Section, Setting, parses_to, section};
+use super::values::Values;
+
+/// The most cores a broker runs on: sets of cores are one 64-bit word, two bits of which are taken.
+pub const CORES_MAX: u16 = 62;
+
+/// The largest MQTT packet: the remaining length has four bytes of seven bits.
+const PACKET_BYTES_MAX: u64 = 268_435_455;
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+/// The longest expiry MQTT can name, apart from "never": 2^32 - 2 seconds.
+const EXPIRY_MAX: Duration = Duration::from_secs(0xFFFF_FFFE);
+
+/// Every section, in the order of the reference.
+pub(crate) const SECTIONS: &[Section] = &[
+    Node::SECTION,
+    TcpListener::SECTION,
+    Mqtt::SECTION,
+    Retainer::SECTION,
+    Log::SECTION,
+];
+
+section! {
+    /// The process: its name, its place on disk, its share of the machine.
+    pub struct Node at "node" {
+        /// The name of this broker, by which logs and monitoring tell it from others.
+        name: String = "millrace@127.0.0.1", text(255), Restart;
+
+        /// Directory for everything the broker keeps. Made with mode 0700 when it is missing; locked,
+        /// so that no second broker uses it.
+        data_dir: PathBuf = "./data", FilePath, Restart;
+
+        /// How long an orderly shutdown may take. What is not done by then is cut, counted, and the
+        /// exit code is 1.
+        shutdown_timeout: Duration = "15s", span(SECOND, HOUR), Live;
+
+        /// Number of cores: one pinned thread with its own connections each. `auto` is the number of
+        /// CPUs this process may use. More than that works, but is slower.
+        cores: Option<u16> = "auto", unless(&["auto"], integer(1, CORES_MAX as u64)), Restart;
+
+        /// Whether each core's thread stays on one CPU.
+        pin_cores: bool = "true", Flag, Restart;
+
+        /// How long an idle core looks for work before it sleeps. More is lower latency at more CPU.
+        spin_before_park: Duration = "0", span(Duration::ZERO, SECOND), Restart;
+
+        /// Memory for queued messages of all connections and sessions together, divided evenly among
+        /// the cores. At 80% of a core's part QoS 0 is no longer queued; at 100% the longest queue
+        /// loses its oldest message and new connections are refused. `auto` is half of what the
+        /// machine or its control group allows.
+        queue_memory: Option<u64> = "auto", unless(&["auto"], bytes(16 << 20, 1 << 46)), Restart;
+
+        /// Connections one core may hold. `auto` is what the kernel allows: the hard limit of open
+        /// files (which bounds each core's table, not the process), at most 1048576.
+        max_connections_per_core: Option<u32> = "auto", unless(&["auto"], integer(1, 1 << 20)), Restart;
+    }
+}
+
+section! {
+    /// A TCP listener. `<name>` is free (letters, digits, `_`, `-`). Without any listener configured
+    /// there is one, `default`, on `0.0.0.0:1883`; a listener of another name must have its `bind`.
+    /// `--listen` replaces the listener `default`.
+    pub struct TcpListener at "listeners.tcp.<name>" {
+        /// Address and port. A port alone means every IPv4 address; `[::]:1883` takes IPv6 and IPv4;
+        /// port 0 lets the system choose.
+        bind: SocketAddr = "0.0.0.0:1883", Address, Restart;
+
+        /// Whether the listener is opened.
+        enable: bool = "true", Flag, Restart;
+
+        /// Connections this listener may hold, on all cores together.
+        max_connections: Option<u32> = "infinity",
+            unless(&["infinity"], integer(1, u32::MAX as u64)), Live;
+
+        /// New connections a second this listener takes, on all cores together. Those above it wait in
+        /// the backlog.
+        max_conn_rate: Option<u32> = "infinity", unless(&["infinity"], Rate), Live;
+
+        /// Connections that may wait to be accepted, on each core. The kernel caps it at
+        /// `net.core.somaxconn`. The default is that cap's own default: when many devices reconnect at
+        /// once they wait here instead of sending their SYN again a second later.
+        backlog: u32 = "4096", integer(1, 65535), Restart;
+
+        /// Whether small packets are sent at once (TCP_NODELAY).
+        nodelay: bool = "true", Flag, Restart;
+    }
+}
+
+section! {
+    /// The protocol: what clients may do, and the limits of one connection or session.
+    pub struct Mqtt at "mqtt" {
+        /// The largest packet a client may send. MQTT 5 clients are told in CONNACK.
+        max_packet_size: u32 = "1MB", bytes(64, PACKET_BYTES_MAX), Live;
+
+        /// The longest client id, in bytes.
+        max_clientid_len: u16 = "65535", integer(23, 65535), Live;
+
+        /// The most levels a topic name or filter may have.
+        max_topic_levels: u16 = "128", integer(1, 65535), Live;
+
+        /// The highest QoS a client may publish with, and a subscription is granted.
+        max_qos_allowed: u8 = "2", integer(0, 2), Live;
+
+        /// The most topic aliases a client may use towards the broker.
+        max_topic_alias: u16 = "65535", integer(0, 65535), Live;
+
+        /// Whether retained messages are taken. If not, a retained PUBLISH ends the connection.
+        retain_available: bool = "true", Flag, Live;
+
+        /// Whether filters may hold the wildcards `+` and `#`.
+        wildcard_subscription: bool = "true", Flag, Live;
+
+        /// Whether a client may connect without a user name.
+        allow_anonymous: bool = "true", Flag, Live;
+
+        /// Whether topics, filters and other text must be well-formed UTF-8 without the characters
+        /// that MQTT forbids, and packets must follow the specification to the letter.
+        strict_mode: bool = "true", Flag, Live;
+
+        /// How long a new connection may take until its CONNECT is complete.
+        idle_timeout: Duration = "15s", span(SECOND, HOUR), Live;
+
+        /// Keep-alive interval that is imposed on every client; MQTT 5 clients are told in CONNACK.
+        server_keepalive: Option<u16> = "disabled", unless(&["disabled"], Seconds), Live;
+
+        /// A client is cut off when nothing came from it for its keep-alive interval times this. MQTT
+        /// names 1.5.
+        keepalive_multiplier: f64 = "1.5", decimal(1.0, 10.0), Live;
+
+        /// QoS 1 and 2 messages on their way to one client at once; a client's own Receive Maximum
+        /// may lower it.
+        max_inflight: u16 = "32", integer(1, 65535), Live;
+
+        /// QoS 2 messages from one client that wait for its PUBREL.
+        max_awaiting_rel: u16 = "100", integer(1, 65535), Live;
+
+        /// How long a QoS 2 message waits for its PUBREL until its packet identifier is forgotten.
+        await_rel_timeout: Duration = "300s", span(SECOND, DAY), Live;
+
+        /// How long the session of an MQTT 3.1 or 3.1.1 client with clean session 0 is kept after it
+        /// disconnected. (An MQTT 5 client says so itself.)
+        session_expiry_interval: Option<Duration> = "2h",
+            unless(&["infinity"], span(SECOND, EXPIRY_MAX)), Live;
+
+        /// Messages that wait in one session, while its client is away or its window is full. When
+        /// full, the oldest is dropped, QoS 0 first.
+        max_mqueue_len: Option<u32> = "1000",
+            unless(&["infinity", "0"], integer(1, u32::MAX as u64)), Live;
+
+        /// Whether QoS 0 messages are queued as well.
+        mqueue_store_qos0: bool = "true", Flag, Live;
+
+        /// Subscriptions one session may have.
+        max_subscriptions: Option<u32> = "infinity",
+            unless(&["infinity"], integer(1, u32::MAX as u64)), Live;
+
+        /// Bytes that may wait in the broker for one connection that does not read. Beyond it QoS 0 is
+        /// dropped, and QoS 1 and 2 wait in the session's queue. (EMQX: `tcp_options.high_watermark`.)
+        max_out_queue: u32 = "1MB", bytes(4 << 10, 1 << 30), Live;
+    }
+}
+
+section! {
+    /// Retained messages.
+    pub struct Retainer at "retainer" {
+        /// How many are stored. When full, a message to a new topic is delivered but not stored.
+        max_retained_messages: Option<u32> = "infinity",
+            unless(&["infinity", "0"], integer(1, u32::MAX as u64)), Live;
+
+        /// The largest payload that is stored. A larger one is delivered but not stored.
+        max_payload_size: u32 = "1MB", bytes(1, PACKET_BYTES_MAX), Live;
+
+        /// How long a message is stored that does not name its own expiry; `0` is for ever.
+        expiry_interval: Option<Duration> = "infinity",
+            unless(&["infinity", "0"], span(SECOND, EXPIRY_MAX)), Live;
+    }
+}
+
+section! {
+    /// The log, written to standard error.
+    pub struct Log at "log" {
+        /// The least severe level that is written.
+        level: LogLevel = "info", choice(LogLevel::WORDS), Restart;
+
+        /// `text` is for people, `json` is one object a line.
+        format: LogFormat = "text", choice(&[("text", LogFormat::Text), ("json", LogFormat::Json)]), Restart;
+    }
+}
+
+/// The least severe level that is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Something failed that the broker needed.
+    Error,
+    /// Something is wrong that the broker can live with.
+    Warn,
+    /// What an operator wants to know.
+    Info,
+    /// What a developer wants to know.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl LogLevel {
+    /// EMQX says `warning`; both are taken.
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("error", Self::Error),
+        ("warning", Self::Warn),
+        ("warn", Self::Warn),
+        ("info", Self::Info),
+        ("debug", Self::Debug),
+        ("trace", Self::Trace),
+    ];
+}
+
+/// The shape of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}

@@ -1,0 +1,91 @@
+//! What the settings that say `auto` come to on this machine.
+
+use super::Node;
+use super::sections::CORES_MAX;
+
+/// Entries of one ring's table of direct descriptors the kernel allows (`IORING_MAX_FIXED_FILES`).
+const DIRECT_DESCRIPTORS_MAX: u64 = 1 << 20;
+
+/// What the machine gives this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Machine {
+    /// CPUs the process may run on.
+    pub cpus: u16,
+    /// Memory it may use: of the machine or of its control group, whichever is less. Bytes.
+    pub memory_bytes: u64,
+    /// The hard limit of open files (RLIMIT_NOFILE).
+    pub descriptors_hard: u64,
+}
+
+/// Sizes in numbers, made of [`Node`] and [`Machine`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sizing {
+    /// Cores to run.
+    pub cores: u16,
+    /// Bytes of queued messages each core may hold.
+    pub queue_bytes_per_core: u64,
+    /// Connections each core may hold: the size of its table of direct descriptors.
+    pub connections_per_core: u32,
+}
+
+impl Sizing {
+    /// Resolves what is `auto`.
+    pub fn new(node: &Node, machine: &Machine) -> Self {
+        let cores = node
+            .cores
+            .unwrap_or_else(|| machine.cpus.clamp(1, CORES_MAX));
+        let queue_bytes = node.queue_memory.unwrap_or(machine.memory_bytes / 2);
+        let table_max = machine.descriptors_hard.min(DIRECT_DESCRIPTORS_MAX);
+        let table_max = u32::try_from(table_max).unwrap_or(u32::MAX);
+        Self {
+            cores,
+            queue_bytes_per_core: queue_bytes / u64::from(cores),
+            connections_per_core: node.max_connections_per_core.unwrap_or(table_max),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MACHINE: Machine = Machine {
+        cpus: 8,
+        memory_bytes: 16 << 30,
+        descriptors_hard: 20_000,
+    };
+
+    #[test]
+    fn auto_takes_from_the_machine() {
+        let sizing = Sizing::new(&Node::default(), &MACHINE);
+        assert_eq!(sizing.cores, 8);
+        assert_eq!(sizing.queue_bytes_per_core, 1 << 30);
+        assert_eq!(sizing.connections_per_core, 20_000);
+    }
+
+    #[test]
+    fn what_is_set_holds() {
+        let node = Node {
+            cores: Some(54),
+            queue_memory: Some(54 << 20),
+            max_connections_per_core: Some(5),
+            ..Node::default()
+        };
+        let sizing = Sizing::new(&node, &MACHINE);
+        assert_eq!(sizing.cores, 54);
+        assert_eq!(sizing.queue_bytes_per_core, 1 << 20);
+        assert_eq!(sizing.connections_per_core, 5);
+    }
+
+    #[test]
+    fn large_machines_meet_the_limits() {
+        let machine = Machine {
+            cpus: 512,
+            descriptors_hard: u64::MAX,
+            ..MACHINE
+        };
+        let sizing = Sizing::new(&Node::default(), &machine);
+        assert_eq!(sizing.cores, 62);
+        assert_eq!(sizing.connections_per_core, 1 << 20);
+    }
+}

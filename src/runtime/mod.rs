@@ -1,0 +1,4 @@
+//! The driver: everything that touches the kernel.
+
+pub mod log;
+pub mod probe;
