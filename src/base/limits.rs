@@ -35,3 +35,44 @@ const _: () = assert!(
     RETAINED_TABLE_SEGMENTS.is_power_of_two(),
     "a hash's top bits choose one"
 );
+
+/// Packet identifiers of one client: 1 to 65,535 [MQTT-2.2.1-3].
+pub const PACKET_IDS: usize = 65_535;
+
+/// Bytes of a socket in handshake that may come before its CONNECT is complete.
+pub const HANDSHAKE_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes staged towards one core above which producers wait: some hundred microseconds of work for
+/// the target, and 60 MiB in all on the largest machine.
+pub const OUTBOX_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bytes of a message up to which it is copied into a ring; a larger one crosses as a shared block.
+pub const CROSS_INLINE_BYTES_MAX: usize = 512;
+
+/// Filter ids that a record holds beside its message; with more it crosses as a parcel.
+pub const CROSS_FILTERS_MAX: usize = 1024;
+
+/// Bytes of a payload from which on it is spliced into sends instead of copied into each.
+pub const SHARED_PAYLOAD_BYTES_MIN: usize = 4 * 1024;
+
+/// Bytes of topics that one connection's aliases may hold.
+pub const ALIAS_BYTES_MAX: usize = 256 * 1024;
+
+/// Bytes that wait in a suspended connection above which no more is received from it.
+pub const RECEIVED_BYTES_PAUSE: usize = 64 * 1024;
+
+/// Bytes that wait in a connection below which more is received from it again.
+pub const RECEIVED_BYTES_RESUME: usize = 16 * 1024;
+
+/// Timers looked at in one turn: about 50 us.
+pub const TIMERS_PER_TURN: usize = 1024;
+
+/// Stored messages asked for at once by one replay.
+pub const REPLAY_CREDIT: u16 = 64;
+
+/// Nodes of the store of retained messages visited in one turn: about 50 us.
+pub const REPLAY_NODES_PER_TURN: usize = 512;
+
+/// Topics of live retained messages that one replay remembers; beyond, a stored message may follow
+/// a live one of its topic.
+pub const REPLAY_SEEN_MAX: usize = 10_000;

@@ -208,6 +208,18 @@ impl Message {
         &self.0
     }
 
+    /// The shared record and where the payload lies in it, for sends that splice it in.
+    #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a packet is shorter than 4 GiB"
+    )]
+    pub fn payload_piece(&self) -> (Rc<[u8]>, std::ops::Range<u32>) {
+        let end = self.0.len() as u32;
+        let start = end - self.view().payload.len() as u32;
+        (Rc::clone(&self.0), start..end)
+    }
+
     /// Bytes of the record, never 0: what the message costs while it is kept.
     #[must_use]
     #[allow(clippy::len_without_is_empty, reason = "a record is never empty")]

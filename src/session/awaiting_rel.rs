@@ -3,12 +3,15 @@
 //! A PUBLISH whose identifier is in here is the same message again and is not routed a second time
 //! [MQTT-4.3.3-10]. An identifier that the client forgets is dropped after `await_rel_timeout`.
 
+use std::hash::BuildHasherDefault;
+
+use ahash::AHasher;
 use hashbrown::HashMap;
 
 /// Identifiers that wait for PUBREL, with the second in which each came.
 #[derive(Debug, Default)]
 pub struct AwaitingRel {
-    since_s: HashMap<u16, u32, ahash::RandomState>,
+    since_s: HashMap<u16, u32, BuildHasherDefault<AHasher>>,
 }
 
 impl AwaitingRel {

@@ -45,7 +45,11 @@ pub struct Inflight {
 
 impl Default for Inflight {
     fn default() -> Self {
-        Self { entries: VecDeque::new(), first_id: 1, live: 0 }
+        Self {
+            entries: VecDeque::new(),
+            first_id: 1,
+            live: 0,
+        }
     }
 }
 
@@ -67,7 +71,10 @@ impl Inflight {
 
     /// Takes a delivery into the window and names it. The caller has asked [`Self::has_room`].
     pub fn push(&mut self, delivery: Delivery) -> u16 {
-        debug_assert!(self.entries.len() < PACKET_IDS, "a packet identifier would be used twice");
+        debug_assert!(
+            self.entries.len() < PACKET_IDS,
+            "a packet identifier would be used twice"
+        );
         let id = self.id_at(self.entries.len());
         self.entries.push_back(Stage::Sent(delivery));
         self.live += 1;
@@ -130,7 +137,10 @@ impl Inflight {
 
     /// Ends the delivery of an entry that exists and is live.
     fn finish(&mut self, id: u16) -> (Acked, Option<Message>) {
-        let message = match self.entry(id).map(|stage| std::mem::replace(stage, Stage::Done)) {
+        let message = match self
+            .entry(id)
+            .map(|stage| std::mem::replace(stage, Stage::Done))
+        {
             Some(Stage::Sent(delivery)) => Some(delivery.message),
             _ => None,
         };
@@ -180,7 +190,12 @@ mod tests {
             expires_us: None,
             publisher: PublisherRef::BROKER,
         });
-        Delivery { message, qos, retain: false, identifiers: Default::default() }
+        Delivery {
+            message,
+            qos,
+            retain: false,
+            identifiers: Default::default(),
+        }
     }
 
     #[test]
@@ -188,7 +203,11 @@ mod tests {
         let mut inflight = Inflight::default();
         for round in 0..2 {
             for id in 1..=u16::MAX {
-                assert_eq!(inflight.push(delivery(QoS::AtLeastOnce)), id, "round {round}");
+                assert_eq!(
+                    inflight.push(delivery(QoS::AtLeastOnce)),
+                    id,
+                    "round {round}"
+                );
                 assert_eq!(inflight.puback(id).0, Acked::Finished);
             }
         }

@@ -68,8 +68,11 @@ impl Queue {
             overflow = self.drop_oldest().map_or(Overflow::None, Overflow::Dropped);
         }
         self.arrivals += 1;
-        let lane =
-            if delivery.qos == QoS::AtMostOnce { &mut self.unacked } else { &mut self.acked };
+        let lane = if delivery.qos == QoS::AtMostOnce {
+            &mut self.unacked
+        } else {
+            &mut self.acked
+        };
         lane.push_back((self.arrivals, delivery));
         overflow
     }
@@ -98,13 +101,20 @@ impl Queue {
 
     /// Takes out the message that has to go first when memory is short.
     pub fn drop_oldest(&mut self) -> Option<Delivery> {
-        let lane = if self.unacked.is_empty() { &mut self.acked } else { &mut self.unacked };
+        let lane = if self.unacked.is_empty() {
+            &mut self.acked
+        } else {
+            &mut self.unacked
+        };
         lane.pop_front().map(|(_, delivery)| delivery)
     }
 
     /// Gives up everything; yields what waited so that its memory can be accounted.
     pub fn drain(&mut self) -> impl Iterator<Item = Delivery> + '_ {
-        self.unacked.drain(..).chain(self.acked.drain(..)).map(|(_, delivery)| delivery)
+        self.unacked
+            .drain(..)
+            .chain(self.acked.drain(..))
+            .map(|(_, delivery)| delivery)
     }
 }
 
@@ -124,7 +134,12 @@ mod tests {
             expires_us: None,
             publisher: PublisherRef::BROKER,
         });
-        Delivery { message, qos, retain: false, identifiers: SmallVec::new() }
+        Delivery {
+            message,
+            qos,
+            retain: false,
+            identifiers: SmallVec::new(),
+        }
     }
 
     fn name(delivery: &Delivery) -> String {
@@ -150,7 +165,9 @@ mod tests {
             assert_eq!(dropped(&queue.push(delivery(name, qos), 0)), None);
         }
         assert_eq!(queue.peek_qos(), Some(QoS::AtLeastOnce));
-        let order: Vec<String> = std::iter::from_fn(|| queue.pop()).map(|d| name(&d)).collect();
+        let order: Vec<String> = std::iter::from_fn(|| queue.pop())
+            .map(|d| name(&d))
+            .collect();
         assert_eq!(order, ["a", "b", "c", "d"]);
     }
 
@@ -166,7 +183,9 @@ mod tests {
         assert_eq!(dropped(&next).as_deref(), Some("e"));
         let next = queue.push(delivery("f", QoS::AtLeastOnce), 3);
         assert_eq!(dropped(&next).as_deref(), Some("a"));
-        let order: Vec<String> = std::iter::from_fn(|| queue.pop()).map(|d| name(&d)).collect();
+        let order: Vec<String> = std::iter::from_fn(|| queue.pop())
+            .map(|d| name(&d))
+            .collect();
         assert_eq!(order, ["c", "d", "f"]);
     }
 

@@ -110,4 +110,7 @@ impl Session {
     }
 }
 
-const _: () = assert!(size_of::<Session>() <= 80, "a million sessions must stay small");
+const _: () = assert!(
+    size_of::<Session>() <= 80,
+    "a million sessions must stay small"
+);

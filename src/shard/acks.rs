@@ -11,7 +11,8 @@ use crate::shard::clients::Clients;
 impl Shard {
     /// PUBACK: a QoS 1 delivery is done.
     pub fn puback(&mut self, slot: u32, ack: Ack) {
-        self.clients.finish_delivery(slot, |inflight| inflight.puback(ack.packet_id));
+        self.clients
+            .finish_delivery(slot, |inflight| inflight.puback(ack.packet_id));
     }
 
     /// PUBREC: a QoS 2 delivery has arrived; PUBREL follows. One that is not known is answered with
@@ -22,19 +23,21 @@ impl Shard {
             .clients
             .finish_delivery(slot, |inflight| inflight.pubrec(ack.packet_id, refused));
         match acked {
-            Acked::Release => self.clients.send_pubrel(slot, ack.packet_id, ReasonCode::Success),
-            Acked::Unknown if !refused => self.clients.send_pubrel(
-                slot,
-                ack.packet_id,
-                ReasonCode::PacketIdentifierNotFound,
-            ),
+            Acked::Release => self
+                .clients
+                .send_pubrel(slot, ack.packet_id, ReasonCode::Success),
+            Acked::Unknown if !refused => {
+                self.clients
+                    .send_pubrel(slot, ack.packet_id, ReasonCode::PacketIdentifierNotFound)
+            }
             Acked::Unknown | Acked::Finished => {}
         }
     }
 
     /// PUBCOMP: a QoS 2 delivery is done.
     pub fn pubcomp(&mut self, slot: u32, ack: Ack) {
-        self.clients.finish_delivery(slot, |inflight| inflight.pubcomp(ack.packet_id));
+        self.clients
+            .finish_delivery(slot, |inflight| inflight.pubcomp(ack.packet_id));
     }
 
     /// The socket of a connection takes bytes again.
@@ -54,8 +57,10 @@ impl Clients {
         let Some(session_index) = self.connections.at(slot).map(|c| c.session) else {
             return Acked::Unknown;
         };
-        let Some(traffic) =
-            self.registry.at_mut(session_index).and_then(|session| session.traffic.as_mut())
+        let Some(traffic) = self
+            .registry
+            .at_mut(session_index)
+            .and_then(|session| session.traffic.as_mut())
         else {
             return Acked::Unknown;
         };

@@ -29,7 +29,10 @@ impl Shard {
         if let Some(reason) = self.no_room() {
             self.count_close(CloseReason::of_refusal(reason));
             let socket = handover.socket.take();
-            self.clients.effects.refuse.push((socket, refusal(connect.version, reason)));
+            self.clients
+                .effects
+                .refuse
+                .push((socket, refusal(connect.version, reason)));
             return;
         }
         let (session_index, present) = self.open_session(&handover, &connect);
@@ -117,16 +120,29 @@ impl Shard {
         let mut connection = Connection::new(session_index, version, handover.listener, peer);
         connection.last_heard = self.clients.heard_now();
         connection.max_packet_size = connect.properties.maximum_packet_size.unwrap_or(u32::MAX);
-        let keep_alive = self.clients.rules.server_keepalive_s.unwrap_or(connect.keep_alive);
+        let keep_alive = self
+            .clients
+            .rules
+            .server_keepalive_s
+            .unwrap_or(connect.keep_alive);
         connection.keep_alive_s = NonZeroU16::new(keep_alive);
         if connect.bridge {
             connection.flags.set(Flags::BRIDGE);
         }
         let key = self.clients.connections.insert(connection);
-        self.clients.effects.install.push((key, handover.socket.take()));
-        let window = connect.properties.receive_maximum.min(self.clients.rules.max_inflight);
+        self.clients
+            .effects
+            .install
+            .push((key, handover.socket.take()));
+        let window = connect
+            .properties
+            .receive_maximum
+            .min(self.clients.rules.max_inflight);
         let expiry_s = self.session_expiry_s(connect);
-        let will = connect.will.as_ref().map(|will| self.will(session_index, will));
+        let will = connect
+            .will
+            .as_ref()
+            .map(|will| self.will(session_index, will));
         if let Some(session) = self.clients.registry.at_mut(session_index) {
             session.connection = key.index;
             session.version = version;
@@ -167,7 +183,11 @@ impl Shard {
             publisher: PublisherRef(self.clients.publisher(session_index)),
         });
         self.clients.budget.charge(&message);
-        Box::new(Will { message, delay_s: will.properties.delay_interval, due_ms: None })
+        Box::new(Will {
+            message,
+            delay_s: will.properties.delay_interval,
+            due_ms: None,
+        })
     }
 
     /// Sends CONNACK with what this broker offers [MQTT5 3.2.2.3].
@@ -180,7 +200,11 @@ impl Shard {
         present: bool,
     ) {
         let rules = self.clients.rules.clone();
-        let expiry_s = self.clients.registry.at(session_index).map_or(0, |s| s.expiry_s);
+        let expiry_s = self
+            .clients
+            .registry
+            .at(session_index)
+            .map_or(0, |s| s.expiry_s);
         let asked = connect.properties.session_expiry_interval;
         let properties = ConnAckProperties {
             session_expiry_interval: (expiry_s != asked).then_some(expiry_s),
@@ -202,7 +226,13 @@ impl Shard {
         let version = connect.version;
         // 3.1 has no session-present flag [MQTT-3.2.2-2 is of 3.1.1].
         let present = present && version != crate::mqtt::version::Version::V31;
-        encode_connack(&mut out.bytes, version, present, ReasonCode::Success, &properties);
+        encode_connack(
+            &mut out.bytes,
+            version,
+            present,
+            ReasonCode::Success,
+            &properties,
+        );
         self.clients.metrics.inc(Counter::ClientConnack);
         self.clients.metrics.inc(Counter::ClientConnected);
         self.clients.metrics.inc(Counter::PacketsConnackSent);

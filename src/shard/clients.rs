@@ -8,13 +8,13 @@ use crate::base::ids::CoreId;
 use crate::base::slab::{Key, Slab};
 use crate::base::time::Now;
 use crate::base::wheel::TimerWheel;
-use crate::metrics::{Counter, CoreMetrics};
+use crate::metrics::{CoreMetrics, Counter};
+use crate::session::state::NONE;
 use crate::shard::connection::{Connection, Flags, HEARD_UNIT_MS};
 use crate::shard::memory::Budget;
 use crate::shard::outgoing::Outgoing;
 use crate::shard::registry::Registry;
 use crate::shard::rules::Rules;
-use crate::session::state::NONE;
 
 /// Out-queues that are kept for reuse when nobody needs them.
 const SPARE_OUT_QUEUES: usize = 1024;
@@ -95,7 +95,10 @@ impl OutQueues {
     /// Takes one for sending; its index is free again.
     fn take(&mut self, index: u32) -> Outgoing {
         self.vacant.push(index);
-        self.open.get_mut(index as usize).map(std::mem::take).unwrap_or_default()
+        self.open
+            .get_mut(index as usize)
+            .map(std::mem::take)
+            .unwrap_or_default()
     }
 
     /// Out-queues in use.

@@ -63,25 +63,29 @@ impl CloseReason {
 
     fn counter(self) -> Counter {
         match self {
-            Self::Normal | Self::NormalWithWill => Counter::DisconnectNormal,
-            Self::Closed => Counter::DisconnectClosed,
-            Self::SendFailed => Counter::DisconnectEinval,
-            Self::KeepAliveTimeout => Counter::DisconnectKeepaliveTimeout,
-            Self::IdleTimeout => Counter::DisconnectIdleTimeout,
-            Self::Malformed => Counter::DisconnectFunctionClause,
-            Self::FrameTooLarge => Counter::DisconnectFrameTooLarge,
-            Self::ProtocolError => Counter::DisconnectProtocolError,
-            Self::SecondConnect => Counter::DisconnectProtoUnexpectedC,
-            Self::TakenOver => Counter::DisconnectTakenover,
-            Self::Discarded => Counter::DisconnectDiscarded,
-            Self::NotAuthorized => Counter::DisconnectNotAuthorized,
-            Self::ServerBusy => Counter::DisconnectServerBusy,
-            Self::Shutdown => Counter::DisconnectShutdown,
+            Self::Normal | Self::NormalWithWill => Counter::ShutdownNormal,
+            Self::Closed => Counter::ShutdownClosed,
+            Self::SendFailed => Counter::ShutdownEinval,
+            Self::KeepAliveTimeout => Counter::ShutdownKeepaliveTimeout,
+            Self::IdleTimeout => Counter::ShutdownIdleTimeout,
+            Self::Malformed => Counter::ShutdownFunctionClause,
+            Self::FrameTooLarge => Counter::ShutdownFrameTooLarge,
+            Self::ProtocolError => Counter::ShutdownProtocolError,
+            Self::SecondConnect => Counter::ShutdownProtoUnexpectedC,
+            Self::TakenOver => Counter::ShutdownTakenover,
+            Self::Discarded => Counter::ShutdownDiscarded,
+            Self::NotAuthorized => Counter::ShutdownNotAuthorized,
+            Self::ServerBusy => Counter::ShutdownServerBusy,
+            Self::Shutdown => Counter::ShutdownShutdown,
         }
     }
 
     fn end(self) -> End {
-        if self == Self::Normal { End::Normal } else { End::Abnormal }
+        if self == Self::Normal {
+            End::Normal
+        } else {
+            End::Abnormal
+        }
     }
 }
 
@@ -102,7 +106,10 @@ impl Shard {
         };
         session.connection = NONE;
         let expiry_s = session.expiry_s;
-        let fate = session.will.as_ref().map(|w| fate_at_close(reason.end(), w.delay_s, expiry_s));
+        let fate = session
+            .will
+            .as_ref()
+            .map(|w| fate_at_close(reason.end(), w.delay_s, expiry_s));
         self.settle_will(session_index, fate.unwrap_or(WillFate::Discard));
         if expiry_s == 0 {
             self.end_session(session_index);
@@ -119,7 +126,11 @@ impl Shard {
         reason: CloseReason,
         tell: Option<ReasonCode>,
     ) -> Option<u32> {
-        let connection = self.clients.connections.at(slot).filter(|c| !is_closing(c))?;
+        let connection = self
+            .clients
+            .connections
+            .at(slot)
+            .filter(|c| !is_closing(c))?;
         if let Some(code) = tell.filter(|_| connection.version.is_v5()) {
             self.clients.metrics.inc(Counter::PacketsDisconnectSent);
             if let Some(out) = self.clients.out(slot) {
@@ -189,7 +200,8 @@ impl Shard {
 
     /// Starts the clock of a session whose client has gone.
     fn arm_session_expiry(&mut self, session_index: u32) {
-        let now_s = self.clients.now_s();
+        // Rounded up: a session never ends early.
+        let now_s = u32::try_from(self.clients.now.ms.div_ceil(1000)).unwrap_or(u32::MAX);
         let Some(session) = self.clients.registry.at_mut(session_index) else {
             return;
         };
@@ -206,7 +218,10 @@ impl Shard {
             return;
         }
         let at_s = session.away_since_s.saturating_add(session.expiry_s);
-        if session.expiry_armed_s.is_some_and(|armed| armed.get() <= at_s) {
+        if session
+            .expiry_armed_s
+            .is_some_and(|armed| armed.get() <= at_s)
+        {
             return;
         }
         session.expiry_armed_s = NonZeroU32::new(at_s);

@@ -1,8 +1,10 @@
 //! One connected client as its home core sees it.
 
+use std::hash::BuildHasherDefault;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU16;
 
+use ahash::AHasher;
 use hashbrown::HashMap;
 
 use crate::mqtt::version::Version;
@@ -49,7 +51,7 @@ pub const HEARD_UNIT_MS: u64 = 100;
 #[derive(Debug, Default)]
 pub struct Extra {
     /// Topic aliases the client has set up (5.0).
-    pub aliases: HashMap<u16, Box<str>, ahash::RandomState>,
+    pub aliases: HashMap<u16, Box<str>, BuildHasherDefault<AHasher>>,
     /// Bytes of topics in `aliases`.
     pub alias_bytes: usize,
 }
@@ -103,7 +105,10 @@ impl From<SocketAddr> for Peer {
             IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
             IpAddr::V6(ip) => ip.octets(),
         };
-        Self { ip, port: address.port().to_be_bytes() }
+        Self {
+            ip,
+            port: address.port().to_be_bytes(),
+        }
     }
 }
 
@@ -141,7 +146,10 @@ impl Connection {
     }
 }
 
-const _: () = assert!(size_of::<Connection>() <= 64 + 8, "a million connections must stay small");
+const _: () = assert!(
+    size_of::<Connection>() <= 64 + 8,
+    "a million connections must stay small"
+);
 
 #[cfg(test)]
 mod tests {

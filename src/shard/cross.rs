@@ -182,7 +182,12 @@ pub fn stage_cancel(outboxes: &mut Outboxes, target: CoreId, replay: u64) {
 }
 
 /// Stages a stored message for the core that asked.
-pub fn stage_stored(outboxes: &mut Outboxes, target: CoreId, replay: u64, stored: &Publication<'_>) {
+pub fn stage_stored(
+    outboxes: &mut Outboxes,
+    target: CoreId,
+    replay: u64,
+    stored: &Publication<'_>,
+) {
     let write = |out: &mut Vec<u8>| {
         out.push(STORED);
         out.extend_from_slice(&replay.to_le_bytes());
@@ -240,7 +245,9 @@ pub fn read(record: &[u8]) -> Option<CrossCore<'_>> {
                 filter: std::str::from_utf8(filter).ok()?,
             })
         }
-        CANCEL => CrossCore::Cancel { replay: u64::from_le_bytes(*rest.first_chunk::<8>()?) },
+        CANCEL => CrossCore::Cancel {
+            replay: u64::from_le_bytes(*rest.first_chunk::<8>()?),
+        },
         STORED => {
             let (replay, rest) = rest.split_first_chunk::<8>()?;
             CrossCore::Stored {

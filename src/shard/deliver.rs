@@ -5,12 +5,13 @@ use crate::metrics::Counter;
 use crate::mqtt::encode_publish::publish_wire_len;
 use crate::mqtt::message::Message;
 use crate::mqtt::qos::QoS;
+use crate::mqtt::reason::ReasonCode;
 use crate::session::inflight::Stage;
 use crate::session::queue::{Delivery, Overflow, Queue};
 use crate::session::state::NONE;
 use crate::shard::clients::Clients;
 use crate::shard::connection::{Connection, Flags};
-use crate::shard::fanout::{Fanout, Grant, Wire, is_expired, write_publish};
+use crate::shard::fanout::{Fanout, Grant, Wire, is_expired, outgoing, write_publish};
 
 impl Clients {
     /// Gives a message to one session, as far as its subscriptions grant it.
@@ -39,8 +40,17 @@ impl Clients {
             self.metrics.inc(Counter::DeliveryDroppedTooLarge);
             return;
         }
-        let waits = |queue: &Queue| if qos == QoS::AtMostOnce { queue.has_qos0() } else { !queue.is_empty() };
-        let overtakes = session.traffic.as_ref().is_some_and(|traffic| waits(&traffic.queue));
+        let waits = |queue: &Queue| {
+            if qos == QoS::AtMostOnce {
+                queue.has_qos0()
+            } else {
+                !queue.is_empty()
+            }
+        };
+        let overtakes = session
+            .traffic
+            .as_ref()
+            .is_some_and(|traffic| waits(&traffic.queue));
         match (qos, self.has_room(slot)) {
             (QoS::AtMostOnce, false) => self.metrics.inc(Counter::DeliveryDroppedOutQueueFull),
             (QoS::AtMostOnce, true) if !overtakes => self.send(slot, fanout, wire),
@@ -84,7 +94,13 @@ impl Clients {
         let pending: Vec<(u16, Stage)> = session
             .traffic
             .as_ref()
-            .map(|traffic| traffic.inflight.replay().map(|(id, s)| (id, s.clone())).collect())
+            .map(|traffic| {
+                traffic
+                    .inflight
+                    .replay()
+                    .map(|(id, s)| (id, s.clone()))
+                    .collect()
+            })
             .unwrap_or_default();
         for (packet_id, stage) in pending {
             match stage {
@@ -92,7 +108,9 @@ impl Clients {
                     self.resend(slot, version, &delivery, packet_id, true);
                     self.budget.release(delivery.message);
                 }
-                Stage::Released => self.send_pubrel(slot, packet_id),
+                Stage::Released => {
+                    self.send_pubrel(slot, packet_id, ReasonCode::Success);
+                }
                 Stage::Done => {}
             }
         }
@@ -126,7 +144,10 @@ impl Clients {
 
     /// Whether a connection's out-queue has room; if not, its session is served when it has.
     fn has_room(&mut self, slot: u32) -> bool {
-        let full = self.connections.at(slot).is_none_or(|connection| self.out_is_full(connection));
+        let full = self
+            .connections
+            .at(slot)
+            .is_none_or(|connection| self.out_is_full(connection));
         if full && let Some(connection) = self.connections.at_mut(slot) {
             connection.flags.set(Flags::STARVED);
         }
@@ -140,12 +161,15 @@ impl Clients {
     /// [MQTT-3.1.2-24]: the client takes no packet of this size.
     fn is_too_large(&self, connection: &Connection, fanout: &Fanout<'_>, wire: Wire<'_>) -> bool {
         connection.max_packet_size != u32::MAX
-            && publish_wire_len(wire.version, &fanout.outgoing(wire))
+            && publish_wire_len(wire.version, &outgoing(&fanout.publication, wire))
                 > connection.max_packet_size as usize
     }
 
     fn send(&mut self, slot: u32, fanout: &mut Fanout<'_>, wire: Wire<'_>) {
-        let Some(out) = self.open_out(slot).and_then(|index| self.outs.at_mut(index)) else {
+        let Some(out) = self
+            .open_out(slot)
+            .and_then(|index| self.outs.at_mut(index))
+        else {
             return;
         };
         fanout.write(out, wire, &mut self.budget);
@@ -249,7 +273,10 @@ impl Clients {
     /// The memory of the core is used up: the longest queue loses its oldest message.
     fn drop_from_longest(&mut self, otherwise: u32) {
         for victim in [self.longest_queue.0, otherwise] {
-            let Some(traffic) = self.registry.at_mut(victim).and_then(|s| s.traffic.as_mut())
+            let Some(traffic) = self
+                .registry
+                .at_mut(victim)
+                .and_then(|s| s.traffic.as_mut())
             else {
                 continue;
             };
@@ -264,7 +291,6 @@ impl Clients {
 
     fn count_sent(&mut self, qos: QoS) {
         self.metrics.inc(Counter::PacketsPublishSent);
-        self.metrics.inc(Counter::MessagesSent);
         self.metrics.inc(match qos {
             QoS::AtMostOnce => Counter::MessagesQos0Sent,
             QoS::AtLeastOnce => Counter::MessagesQos1Sent,
@@ -280,5 +306,7 @@ pub fn closing(connection: &Connection) -> bool {
 
 /// The connection of a slot unless it is on its way out.
 pub fn live(connections: &mut Slab<Connection>, slot: u32) -> Option<&mut Connection> {
-    connections.at_mut(slot).filter(|connection| !closing(connection))
+    connections
+        .at_mut(slot)
+        .filter(|connection| !closing(connection))
 }

@@ -55,12 +55,20 @@ pub struct Wire<'a> {
 impl<'a> Fanout<'a> {
     /// A message that nobody has yet.
     pub fn new(publication: Publication<'a>) -> Self {
-        Self { publication, replay: false, message: None, spliced: false }
+        Self {
+            publication,
+            replay: false,
+            message: None,
+            spliced: false,
+        }
     }
 
     /// A stored message for a new subscription.
     pub fn replay(publication: Publication<'a>) -> Self {
-        Self { replay: true, ..Self::new(publication) }
+        Self {
+            replay: true,
+            ..Self::new(publication)
+        }
     }
 
     /// A reference to the owned copy, which is charged to the budget when it is made.
@@ -104,29 +112,31 @@ pub fn write_publish(
     wire: Wire<'_>,
     shared: Option<&Message>,
 ) {
-    let expiry = publication.expires_us.map(|at| remaining_s(at.get(), wire.now_us));
-    encode_publish_head(
-        &mut out.bytes,
-        wire.version,
-        &OutgoingPublish {
-            topic: publication.topic,
-            payload_len: publication.payload.len(),
-            qos: wire.qos,
-            dup: wire.dup,
-            retain: wire.retain,
-            packet_id: wire.packet_id,
-            topic_alias: None,
-            message_expiry_interval: expiry,
-            properties: publication.properties,
-            subscription_identifiers: wire.identifiers,
-        },
-    );
+    encode_publish_head(&mut out.bytes, wire.version, &outgoing(publication, wire));
     match shared {
         Some(message) if publication.payload.len() >= SHARED_PAYLOAD_BYTES_MIN => {
             let (record, range) = message.payload_piece();
             out.push_shared(record, range);
         }
         _ => out.bytes.extend_from_slice(publication.payload),
+    }
+}
+
+/// A message as the encoder takes it.
+pub fn outgoing<'a>(publication: &Publication<'a>, wire: Wire<'a>) -> OutgoingPublish<'a> {
+    OutgoingPublish {
+        topic: publication.topic,
+        payload_len: publication.payload.len(),
+        qos: wire.qos,
+        dup: wire.dup,
+        retain: wire.retain,
+        packet_id: wire.packet_id,
+        topic_alias: None,
+        message_expiry_interval: publication
+            .expires_us
+            .map(|at| remaining_s(at.get(), wire.now_us)),
+        properties: publication.properties,
+        subscription_identifiers: wire.identifiers,
     }
 }
 

@@ -70,12 +70,19 @@ impl Shard {
     pub fn begin_handshake(&mut self, listener: u8, peer: SocketAddr) -> Handshake {
         self.clients.metrics.inc(Counter::ClientConnect);
         let deadline_ms = self.clients.now.ms + self.clients.rules.idle_timeout_ms;
-        Handshake { listener, peer, deadline_ms, received: Vec::new() }
+        Handshake {
+            listener,
+            peer,
+            deadline_ms,
+            received: Vec::new(),
+        }
     }
 
     /// Bytes came on a socket in handshake.
     pub fn handshake_bytes(&mut self, handshake: &mut Handshake, bytes: &[u8]) -> Step {
-        self.clients.metrics.add(Counter::BytesReceived, bytes.len() as u64);
+        self.clients
+            .metrics
+            .add(Counter::BytesReceived, bytes.len() as u64);
         handshake.received.extend_from_slice(bytes);
         let step = self.judge(handshake);
         if let Step::Refuse(_, reason) = &step {
@@ -114,7 +121,9 @@ impl Shard {
         let assigned = connect.client_id.is_empty();
         let client_id: CompactString = if assigned {
             let core = self.clients.core;
-            self.homes.assign_client_id(core, &mut self.assigned_ids, self.salt).into()
+            self.homes
+                .assign_client_id(core, &mut self.assigned_ids, self.salt)
+                .into()
         } else {
             connect.client_id.into()
         };
@@ -158,7 +167,7 @@ impl Shard {
         }
         if let Some(will) = &connect.will {
             if will.qos.as_u8() > rules.max_qos_allowed {
-                return Err(ReasonCode::QoSNotSupported);
+                return Err(ReasonCode::QosNotSupported);
             }
             if will.retain && !rules.retain_available {
                 return Err(ReasonCode::RetainNotSupported);
@@ -189,9 +198,7 @@ fn refuse_undecodable(received: &[u8], error: DecodeError) -> Step {
 
 fn refuse_connect(error: &ConnectError) -> Step {
     match error.answer {
-        Some(version) => {
-            Step::Refuse(refusal(version, error.error.reason), CloseReason::Malformed)
-        }
+        Some(version) => Step::Refuse(refusal(version, error.error.reason), CloseReason::Malformed),
         None => Step::Refuse(Vec::new(), CloseReason::Malformed),
     }
 }
@@ -203,6 +210,12 @@ fn refuse(version: Version, reason: ReasonCode) -> Step {
 /// A CONNACK that refuses [MQTT-3.2.2-7].
 pub fn refusal(version: Version, reason: ReasonCode) -> Vec<u8> {
     let mut out = Vec::new();
-    encode_connack(&mut out, version, false, reason, &ConnAckProperties::default());
+    encode_connack(
+        &mut out,
+        version,
+        false,
+        reason,
+        &ConnAckProperties::default(),
+    );
     out
 }

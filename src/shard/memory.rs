@@ -27,7 +27,11 @@ pub struct Budget {
 impl Budget {
     /// An empty budget of `limit` bytes.
     pub fn new(limit: usize) -> Self {
-        Self { used: 0, limit, spliced: VecDeque::new() }
+        Self {
+            used: 0,
+            limit,
+            spliced: VecDeque::new(),
+        }
     }
 
     /// Counts a message that was just made.

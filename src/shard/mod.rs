@@ -148,9 +148,14 @@ impl Shard {
             effects: Effects::default(),
             rules,
         };
-        let retained = RetainedStore::new(retained_limits(&clients.rules, parts.cores), parts.seed[3]);
-        let routes =
-            Routes { index: parts.index, epochs: parts.epochs, local: LocalIndex::new(parts.seed), retained };
+        let retained =
+            RetainedStore::new(retained_limits(&clients.rules, parts.cores), parts.seed[3]);
+        let routes = Routes {
+            index: parts.index,
+            epochs: parts.epochs,
+            local: LocalIndex::new(parts.seed),
+            retained,
+        };
         Self {
             clients,
             outboxes: Outboxes::new(parts.cores),
@@ -208,7 +213,15 @@ impl Shard {
                 debug_assert_eq!(self.homes.of_client(&handover.client_id), self.clients.core);
                 self.arrive(handover);
             }
-            (Some(CrossCore::Publish { epoch, retain_here, filters, publication }), parcel) => {
+            (
+                Some(CrossCore::Publish {
+                    epoch,
+                    retain_here,
+                    filters,
+                    publication,
+                }),
+                parcel,
+            ) => {
                 let shared = match &parcel {
                     Some(Parcel::Publication(record)) => Some(&**record),
                     _ => None,
@@ -221,7 +234,13 @@ impl Shard {
             }
             (Some(CrossCore::Question(question)), _) => self.asked(from, question),
             (Some(CrossCore::Cancel { replay }), _) => self.cancel_asked(from, replay),
-            (Some(CrossCore::Stored { replay, publication: Some(publication) }), _) => {
+            (
+                Some(CrossCore::Stored {
+                    replay,
+                    publication: Some(publication),
+                }),
+                _,
+            ) => {
                 self.stored(replay, &publication);
             }
             (Some(CrossCore::Answered { replay, more }), _) => self.answered(replay, more),

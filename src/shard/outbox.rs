@@ -40,7 +40,10 @@ impl Outboxes {
             staged_records: 0,
             flushed_records: 0,
         };
-        Self { targets: (0..cores).map(|_| target()).collect(), turn: 0 }
+        Self {
+            targets: (0..cores).map(|_| target()).collect(),
+            turn: 0,
+        }
     }
 
     /// The number of the present turn.
@@ -69,7 +72,9 @@ impl Outboxes {
 
     /// Whether a producer has to wait because an outbox is over its limit.
     pub fn over_limit(&self) -> bool {
-        self.targets.iter().any(|target| target.staged.bytes() > OUTBOX_BYTES_MAX)
+        self.targets
+            .iter()
+            .any(|target| target.staged.bytes() > OUTBOX_BYTES_MAX)
     }
 
     /// Whether an outbox has room for what has no socket to pause (replays, wills).
@@ -84,9 +89,11 @@ impl Outboxes {
 
     /// The targets for which something waits.
     pub fn waiting(&self) -> impl Iterator<Item = CoreId> + '_ {
-        self.targets.iter().enumerate().filter(|(_, target)| !target.staged.is_empty()).map(
-            |(index, _)| CoreId(u8::try_from(index).unwrap_or(u8::MAX)),
-        )
+        self.targets
+            .iter()
+            .enumerate()
+            .filter(|(_, target)| !target.staged.is_empty())
+            .map(|(index, _)| CoreId(u8::try_from(index).unwrap_or(u8::MAX)))
     }
 
     /// What waits for one target, for the driver to flush; it says how many records went.
@@ -99,10 +106,17 @@ impl Outboxes {
     /// Ends the turn: remembers which turns are not wholly flushed.
     pub fn end_turn(&mut self) {
         for target in &mut self.targets {
-            while target.marks.front().is_some_and(|(_, end)| *end <= target.flushed_records) {
+            while target
+                .marks
+                .front()
+                .is_some_and(|(_, end)| *end <= target.flushed_records)
+            {
                 target.marks.pop_front();
             }
-            let marked = target.marks.back().map_or(target.flushed_records, |(_, end)| *end);
+            let marked = target
+                .marks
+                .back()
+                .map_or(target.flushed_records, |(_, end)| *end);
             if target.staged_records > marked {
                 target.marks.push_back((self.turn, target.staged_records));
             }
@@ -113,18 +127,27 @@ impl Outboxes {
     /// Whether all targets have taken what was staged for them up to the end of `turn`.
     fn has_flushed(&self, targets: CoreSet, turn: u64) -> bool {
         targets.iter().all(|core| {
-            self.targets[core.index()].marks.front().is_none_or(|(oldest, _)| *oldest > turn)
+            self.targets[core.index()]
+                .marks
+                .front()
+                .is_none_or(|(oldest, _)| *oldest > turn)
         })
     }
 
     /// Records staged so far, to all targets.
     pub fn staged_records(&self) -> u64 {
-        self.targets.iter().map(|target| target.staged_records).sum()
+        self.targets
+            .iter()
+            .map(|target| target.staged_records)
+            .sum()
     }
 
     /// Bytes that wait, parcels not counted.
     pub fn bytes(&self) -> usize {
-        self.targets.iter().map(|target| target.staged.bytes()).sum()
+        self.targets
+            .iter()
+            .map(|target| target.staged.bytes())
+            .sum()
     }
 }
 
@@ -183,7 +206,10 @@ mod tests {
 
     fn ack(turn: u64, waits: CoreSet) -> PendingAck {
         PendingAck {
-            connection: Key { index: 0, generation: 1 },
+            connection: Key {
+                index: 0,
+                generation: 1,
+            },
             packet_id: 1,
             qos2: false,
             reason: ReasonCode::Success,
@@ -199,7 +225,10 @@ mod tests {
             let mut done = 0;
             while done < records && bytes < staged.bytes() {
                 let batch = staged.batch(usize::MAX, usize::MAX);
-                assert!(batch.records >= records - done, "the test flushes what is there");
+                assert!(
+                    batch.records >= records - done,
+                    "the test flushes what is there"
+                );
                 bytes += 5;
                 done += 1;
             }

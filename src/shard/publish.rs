@@ -42,8 +42,11 @@ impl Shard {
 
     /// PUBREL from a client: the message is released, its identifier free again.
     pub fn pubrel(&mut self, slot: u32, ack: Ack) {
-        let Some((version, session_index)) =
-            self.clients.connections.at(slot).map(|c| (c.version, c.session))
+        let Some((version, session_index)) = self
+            .clients
+            .connections
+            .at(slot)
+            .map(|c| (c.version, c.session))
         else {
             return;
         };
@@ -53,8 +56,11 @@ impl Shard {
             .at_mut(session_index)
             .and_then(|session| session.traffic.as_mut())
             .is_some_and(|traffic| traffic.awaiting_rel.release(ack.packet_id));
-        let reason =
-            if known { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
+        let reason = if known {
+            ReasonCode::Success
+        } else {
+            ReasonCode::PacketIdentifierNotFound
+        };
         self.clients.metrics.inc(Counter::PacketsPubcompSent);
         if let Some(out) = self.clients.out(slot) {
             encode_pubcomp(&mut out.bytes, version, ack.packet_id, reason);
@@ -75,11 +81,17 @@ impl Shard {
         if targets.contains(self.clients.core) {
             let mut filters = std::mem::take(&mut self.filters);
             filters.clear();
-            filters.extend(hits.iter().filter(|h| h.cores.contains(self.clients.core)).map(|h| h.filter));
+            filters.extend(
+                hits.iter()
+                    .filter(|h| h.cores.contains(self.clients.core))
+                    .map(|h| h.filter),
+            );
             self.deliver_here(publication, &filters, epoch);
             self.filters = filters;
         }
-        let keeper = publication.retain.then(|| self.homes.of_topic(publication.topic));
+        let keeper = publication
+            .retain
+            .then(|| self.homes.of_topic(publication.topic));
         if let Some(keeper) = keeper {
             targets.insert(keeper);
             if keeper == self.clients.core {
@@ -91,7 +103,10 @@ impl Shard {
             self.cross(publication, &hits, others, keeper);
         }
         self.hits = hits;
-        Routed { wanted: wanted || keeper.is_some(), waits: others }
+        Routed {
+            wanted: wanted || keeper.is_some(),
+            waits: others,
+        }
     }
 
     /// Sends the acknowledgements whose messages have been taken over.
@@ -110,7 +125,7 @@ impl Shard {
         let rules = &self.clients.rules;
         let refuse = |code| Err(Fault::new(CloseReason::ProtocolError, code));
         if publish.qos.as_u8() > rules.max_qos_allowed {
-            return refuse(ReasonCode::QoSNotSupported); // [MQTT-3.2.2-11]
+            return refuse(ReasonCode::QosNotSupported); // [MQTT-3.2.2-11]
         }
         if publish.retain && !rules.retain_available {
             return refuse(ReasonCode::RetainNotSupported); // [MQTT-3.2.2-14]
@@ -141,20 +156,30 @@ impl Shard {
         let extra = connection.extra_mut();
         if publish.topic.is_empty() {
             let Some(topic) = extra.aliases.get(&alias) else {
-                return Err(Fault::new(CloseReason::ProtocolError, ReasonCode::ProtocolError));
+                return Err(Fault::new(
+                    CloseReason::ProtocolError,
+                    ReasonCode::ProtocolError,
+                ));
             };
             scratch.clear();
             scratch.push_str(topic);
             return Ok(scratch);
         }
-        if extra.aliases.get(&alias).is_some_and(|topic| **topic == *publish.topic) {
+        if extra
+            .aliases
+            .get(&alias)
+            .is_some_and(|topic| **topic == *publish.topic)
+        {
             return Ok(publish.topic);
         }
         let old = extra.aliases.insert(alias, publish.topic.into());
         extra.alias_bytes += publish.topic.len();
         extra.alias_bytes -= old.map_or(0, |old| old.len());
         if extra.alias_bytes > ALIAS_BYTES_MAX {
-            return Err(Fault::new(CloseReason::ProtocolError, ReasonCode::QuotaExceeded));
+            return Err(Fault::new(
+                CloseReason::ProtocolError,
+                ReasonCode::QuotaExceeded,
+            ));
         }
         Ok(publish.topic)
     }
@@ -188,7 +213,9 @@ impl Shard {
         let routed = self.route(&publication);
         self.properties = scratch;
         if !routed.wanted {
-            self.clients.metrics.inc(Counter::MessagesDroppedNoSubscribers);
+            self.clients
+                .metrics
+                .inc(Counter::MessagesDroppedNoSubscribers);
         }
         if publish.qos == QoS::ExactlyOnce {
             self.await_release(session_index, publish.packet_id);
@@ -220,7 +247,10 @@ impl Shard {
             .map_or(0, |traffic| traffic.awaiting_rel.len());
         let limit = usize::from(self.clients.rules.max_awaiting_rel);
         if unreleased.max(connection.pending_acks as usize) >= limit {
-            return Err(Fault::new(CloseReason::ProtocolError, ReasonCode::ReceiveMaximumExceeded));
+            return Err(Fault::new(
+                CloseReason::ProtocolError,
+                ReasonCode::ReceiveMaximumExceeded,
+            ));
         }
         Ok(())
     }
@@ -243,7 +273,11 @@ impl Shard {
         traffic.awaiting_rel.insert(packet_id, now_s);
         if !std::mem::replace(&mut traffic.awaiting_rel_armed, true) {
             let wait_ms = u64::from(self.clients.rules.await_rel_timeout_s) * 1000;
-            self.arm(Timer::AwaitingRel, session_index, self.clients.now.ms + wait_ms);
+            self.arm(
+                Timer::AwaitingRel,
+                session_index,
+                self.clients.now.ms + wait_ms,
+            );
         }
     }
 
@@ -309,8 +343,16 @@ impl Shard {
         let mut filters: Vec<FilterId> = std::mem::take(&mut self.filters);
         for core in others.iter() {
             filters.clear();
-            filters.extend(hits.iter().filter(|hit| hit.cores.contains(core)).map(|h| h.filter));
-            let head = PublishHead { epoch, retain_here: keeper == Some(core), filters: &filters };
+            filters.extend(
+                hits.iter()
+                    .filter(|hit| hit.cores.contains(core))
+                    .map(|h| h.filter),
+            );
+            let head = PublishHead {
+                epoch,
+                retain_here: keeper == Some(core),
+                filters: &filters,
+            };
             head.stage(&mut self.outboxes, core, publication, shared.as_ref());
             self.clients.metrics.inc(Counter::MeshRecords);
         }
@@ -318,7 +360,6 @@ impl Shard {
     }
 
     fn count_published(&mut self, qos: QoS) {
-        self.clients.metrics.inc(Counter::MessagesReceived);
         self.clients.metrics.inc(match qos {
             QoS::AtMostOnce => Counter::MessagesQos0Received,
             QoS::AtLeastOnce => Counter::MessagesQos1Received,

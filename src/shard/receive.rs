@@ -33,7 +33,10 @@ pub struct Fault {
 impl Fault {
     /// Ends with a reason code.
     pub fn new(reason: CloseReason, code: ReasonCode) -> Self {
-        Self { reason, code: Some(code) }
+        Self {
+            reason,
+            code: Some(code),
+        }
     }
 }
 
@@ -62,7 +65,9 @@ impl Shard {
     /// Bytes came from a connection.
     pub fn receive(&mut self, slot: u32, bytes: &[u8]) {
         let heard = self.clients.heard_now();
-        self.clients.metrics.add(Counter::BytesReceived, bytes.len() as u64);
+        self.clients
+            .metrics
+            .add(Counter::BytesReceived, bytes.len() as u64);
         let Some(connection) = live(&mut self.clients.connections, slot) else {
             return;
         };
@@ -106,7 +111,10 @@ impl Shard {
 
     /// Whether we have chosen not to read from a connection.
     pub fn is_paused(&self, slot: u32) -> bool {
-        self.clients.connections.at(slot).is_some_and(|c| c.flags.has(Flags::RECEIVE_PAUSED))
+        self.clients
+            .connections
+            .at(slot)
+            .is_some_and(|c| c.flags.has(Flags::RECEIVE_PAUSED))
     }
 
     /// Handles what a connection's box holds.
@@ -190,8 +198,20 @@ impl Shard {
     }
 
     /// One packet.
-    fn handle_frame(&mut self, slot: u32, frame: &Frame<'_>, version: Version) -> Result<(), Fault> {
+    fn handle_frame(
+        &mut self,
+        slot: u32,
+        frame: &Frame<'_>,
+        version: Version,
+    ) -> Result<(), Fault> {
         self.count_received(frame.packet_type);
+        if frame.packet_type == PacketType::Connect {
+            // [MQTT-3.1.0-2]: a second CONNECT is a protocol error.
+            return Err(Fault::new(
+                CloseReason::SecondConnect,
+                ReasonCode::ProtocolError,
+            ));
+        }
         match decode(frame, version)? {
             ClientPacket::Publish(publish) => self.publish(slot, &publish),
             ClientPacket::PubAck(ack) => {
@@ -220,14 +240,11 @@ impl Shard {
                 Ok(())
             }
             ClientPacket::Disconnect(disconnect) => self.disconnect_received(slot, &disconnect),
-            // [MQTT-3.1.0-2]: a second CONNECT is a protocol error.
-            ClientPacket::Connect(_) => {
-                Err(Fault::new(CloseReason::SecondConnect, ReasonCode::ProtocolError))
-            }
             // No authentication method was agreed on [MQTT-4.12.0-6].
-            ClientPacket::Auth(_) => {
-                Err(Fault::new(CloseReason::ProtocolError, ReasonCode::ProtocolError))
-            }
+            ClientPacket::Auth(_) => Err(Fault::new(
+                CloseReason::ProtocolError,
+                ReasonCode::ProtocolError,
+            )),
         }
     }
 
@@ -246,7 +263,10 @@ impl Shard {
             && let Some(expiry_s) = packet.session_expiry_interval
         {
             if session.expiry_s == 0 && expiry_s != 0 {
-                return Err(Fault::new(CloseReason::ProtocolError, ReasonCode::ProtocolError));
+                return Err(Fault::new(
+                    CloseReason::ProtocolError,
+                    ReasonCode::ProtocolError,
+                ));
             }
             session.expiry_s = expiry_s.min(NEVER_S);
         }
@@ -263,7 +283,10 @@ impl Shard {
         let Some(connection) = live(&mut self.clients.connections, slot) else {
             return;
         };
-        let waiting = connection.received.as_ref().map_or(0, |received| received.len());
+        let waiting = connection
+            .received
+            .as_ref()
+            .map_or(0, |received| received.len());
         let flags = &mut connection.flags;
         if waiting > RECEIVED_BYTES_PAUSE
             && flags.has(Flags::SUSPENDED)
@@ -278,7 +301,10 @@ impl Shard {
         let Some(connection) = live(&mut self.clients.connections, slot) else {
             return;
         };
-        let waiting = connection.received.as_ref().map_or(0, |received| received.len());
+        let waiting = connection
+            .received
+            .as_ref()
+            .map_or(0, |received| received.len());
         let drained = waiting < RECEIVED_BYTES_RESUME || !connection.flags.has(Flags::SUSPENDED);
         if drained && connection.flags.has(Flags::RECEIVE_PAUSED) {
             connection.flags.clear(Flags::RECEIVE_PAUSED);

@@ -30,7 +30,9 @@ impl Registry {
         let sessions = &self.sessions;
         self.by_id
             .find(hash, |&index| {
-                sessions.at(index).is_some_and(|session| session.client_id == client_id)
+                sessions
+                    .at(index)
+                    .is_some_and(|session| session.client_id == client_id)
             })
             .copied()
     }
@@ -41,7 +43,9 @@ impl Registry {
         let index = self.sessions.insert(session).index;
         let (sessions, hasher) = (&self.sessions, &self.hasher);
         self.by_id.insert_unique(hash, index, |&other| {
-            sessions.at(other).map_or(0, |session| hasher.hash_one(session.client_id.as_str()))
+            sessions
+                .at(other)
+                .map_or(0, |session| hasher.hash_one(session.client_id.as_str()))
         });
         index
     }
@@ -83,7 +87,9 @@ impl Registry {
 
     /// All sessions with their indices.
     pub fn iter(&self) -> impl Iterator<Item = (u32, &Session)> {
-        self.sessions.iter().map(|(key, session)| (key.index, session))
+        self.sessions
+            .iter()
+            .map(|(key, session)| (key.index, session))
     }
 
     /// Memory of the tables in bytes, client ids longer than 24 bytes not counted.

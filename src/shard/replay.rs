@@ -7,9 +7,11 @@
 //! acknowledged before it is stored. While a replay goes on, a live retained message suppresses the
 //! stored one of its topic.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
+use std::hash::BuildHasherDefault;
 
-use hashbrown::{HashMap, HashSet};
+use ahash::AHasher;
+use hashbrown::HashMap;
 
 use crate::base::ids::{CoreId, Epoch};
 use crate::base::limits::{REPLAY_CREDIT, REPLAY_NODES_PER_TURN, REPLAY_SEEN_MAX};
@@ -18,9 +20,7 @@ use crate::mqtt::message::{Message, Publication};
 use crate::mqtt::topic::{has_wildcard, topic_matches};
 use crate::routing::retained::{Cursor, Progress, Stored};
 use crate::shard::Shard;
-use crate::shard::cross::{
-    Question, stage_answered, stage_cancel, stage_question, stage_stored,
-};
+use crate::shard::cross::{Question, stage_answered, stage_cancel, stage_question, stage_stored};
 use crate::shard::fanout::{Fanout, Grant};
 use crate::shard::registry::Registry;
 use crate::shard::subscribe::WantedReplay;
@@ -60,7 +60,7 @@ struct Replay {
     keeper: CoreId,
     state: State,
     /// Topics of which a live retained message came meanwhile.
-    seen_live: HashSet<Box<str>, ahash::RandomState>,
+    seen_live: BTreeSet<Box<str>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -78,7 +78,7 @@ enum State {
 pub struct Replays {
     running: Slab<Replay>,
     cancels: Vec<(CoreId, u64)>,
-    cursors: HashMap<(CoreId, u64), Cursor, ahash::RandomState>,
+    cursors: HashMap<(CoreId, u64), Cursor, BuildHasherDefault<AHasher>>,
     questions: VecDeque<Waiting>,
 }
 
@@ -105,12 +105,18 @@ impl Replays {
 
     /// Gives up the replays of a session whose client has gone.
     pub fn abort_of(&mut self, session: u32, registry: &mut Registry) {
-        let replaying = registry.at_mut(session).is_some_and(|s| std::mem::take(&mut s.replaying));
+        let replaying = registry
+            .at_mut(session)
+            .is_some_and(|s| std::mem::take(&mut s.replaying));
         if !replaying {
             return;
         }
-        let keys: Vec<Key> =
-            self.running.iter().filter(|(_, r)| r.session == session).map(|(key, _)| key).collect();
+        let keys: Vec<Key> = self
+            .running
+            .iter()
+            .filter(|(_, r)| r.session == session)
+            .map(|(key, _)| key)
+            .collect();
         for key in keys {
             if let Some(replay) = self.running.remove(key) {
                 self.cancels.push((replay.keeper, key.pack()));
@@ -120,8 +126,12 @@ impl Replays {
 
     /// Notes a live retained message that went to a session with running replays.
     pub fn note_live(&mut self, session: u32, topic: &str) {
-        let keys: Vec<Key> =
-            self.running.iter().filter(|(_, r)| r.session == session).map(|(key, _)| key).collect();
+        let keys: Vec<Key> = self
+            .running
+            .iter()
+            .filter(|(_, r)| r.session == session)
+            .map(|(key, _)| key)
+            .collect();
         for key in keys {
             if let Some(replay) = self.running.get_mut(key)
                 && replay.seen_live.len() < REPLAY_SEEN_MAX
@@ -150,7 +160,7 @@ impl Shard {
             epoch: self.routes.index.epoch(),
             keeper,
             state: State::AwaitsEpoch,
-            seen_live: HashSet::default(),
+            seen_live: BTreeSet::new(),
         });
     }
 
@@ -187,7 +197,11 @@ impl Shard {
             return;
         };
         let (session, keeper) = (replay.session, replay.keeper);
-        let filter = if first { replay.wanted.filter.clone() } else { Default::default() };
+        let filter = if first {
+            replay.wanted.filter.clone()
+        } else {
+            Default::default()
+        };
         let credit = self.replay_credit(session);
         if credit == 0 || !self.outboxes.has_room(keeper) {
             return;
@@ -195,7 +209,11 @@ impl Shard {
         if let Some(replay) = self.replays.running.get_mut(key) {
             replay.state = State::Asked;
         }
-        let question = Question { replay: key.pack(), credit, filter: &filter };
+        let question = Question {
+            replay: key.pack(),
+            credit,
+            filter: &filter,
+        };
         if keeper == self.clients.core {
             self.asked(keeper, question);
         } else {
@@ -214,7 +232,10 @@ impl Shard {
         if self.clients.out_bytes(connection) > self.clients.rules.max_out_queue_bytes / 2 {
             return 0;
         }
-        let queued = session.traffic.as_ref().map_or(0, |traffic| traffic.queue.len());
+        let queued = session
+            .traffic
+            .as_ref()
+            .map_or(0, |traffic| traffic.queue.len());
         let limit = match self.clients.rules.max_mqueue_len {
             0 => usize::from(REPLAY_CREDIT) * 2,
             limit => limit,
@@ -231,13 +252,20 @@ impl Shard {
         }
         let turn = self.outboxes.turn();
         let (replay, credit) = (question.replay, question.credit);
-        self.replays.questions.push_back(Waiting { from, replay, credit, turn });
+        self.replays.questions.push_back(Waiting {
+            from,
+            replay,
+            credit,
+            turn,
+        });
     }
 
     /// A core gives a replay up.
     pub fn cancel_asked(&mut self, from: CoreId, replay: u64) {
         self.replays.cursors.remove(&(from, replay));
-        self.replays.questions.retain(|q| q.from != from || q.replay != replay);
+        self.replays
+            .questions
+            .retain(|q| q.from != from || q.replay != replay);
     }
 
     /// Answers questions within this turn's budget.
@@ -342,7 +370,11 @@ impl Shard {
         }
         let session = running.session;
         self.replays.running.remove(key);
-        let more = self.replays.running.iter().any(|(_, other)| other.session == session);
+        let more = self
+            .replays
+            .running
+            .iter()
+            .any(|(_, other)| other.session == session);
         if let Some(session) = self.clients.registry.at_mut(session) {
             session.replaying = more;
         }

@@ -71,7 +71,11 @@ impl Shard {
         let Some(connection) = self.clients.connections.key_at(slot) else {
             return Ok(());
         };
-        let session = self.clients.connections.at(slot).map_or(NONE, |c| c.session);
+        let session = self
+            .clients
+            .connections
+            .at(slot)
+            .map_or(NONE, |c| c.session);
         self.clients.metrics.inc(Counter::ClientSubscribe);
         let key = self.subacks.insert(PendingSuback {
             connection,
@@ -97,8 +101,11 @@ impl Shard {
 
     /// UNSUBSCRIBE from a client [MQTT5 3.10].
     pub fn unsubscribe(&mut self, slot: u32, packet: &Unsubscribe<'_>) {
-        let Some((session_index, version)) =
-            self.clients.connections.at(slot).map(|c| (c.session, c.version))
+        let Some((session_index, version)) = self
+            .clients
+            .connections
+            .at(slot)
+            .map(|c| (c.session, c.version))
         else {
             return;
         };
@@ -106,8 +113,11 @@ impl Shard {
         let mut reasons: SmallVec<[u8; 8]> = SmallVec::new();
         for filter in packet.filters() {
             let removed = self.unsubscribe_one(session_index, filter);
-            let reason =
-                if removed { ReasonCode::Success } else { ReasonCode::NoSubscriptionExisted };
+            let reason = if removed {
+                ReasonCode::Success
+            } else {
+                ReasonCode::NoSubscriptionExisted
+            };
             reasons.push(reason.as_u8());
         }
         self.clients.metrics.inc(Counter::PacketsUnsubackSent);
@@ -119,7 +129,9 @@ impl Shard {
     /// Ends all subscriptions of a session.
     pub fn drop_subscriptions(&mut self, session_index: u32) {
         if let Some(session) = self.clients.registry.at_mut(session_index) {
-            self.routes.local.remove_session(&mut session.first_subscription);
+            self.routes
+                .local
+                .remove_session(&mut session.first_subscription);
             session.subscriptions = 0;
         }
     }
@@ -132,7 +144,10 @@ impl Shard {
     /// The index thread has answered.
     pub fn index_applied(&mut self, answer: IndexAnswer) {
         let waiters = match answer.filter {
-            Some(filter) => self.routes.local.applied(answer.token, filter, answer.epoch),
+            Some(filter) => self
+                .routes
+                .local
+                .applied(answer.token, filter, answer.epoch),
             None => self.routes.local.refused(answer.token),
         };
         for waiter in waiters {
@@ -141,8 +156,10 @@ impl Shard {
                 continue;
             };
             if answer.filter.is_none()
-                && let Some(reason) =
-                    self.subacks.get_mut(key).and_then(|s| s.reasons.get_mut(position))
+                && let Some(reason) = self
+                    .subacks
+                    .get_mut(key)
+                    .and_then(|s| s.reasons.get_mut(position))
             {
                 *reason = ReasonCode::QuotaExceeded.as_u8();
             }
@@ -181,7 +198,8 @@ impl Shard {
             for subscriber in self.routes.local.subscribers(*filter, epoch) {
                 if !self.clients.is_own(publication, &subscriber) {
                     let grant = grant_of(&subscriber);
-                    self.clients.deliver(subscriber.session, &mut fanout, &grant);
+                    self.clients
+                        .deliver(subscriber.session, &mut fanout, &grant);
                 }
             }
         } else {
@@ -207,7 +225,9 @@ impl Shard {
                 std::num::NonZeroU64::new(publication.received_us + life_s * 1_000_000);
         }
         let message = crate::mqtt::message::Message::from_publication(&stored);
-        self.routes.retained.put(publication.topic, StoredMessage(message));
+        self.routes
+            .retained
+            .put(publication.topic, StoredMessage(message));
         self.clients.metrics.inc(Counter::MessagesRetained);
     }
 
@@ -278,7 +298,11 @@ impl Shard {
         if !is_within_levels(filter, rules.max_topic_levels) {
             return Err(ReasonCode::TopicFilterInvalid);
         }
-        let count = self.clients.registry.at(session_index).map_or(0, |s| s.subscriptions);
+        let count = self
+            .clients
+            .registry
+            .at(session_index)
+            .map_or(0, |s| s.subscriptions);
         if count >= rules.max_subscriptions {
             return Err(ReasonCode::QuotaExceeded);
         }
@@ -290,7 +314,10 @@ impl Shard {
             return false;
         };
         let first = &mut session.first_subscription;
-        let removed = self.routes.local.unsubscribe(&self.routes.index, first, filter);
+        let removed = self
+            .routes
+            .local
+            .unsubscribe(&self.routes.index, first, filter);
         session.subscriptions -= u32::from(removed);
         removed
     }
@@ -340,7 +367,12 @@ impl Shard {
         let mut merged = std::mem::take(&mut self.merged);
         merged.clear();
         for filter in filters {
-            merged.extend(self.routes.local.subscribers(*filter, epoch).map(MergedSubscriber));
+            merged.extend(
+                self.routes
+                    .local
+                    .subscribers(*filter, epoch)
+                    .map(MergedSubscriber),
+            );
         }
         merged.retain(|s| !self.clients.is_own(&fanout.publication, &s.0));
         merged.sort_by_key(|subscriber| subscriber.0.session);
@@ -392,7 +424,10 @@ fn pack_waiter(key: Key, position: usize) -> u64 {
     u64::from(key.index) << 32 | u64::from(key.generation & WAITER_GENERATION) << 16 | position
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the word is split into its parts")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the word is split into its parts"
+)]
 fn unpack_waiter(waiter: u64) -> (Key, usize) {
     let generation = (waiter >> 16) as u32 & WAITER_GENERATION;
     let index = (waiter >> 32) as u32;
@@ -410,7 +445,7 @@ fn grant_of(subscriber: &Subscriber) -> Grant {
 fn granted_reason(qos: QoS) -> ReasonCode {
     match qos {
         QoS::AtMostOnce => ReasonCode::Success,
-        QoS::AtLeastOnce => ReasonCode::GrantedQoS1,
-        QoS::ExactlyOnce => ReasonCode::GrantedQoS2,
+        QoS::AtLeastOnce => ReasonCode::GrantedQos1,
+        QoS::ExactlyOnce => ReasonCode::GrantedQos2,
     }
 }

@@ -44,7 +44,10 @@ impl Shard {
     /// Fires what is due, a bounded number; says whether more is due.
     pub fn fire_timers(&mut self) -> bool {
         let mut due = std::mem::take(&mut self.due);
-        let done = self.clients.wheel.expire(self.clients.now.ms, TIMERS_PER_TURN, &mut due);
+        let done = self
+            .clients
+            .wheel
+            .expire(self.clients.now.ms, TIMERS_PER_TURN, &mut due);
         for key in due.drain(..) {
             self.fire(key);
         }
@@ -52,7 +55,10 @@ impl Shard {
         !done
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "the key is split into its parts")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the key is split into its parts"
+    )]
     fn fire(&mut self, key: u64) {
         let index = key as u32;
         let generation = (key >> 32) as u32 & GENERATION_MASK;
@@ -103,7 +109,11 @@ impl Shard {
         if self.is_paused(slot) {
             self.clients.heard(slot);
         } else if ends_ms <= self.clients.now.ms {
-            return self.close(slot, CloseReason::KeepAliveTimeout, Some(ReasonCode::KeepAliveTimeout));
+            return self.close(
+                slot,
+                CloseReason::KeepAliveTimeout,
+                Some(ReasonCode::KeepAliveTimeout),
+            );
         }
         if let Some(at_ms) = self.keep_alive_deadline_ms(slot) {
             self.arm(Timer::KeepAlive, slot, at_ms);
@@ -115,7 +125,10 @@ impl Shard {
         let Some(session) = self.clients.registry.at_mut(session_index) else {
             return;
         };
-        if session.expiry_armed_s.is_none_or(|armed| armed.get() > now_s) {
+        if session
+            .expiry_armed_s
+            .is_none_or(|armed| armed.get() > now_s)
+        {
             return;
         }
         session.expiry_armed_s = None;
@@ -150,14 +163,21 @@ impl Shard {
         let Some(traffic) = session.traffic.as_mut() else {
             return;
         };
-        let dropped = traffic.awaiting_rel.expire((now_s + 1).saturating_sub(timeout_s));
+        let dropped = traffic
+            .awaiting_rel
+            .expire((now_s + 1).saturating_sub(timeout_s));
         let more = !traffic.awaiting_rel.is_empty();
-        self.clients.metrics.add(Counter::MessagesDroppedAwaitPubrelTimeout, dropped as u64);
+        self.clients
+            .metrics
+            .add(Counter::MessagesDroppedAwaitPubrelTimeout, dropped as u64);
         if more {
             let at_ms = self.clients.now.ms + u64::from(timeout_s) * 1000;
             self.arm(Timer::AwaitingRel, session_index, at_ms);
-        } else if let Some(traffic) =
-            self.clients.registry.at_mut(session_index).and_then(|s| s.traffic.as_mut())
+        } else if let Some(traffic) = self
+            .clients
+            .registry
+            .at_mut(session_index)
+            .and_then(|s| s.traffic.as_mut())
         {
             traffic.awaiting_rel_armed = false;
         }
@@ -180,7 +200,9 @@ impl Shard {
         let publication = Publication {
             received_us: now_us,
             // The record holds the interval (plus one, for an interval of zero); it runs from now.
-            expires_us: stored.expires_us.and_then(|i| NonZeroU64::new(now_us + i.get() - 1)),
+            expires_us: stored
+                .expires_us
+                .and_then(|i| NonZeroU64::new(now_us + i.get() - 1)),
             ..stored
         };
         self.route(&publication);
