@@ -49,7 +49,8 @@ fn example_of_the_specification() {
 
 #[test]
 fn names_and_levels() {
-    let cases: [(&str, u8, Result<(Version, bool), Option<Version>>); 13] = [
+    type Outcome = Result<(Version, bool), Option<Version>>;
+    let cases: [(&str, u8, Outcome); 13] = [
         ("MQIsdp", 3, Ok((V31, false))),
         ("MQIsdp", 0x83, Ok((V31, true))),
         ("MQTT", 4, Ok((V311, false))),
