@@ -1,1 +1,5 @@
 //! Millrace.
+
+pub mod base;
+pub mod runtime;
+pub mod shard;

@@ -1,0 +1,4 @@
+//! What every layer may use: layer 0.
+
+pub mod staged;
+pub mod wake_flag;

@@ -1,0 +1,3 @@
+//! One core's broker: layer 4.
+
+pub mod outgoing;

@@ -1,0 +1,107 @@
+//! What a connection sends in a turn: bytes of its own with shared bodies spliced in.
+//!
+//! Small messages are copied into `bytes`; a large body that goes to many connections of the core stays where it
+//! is and is named by a [`SharedPiece`]. The connection plane turns the two into one send.
+
+use std::ops::Range;
+use std::rc::Rc;
+
+/// The bytes that one connection gets in one turn, in order.
+#[derive(Debug, Default)]
+pub struct Outgoing {
+    /// The connection's own bytes: headers, acknowledgements, small bodies.
+    pub bytes: Vec<u8>,
+    /// Bodies spliced into `bytes`, ordered by position.
+    pub shared: Vec<SharedPiece>,
+}
+
+/// A part of a shared body, spliced into [`Outgoing::bytes`].
+#[derive(Clone, Debug)]
+pub struct SharedPiece {
+    /// The piece comes before `bytes[at]`. Positions never decrease from piece to piece.
+    pub at: usize,
+    /// The body; it lives on one core only, hence the plain count.
+    pub data: Rc<[u8]>,
+    /// The part of `data` that is sent.
+    pub range: Range<u32>,
+}
+
+impl SharedPiece {
+    /// The bytes of the piece.
+    pub fn as_slice(&self) -> &[u8] {
+        &self.data[self.range.start as usize..self.range.end as usize]
+    }
+}
+
+impl Outgoing {
+    /// The length on the wire, in bytes.
+    pub fn len(&self) -> usize {
+        let shared: usize = self.shared.iter().map(|piece| piece.range.len()).sum();
+        self.bytes.len() + shared
+    }
+
+    /// Whether nothing is to be sent.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty() && self.shared.iter().all(|piece| piece.range.is_empty())
+    }
+
+    /// Appends a shared body after what is there.
+    pub fn push_shared(&mut self, data: Rc<[u8]>, range: Range<u32>) {
+        let at = self.bytes.len();
+        self.shared.push(SharedPiece { at, data, range });
+    }
+
+    /// Appends everything of `other` and leaves it empty.
+    pub fn append(&mut self, other: &mut Self) {
+        let base = self.bytes.len();
+        self.bytes.append(&mut other.bytes);
+        let moved = other.shared.drain(..);
+        self.shared.extend(moved.map(|piece| SharedPiece { at: piece.at + base, ..piece }));
+    }
+
+    /// The contiguous runs of the whole, in wire order; empty runs are left out.
+    pub fn runs(&self) -> impl Iterator<Item = &[u8]> {
+        let mut from = 0;
+        let spliced = self.shared.iter().flat_map(move |piece| {
+            let own = &self.bytes[from..piece.at];
+            from = piece.at;
+            [own, piece.as_slice()]
+        });
+        let last = self.shared.last().map_or(0, |piece| piece.at);
+        spliced.chain([&self.bytes[last..]]).filter(|run| !run.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wire(out: &Outgoing) -> Vec<u8> {
+        out.runs().flatten().copied().collect()
+    }
+
+    #[test]
+    fn runs_splice_shared_bodies_at_their_positions() {
+        let mut out = Outgoing::default();
+        let body: Rc<[u8]> = Rc::from(&b"-body-"[..]);
+        out.bytes.extend_from_slice(b"ab");
+        out.push_shared(body.clone(), 1..5);
+        out.push_shared(body.clone(), 0..1);
+        out.bytes.extend_from_slice(b"cd");
+        assert_eq!(wire(&out), b"abbody-cd");
+        assert_eq!(out.len(), 9);
+
+        let mut more = Outgoing::default();
+        more.push_shared(body, 0..6);
+        more.bytes.push(b'!');
+        out.append(&mut more);
+        assert!(more.is_empty());
+        assert_eq!(wire(&out), b"abbody-cd-body-!");
+    }
+
+    #[test]
+    fn an_empty_one_has_no_runs() {
+        assert!(Outgoing::default().is_empty());
+        assert_eq!(Outgoing::default().runs().count(), 0);
+    }
+}
