@@ -35,13 +35,19 @@ impl RecordHead {
     /// Reads a head.
     pub fn decode(bytes: [u8; RECORD_HEAD_BYTES]) -> Self {
         let word = u32::from_le_bytes(bytes);
-        Self { len: (word & !PARCEL_BIT) as usize, parcel: word & PARCEL_BIT != 0 }
+        Self {
+            len: (word & !PARCEL_BIT) as usize,
+            parcel: word & PARCEL_BIT != 0,
+        }
     }
 
     /// Writes a head.
     pub fn encode(self) -> [u8; RECORD_HEAD_BYTES] {
         let len = u32::try_from(self.len).unwrap_or(u32::MAX);
-        assert!(self.len <= RECORD_BYTES_MAX, "a record of {len} bytes must cross as a parcel");
+        assert!(
+            self.len <= RECORD_BYTES_MAX,
+            "a record of {len} bytes must cross as a parcel"
+        );
         (len | if self.parcel { PARCEL_BIT } else { 0 }).to_le_bytes()
     }
 }
@@ -60,7 +66,11 @@ pub struct Staged<P> {
 
 impl<P> Default for Staged<P> {
     fn default() -> Self {
-        Self { bytes: Vec::new(), head: 0, parcels: VecDeque::new() }
+        Self {
+            bytes: Vec::new(),
+            head: 0,
+            parcels: VecDeque::new(),
+        }
     }
 }
 
@@ -127,7 +137,11 @@ impl<P> Staged<P> {
             if bytes > room_bytes || parcels > room_parcels {
                 break;
             }
-            batch = Batch { bytes, records: batch.records + 1, parcels };
+            batch = Batch {
+                bytes,
+                records: batch.records + 1,
+                parcels,
+            };
         }
         batch
     }
@@ -140,7 +154,10 @@ impl<P> Staged<P> {
     /// Forgets so many bytes at the front, which were copied out; `bytes` ends at a record's end.
     pub fn consume(&mut self, bytes: usize) {
         self.head += bytes;
-        assert!(self.head <= self.bytes.len(), "more was consumed than was staged");
+        assert!(
+            self.head <= self.bytes.len(),
+            "more was consumed than was staged"
+        );
         if self.is_empty() {
             self.reset();
         } else if self.head >= STAGED_KEPT_BYTES && self.head >= self.bytes.len() / 2 {
@@ -172,12 +189,39 @@ mod tests {
         staged.record_with('p', |out| out.extend_from_slice(b"two"));
         staged.record(|_| {});
         assert_eq!(staged.batch(6, 9), Batch::default());
-        assert_eq!(staged.batch(7, 0), Batch { bytes: 7, records: 1, parcels: 0 });
-        assert_eq!(staged.batch(100, 0), Batch { bytes: 7, records: 1, parcels: 0 });
-        assert_eq!(staged.batch(100, 1), Batch { bytes: 18, records: 3, parcels: 1 });
+        assert_eq!(
+            staged.batch(7, 0),
+            Batch {
+                bytes: 7,
+                records: 1,
+                parcels: 0
+            }
+        );
+        assert_eq!(
+            staged.batch(100, 0),
+            Batch {
+                bytes: 7,
+                records: 1,
+                parcels: 0
+            }
+        );
+        assert_eq!(
+            staged.batch(100, 1),
+            Batch {
+                bytes: 18,
+                records: 3,
+                parcels: 1
+            }
+        );
         staged.consume(7);
         let head = RecordHead::decode(*staged.front().first_chunk().unwrap());
-        assert_eq!(head, RecordHead { len: 3, parcel: true });
+        assert_eq!(
+            head,
+            RecordHead {
+                len: 3,
+                parcel: true
+            }
+        );
         assert_eq!(staged.take_parcel(), Some('p'));
         staged.consume(11);
         assert!(staged.is_empty());

@@ -34,15 +34,29 @@ impl PlaneConfig {
     /// Sizes for one of `cores` planes with room for `slots` connections.
     pub fn for_cores(cores: usize, slots: u32) -> Self {
         if cores < MANY_CORES {
-            Self { submissions: 4096, completions: 16_384, buffers: 512, buffer_bytes: 2048, slots }
+            Self {
+                submissions: 4096,
+                completions: 16_384,
+                buffers: 512,
+                buffer_bytes: 2048,
+                slots,
+            }
         } else {
-            Self { submissions: 1024, completions: 4096, buffers: 256, buffer_bytes: 1024, slots }
+            Self {
+                submissions: 1024,
+                completions: 4096,
+                buffers: 256,
+                buffer_bytes: 1024,
+                slots,
+            }
         }
     }
 
     /// Most completions that a turn handles: with fewer buffers than twice that, half of the buffers (rule R2).
     pub fn completions_per_turn(&self) -> usize {
-        COMPLETIONS_PER_TURN_MAX.min(usize::from(self.buffers) / 2).max(1)
+        COMPLETIONS_PER_TURN_MAX
+            .min(usize::from(self.buffers) / 2)
+            .max(1)
     }
 }
 
@@ -61,7 +75,10 @@ impl std::fmt::Display for PlaneError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::LockedMemory(error) => {
-                write!(f, "no locked memory left for a connection ring, raise RLIMIT_MEMLOCK: {error}")
+                write!(
+                    f,
+                    "no locked memory left for a connection ring, raise RLIMIT_MEMLOCK: {error}"
+                )
             }
             Self::Slots(slots, error) => write!(
                 f,

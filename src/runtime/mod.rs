@@ -6,11 +6,16 @@
 //! - [`mesh`] carries records and parcels from core to core; [`wake`] wakes a core that sleeps.
 //! - [`listener`] and [`socket`] make the sockets and ask them for addresses.
 
+mod accepts;
+mod buffers;
 pub mod completion;
+mod connections;
+mod handshakes;
 pub mod listener;
 pub mod mesh;
-pub mod park;
 pub mod plane;
+mod ring;
+mod sends;
+mod slots;
 pub mod socket;
-pub mod thread;
 pub mod wake;

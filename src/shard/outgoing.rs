@@ -56,7 +56,10 @@ impl Outgoing {
         let base = self.bytes.len();
         self.bytes.append(&mut other.bytes);
         let moved = other.shared.drain(..);
-        self.shared.extend(moved.map(|piece| SharedPiece { at: piece.at + base, ..piece }));
+        self.shared.extend(moved.map(|piece| SharedPiece {
+            at: piece.at + base,
+            ..piece
+        }));
     }
 
     /// The contiguous runs of the whole, in wire order; empty runs are left out.
@@ -68,7 +71,9 @@ impl Outgoing {
             [own, piece.as_slice()]
         });
         let last = self.shared.last().map_or(0, |piece| piece.at);
-        spliced.chain([&self.bytes[last..]]).filter(|run| !run.is_empty())
+        spliced
+            .chain([&self.bytes[last..]])
+            .filter(|run| !run.is_empty())
     }
 }
 
