@@ -27,11 +27,8 @@ pub enum What {
     Crossing(Crossing),
     /// Answer to `ReportTables`.
     Tables(Tables),
-    /// No connection is left; so many bytes could not be sent.
-    FarewellDone {
-        /// Bytes that clients did not take in time.
-        bytes_cut: u64,
-    },
+    /// No connection is left.
+    FarewellDone,
 }
 
 /// How far records between cores have come.

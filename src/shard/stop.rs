@@ -1,5 +1,6 @@
 //! The shard's part of an orderly shutdown, step by step as the driver is told.
 
+use crate::metrics::Gauge;
 use crate::gate::event::{Crossing, Tables};
 use crate::mqtt::reason::ReasonCode;
 use crate::session::will::WillFate;
@@ -64,6 +65,19 @@ impl Shard {
             taken: self.taken_records,
             idle: self.outboxes.is_empty() && self.pending_wills.is_empty() && self.acks.is_empty(),
         }
+    }
+
+    /// Sets the gauges of the tables.
+    pub fn publish_figures(&self) {
+        let (clients, metrics) = (&self.clients, &self.clients.metrics);
+        let live = u64::from(clients.connections.len());
+        metrics.set(Gauge::LiveConnections, live);
+        metrics.set(Gauge::Sessions, u64::from(clients.registry.len()));
+        metrics.set(Gauge::Subscriptions, self.routes.local.len() as u64);
+        metrics.set(Gauge::Retained, u64::from(self.routes.retained.len()));
+        metrics.set(Gauge::QueuedBytes, clients.budget.used() as u64);
+        metrics.set(Gauge::OutboxBytes, self.outboxes.bytes() as u64);
+        metrics.set(Gauge::Timers, clients.wheel.len() as u64);
     }
 
     /// The sizes of the tables.
