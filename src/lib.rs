@@ -1,4 +1,5 @@
 //! Millrace.
 
 pub mod base;
+pub mod metrics;
 pub mod routing;
