@@ -35,3 +35,17 @@ const _: () = assert!(
     RETAINED_TABLE_SEGMENTS.is_power_of_two(),
     "a hash's top bits choose one"
 );
+
+/// Removals of retained messages that a core remembers, so that an older message which arrives
+/// after the removal does not come back: 24 KiB, allocated with the first removal. More than what
+/// arrives within the delay of a ring between two cores.
+pub const RETAINED_REMOVALS_REMEMBERED: usize = 1024;
+
+/// How much later, in microseconds, an older message may arrive over another core's ring. One that
+/// is older by more has not been overtaken: the wall clock was set back, and it counts as new.
+pub const RETAINED_REORDER_US_MAX: u64 = 10_000_000;
+
+const _: () = assert!(
+    RETAINED_REMOVALS_REMEMBERED.is_power_of_two(),
+    "a hash is mapped by mask"
+);
