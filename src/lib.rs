@@ -11,3 +11,4 @@ pub mod routing;
 pub mod runtime;
 pub mod session;
 pub mod shard;
+pub mod shutdown;
