@@ -14,6 +14,8 @@ mod handshakes;
 pub mod listener;
 pub mod mesh;
 pub mod plane;
+#[cfg(test)]
+mod plane_tests;
 mod ring;
 mod sends;
 mod slots;
