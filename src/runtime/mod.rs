@@ -13,6 +13,7 @@ mod connections;
 mod handshakes;
 pub mod listener;
 pub mod mesh;
+pub mod park;
 pub mod plane;
 #[cfg(test)]
 mod plane_tests;
@@ -20,4 +21,7 @@ mod ring;
 mod sends;
 mod slots;
 pub mod socket;
+pub mod thread;
+#[cfg(test)]
+mod thread_tests;
 pub mod wake;
