@@ -15,10 +15,13 @@ pub mod log;
 pub mod mesh;
 pub mod park;
 pub mod plane;
-pub mod probe;
+#[cfg(test)]
+mod plane_tests;
 mod ring;
 mod sends;
 mod slots;
 pub mod socket;
 pub mod thread;
+#[cfg(test)]
+mod thread_tests;
 pub mod wake;
