@@ -11,6 +11,7 @@ mod properties;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use encode::put_varint;
 pub use decode::{Malformed, decode};
 pub use properties::{Properties, Property};
 
