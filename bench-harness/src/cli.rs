@@ -54,7 +54,12 @@ impl From<VersionArg> for Version {
 #[derive(Args, Clone, Debug)]
 pub struct Common {
     /// The broker's address.
-    #[arg(long, short, default_value = "127.0.0.1:1883", value_name = "HOST:PORT")]
+    #[arg(
+        long,
+        short,
+        default_value = "127.0.0.1:1883",
+        value_name = "HOST:PORT"
+    )]
     pub target: String,
     /// MQTT version.
     #[arg(long = "version", value_enum, default_value = "3.1.1")]

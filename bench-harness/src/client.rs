@@ -24,7 +24,10 @@ impl Options {
     /// A clean connection of `version`, five seconds for each step.
     #[must_use]
     pub fn new(version: Version, client_id: &str) -> Self {
-        Self { connect: Connect::new(version, client_id), timeout: Duration::from_secs(5) }
+        Self {
+            connect: Connect::new(version, client_id),
+            timeout: Duration::from_secs(5),
+        }
     }
 }
 
@@ -90,7 +93,14 @@ impl Client {
         stream.set_nodelay(true)?;
         stream.set_write_timeout(Some(timeout))?;
         let connack = ConnAck::default();
-        Ok(Self { stream, version, received: Vec::new(), timeout, connack, next_packet_id: 1 })
+        Ok(Self {
+            stream,
+            version,
+            received: Vec::new(),
+            timeout,
+            connack,
+            next_packet_id: 1,
+        })
     }
 
     /// Opens, sends the CONNECT of `options` and waits for a CONNACK with code 0.
@@ -202,7 +212,11 @@ impl Client {
     pub fn subscribe(&mut self, filter: &str, qos: u8) -> Result<u8, Error> {
         let packet_id = self.packet_id();
         let filters = vec![(filter.to_owned(), SubscriptionOptions::qos(qos))];
-        self.send(&Packet::Subscribe(Subscribe { packet_id, filters, ..Subscribe::default() }))?;
+        self.send(&Packet::Subscribe(Subscribe {
+            packet_id,
+            filters,
+            ..Subscribe::default()
+        }))?;
         match self.expect(self.timeout)? {
             Packet::SubAck(ack) if ack.packet_id == packet_id && ack.codes.len() == 1 => {
                 Ok(ack.codes[0])
@@ -218,7 +232,13 @@ impl Client {
     pub fn publish(&mut self, topic: &str, qos: u8, payload: &[u8]) -> Result<(), Error> {
         let packet_id = (qos > 0).then(|| self.packet_id());
         let (topic, payload) = (topic.to_owned(), payload.to_vec());
-        let publish = Publish { qos, topic, packet_id, payload, ..Publish::default() };
+        let publish = Publish {
+            qos,
+            topic,
+            packet_id,
+            payload,
+            ..Publish::default()
+        };
         self.send(&Packet::Publish(publish))?;
         let Some(id) = packet_id else { return Ok(()) };
         match self.expect(self.timeout)? {
@@ -226,7 +246,10 @@ impl Client {
             Packet::PubRec(ack) if qos == 2 && ack.packet_id == id => {}
             other => return Err(Error::Unexpected(Box::new(other))),
         }
-        self.send(&Packet::PubRel(Ack { packet_id: id, ..Ack::default() }))?;
+        self.send(&Packet::PubRel(Ack {
+            packet_id: id,
+            ..Ack::default()
+        }))?;
         match self.expect(self.timeout)? {
             Packet::PubComp(ack) if ack.packet_id == id => Ok(()),
             other => Err(Error::Unexpected(Box::new(other))),

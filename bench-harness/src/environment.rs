@@ -26,7 +26,10 @@ impl Environment {
         let text = |path: &str| fs::read_to_string(path).unwrap_or_default();
         let cpu_model = text("/proc/cpuinfo")
             .lines()
-            .find_map(|line| line.strip_prefix("model name").map(|v| v.replace(['\t', ':'], "")))
+            .find_map(|line| {
+                line.strip_prefix("model name")
+                    .map(|v| v.replace(['\t', ':'], ""))
+            })
             .map_or_else(String::new, |model| model.trim().to_owned());
         Self {
             cpus: cpus(),
@@ -50,7 +53,9 @@ pub(crate) fn cpus() -> usize {
 
 /// The commit of the working directory, where there is one.
 pub(crate) fn commit() -> String {
-    let output = Command::new("git").args(["rev-parse", "--short", "HEAD"]).output();
+    let output = Command::new("git")
+        .args(["rev-parse", "--short", "HEAD"])
+        .output();
     match output {
         Ok(output) if output.status.success() => {
             String::from_utf8_lossy(&output.stdout).trim().to_owned()
@@ -61,7 +66,9 @@ pub(crate) fn commit() -> String {
 
 /// Now in UTC, as `2026-11-24T212513Z`: sorts by time and is a valid file name.
 pub(crate) fn utc_now() -> String {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     format_utc(since.as_secs())
 }
 
@@ -75,7 +82,11 @@ fn format_utc(unix_s: u64) -> String {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let month = if shifted_month < 10 {
+        shifted_month + 3
+    } else {
+        shifted_month - 9
+    };
     let year = era * 400 + year_of_era + u64::from(month <= 2);
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}{minute:02}{second:02}Z")

@@ -14,8 +14,8 @@
 //! Load comes from a few worker threads, each with its own epoll and its own descriptor table.
 //! Schedules are open-loop: what is due is sent when it is due, and latency counts from then.
 
-pub mod cli;
 mod checker;
+pub mod cli;
 pub mod client;
 mod clock;
 pub mod codec;

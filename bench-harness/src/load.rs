@@ -21,7 +21,9 @@ pub(crate) const EVENTS_PER_WAIT: usize = 512;
 /// How many workers a run with so many connections gets.
 pub(crate) fn worker_count(common: &Common, connections: usize) -> Result<usize, Failure> {
     let needed = connections.div_ceil(CONNECTIONS_PER_WORKER_MAX).max(1);
-    let default = environment::cpus().min(WORKERS_DEFAULT_MAX).min(connections.max(1));
+    let default = environment::cpus()
+        .min(WORKERS_DEFAULT_MAX)
+        .min(connections.max(1));
     match common.workers {
         Some(0) => Failure::usage("--workers must be at least 1"),
         Some(workers) if workers < needed => Failure::usage(format!(
@@ -45,7 +47,11 @@ impl Sources {
     pub(crate) fn new(common: &Common, target: &SocketAddr, connections: usize) -> Self {
         let is_loopback = matches!(target.ip(), IpAddr::V4(ip) if ip.is_loopback());
         let addresses = connections.div_ceil(CONNECTIONS_PER_ADDRESS).max(1);
-        Self { first_net: common.source_net, addresses, is_loopback }
+        Self {
+            first_net: common.source_net,
+            addresses,
+            is_loopback,
+        }
     }
 
     /// The address that connection `index` comes from; none leaves it to the kernel.
@@ -76,7 +82,9 @@ pub(crate) fn reason(error: &io::Error) -> String {
 /// A random number for the run's name; the standard library seeds its hashers from the system.
 pub(crate) fn random_u32() -> u32 {
     use std::hash::{BuildHasher, Hasher};
-    let hash = std::collections::hash_map::RandomState::new().build_hasher().finish();
+    let hash = std::collections::hash_map::RandomState::new()
+        .build_hasher()
+        .finish();
     u32::try_from(hash >> 32).unwrap_or(0)
 }
 
@@ -86,11 +94,18 @@ mod tests {
 
     #[test]
     fn a_million_connections_spread_over_fifty_addresses() {
-        let sources = Sources { first_net: 1, addresses: 50, is_loopback: true };
+        let sources = Sources {
+            first_net: 1,
+            addresses: 50,
+            is_loopback: true,
+        };
         assert_eq!(sources.address(0), Some(Ipv4Addr::new(127, 0, 1, 1)));
         assert_eq!(sources.address(49), Some(Ipv4Addr::new(127, 0, 1, 50)));
         assert_eq!(sources.address(50), Some(Ipv4Addr::new(127, 0, 1, 1)));
-        let sources = Sources { addresses: 600, ..sources };
+        let sources = Sources {
+            addresses: 600,
+            ..sources
+        };
         assert_eq!(sources.address(599), Some(Ipv4Addr::new(127, 0, 3, 100)));
     }
 }

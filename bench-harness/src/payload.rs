@@ -53,12 +53,20 @@ impl Format {
 
     /// The most publishers the header can tell apart.
     pub(crate) fn publishers_max(self) -> u64 {
-        if self.is_full() { u64::from(u32::MAX) } else { u64::from(u16::MAX) }
+        if self.is_full() {
+            u64::from(u32::MAX)
+        } else {
+            u64::from(u16::MAX)
+        }
     }
 
     /// The most messages a publisher the header can tell apart.
     pub(crate) fn messages_max(self) -> u64 {
-        if self.is_full() { u64::MAX } else { u64::from(u32::MAX) }
+        if self.is_full() {
+            u64::MAX
+        } else {
+            u64::from(u32::MAX)
+        }
     }
 
     /// A publisher's message with everything in place but sequence, time and checksum, and the
@@ -117,7 +125,11 @@ impl Format {
         if message.len() != self.size {
             return Err(Unreadable::Corrupt);
         }
-        if self.is_full() { self.read_full(message) } else { self.read_compact(message, now_ns) }
+        if self.is_full() {
+            self.read_full(message)
+        } else {
+            self.read_compact(message, now_ns)
+        }
     }
 
     #[inline]
@@ -160,7 +172,12 @@ impl Format {
 }
 
 fn full_checksum(head: &[u8], filling_hash: u64) -> u32 {
-    let words = [word64(head, 0), u64::from(word32(head, 8)), word64(head, 16), word64(head, 24)];
+    let words = [
+        word64(head, 0),
+        u64::from(word32(head, 8)),
+        word64(head, 16),
+        word64(head, 24),
+    ];
     finish(words.iter().fold(filling_hash, |h, w| step(h, *w)))
 }
 
@@ -186,7 +203,9 @@ fn word32(bytes: &[u8], at: usize) -> u32 {
 /// Each step is a bijection in both arguments, so one altered word always alters the hash.
 #[inline]
 fn step(hash: u64, word: u64) -> u64 {
-    (hash ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29)
+    (hash ^ word)
+        .wrapping_mul(0x9E37_79B9_7F4A_7C15)
+        .rotate_left(29)
 }
 
 #[inline]
@@ -231,7 +250,14 @@ mod tests {
             let format = Format::new(0xABCD, size);
             let bytes = message(format, 99, 5_000_000);
             let header = format.read(&bytes, 9_000_000).unwrap();
-            assert_eq!(header, Header { publisher: 7, sequence: 99, scheduled_ns: 5_000_000 });
+            assert_eq!(
+                header,
+                Header {
+                    publisher: 7,
+                    sequence: 99,
+                    scheduled_ns: 5_000_000
+                }
+            );
         }
     }
 
@@ -263,8 +289,14 @@ mod tests {
         let format = Format::new(1, 16);
         let wrap_ns = (u64::from(u32::MAX) + 1) * 1000;
         let bytes = message(format, 1, wrap_ns - 2000);
-        assert_eq!(format.read(&bytes, wrap_ns + 3000).unwrap().scheduled_ns, wrap_ns - 2000);
+        assert_eq!(
+            format.read(&bytes, wrap_ns + 3000).unwrap().scheduled_ns,
+            wrap_ns - 2000
+        );
         let bytes = message(format, 1, wrap_ns + 4000);
-        assert_eq!(format.read(&bytes, wrap_ns + 3000).unwrap().scheduled_ns, wrap_ns + 3000);
+        assert_eq!(
+            format.read(&bytes, wrap_ns + 3000).unwrap().scheduled_ns,
+            wrap_ns + 3000
+        );
     }
 }

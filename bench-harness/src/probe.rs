@@ -69,7 +69,10 @@ impl Probe {
         let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
         let user: u64 = fields.next()?.parse().ok()?;
         let system: u64 = fields.next()?.parse().ok()?;
-        Some(CpuSample { ticks: user + system, threads_ns: self.threads_ns() })
+        Some(CpuSample {
+            ticks: user + system,
+            threads_ns: self.threads_ns(),
+        })
     }
 
     fn threads_ns(self) -> BTreeMap<u32, u64> {
@@ -128,13 +131,24 @@ fn owner_of_socket(inodes: &[String]) -> Option<u32> {
         return None;
     }
     for process in fs::read_dir("/proc").ok()?.flatten() {
-        let Some(pid) = process.file_name().to_str().and_then(|name| name.parse().ok()) else {
+        let Some(pid) = process
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+        else {
             continue;
         };
-        let Ok(descriptors) = fs::read_dir(process.path().join("fd")) else { continue };
+        let Ok(descriptors) = fs::read_dir(process.path().join("fd")) else {
+            continue;
+        };
         for descriptor in descriptors.flatten() {
-            let Ok(link) = fs::read_link(descriptor.path()) else { continue };
-            if inodes.iter().any(|inode| link.as_os_str() == inode.as_str()) {
+            let Ok(link) = fs::read_link(descriptor.path()) else {
+                continue;
+            };
+            if inodes
+                .iter()
+                .any(|inode| link.as_os_str() == inode.as_str())
+            {
                 return Some(pid);
             }
         }
@@ -159,11 +173,23 @@ mod tests {
 
     #[test]
     fn cpu_falls_back_to_ticks_when_a_thread_has_ended() {
-        let early = CpuSample { ticks: 100, threads_ns: [(1, 500), (2, 500)].into() };
-        let late = CpuSample { ticks: 150, threads_ns: [(1, 700)].into() };
+        let early = CpuSample {
+            ticks: 100,
+            threads_ns: [(1, 500), (2, 500)].into(),
+        };
+        let late = CpuSample {
+            ticks: 150,
+            threads_ns: [(1, 700)].into(),
+        };
         let ticks = sys::clock_ticks_per_second();
-        assert_eq!(late.since(&early), Duration::from_micros(50 * 1_000_000 / ticks));
-        let later = CpuSample { ticks: 150, threads_ns: [(1, 900)].into() };
+        assert_eq!(
+            late.since(&early),
+            Duration::from_micros(50 * 1_000_000 / ticks)
+        );
+        let later = CpuSample {
+            ticks: 150,
+            threads_ns: [(1, 900)].into(),
+        };
         assert_eq!(later.since(&late), Duration::from_nanos(200));
     }
 }

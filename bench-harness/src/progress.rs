@@ -13,7 +13,11 @@ pub(crate) struct Progress {
 
 impl Progress {
     pub(crate) fn new(quiet: bool) -> Self {
-        Self { is_terminal: stderr().is_terminal(), quiet, last: Instant::now() }
+        Self {
+            is_terminal: stderr().is_terminal(),
+            quiet,
+            last: Instant::now(),
+        }
     }
 
     /// Prints what `line` says when it is time to.

@@ -85,7 +85,10 @@ impl Report {
         }
         Self {
             schema: 1,
-            scenario: common.scenario.clone().unwrap_or_else(|| scenario.to_owned()),
+            scenario: common
+                .scenario
+                .clone()
+                .unwrap_or_else(|| scenario.to_owned()),
             date: utc_now(),
             commit: common.commit.clone().unwrap_or_else(commit),
             command: std::env::args().collect(),
@@ -113,7 +116,13 @@ impl Report {
             "<=" => value <= limit,
             _ => value >= limit,
         });
-        self.verdicts.push(Verdict { name: name.to_owned(), relation, limit, value, ok });
+        self.verdicts.push(Verdict {
+            name: name.to_owned(),
+            relation,
+            limit,
+            value,
+            ok,
+        });
     }
 
     /// A field of `measured` as a number.
@@ -158,9 +167,14 @@ impl Report {
             println!("  VOID: {reason}");
         }
         for v in &self.verdicts {
-            let value = v.value.map_or_else(|| "not measured".to_owned(), |v| v.to_string());
+            let value = v
+                .value
+                .map_or_else(|| "not measured".to_owned(), |v| v.to_string());
             let word = if v.ok { "ok" } else { "FAILED" };
-            println!("  {word:<6} {} = {value} (wanted {} {})", v.name, v.relation, v.limit);
+            println!(
+                "  {word:<6} {} = {value} (wanted {} {})",
+                v.name, v.relation, v.limit
+            );
         }
     }
 }
@@ -168,6 +182,11 @@ impl Report {
 impl HarnessFigures {
     pub(crate) fn new(workers: usize, lag: &Times, cpu_seconds: f64) -> Self {
         let (lag_us_p99, lag_us_max) = (lag.us_at(99.0), lag.us_max());
-        Self { workers, lag_us_p99, lag_us_max, cpu_seconds: (cpu_seconds * 1000.0).round() / 1e3 }
+        Self {
+            workers,
+            lag_us_p99,
+            lag_us_max,
+            cpu_seconds: (cpu_seconds * 1000.0).round() / 1e3,
+        }
     }
 }

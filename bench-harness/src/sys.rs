@@ -11,7 +11,11 @@ const EPOLL_PWAIT2: libc::c_long = 441;
 
 /// A result of a system call as Rust has it.
 fn checked(result: libc::c_int) -> io::Result<libc::c_int> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
 }
 
 fn length_of<T>() -> libc::socklen_t {
@@ -27,7 +31,11 @@ impl Socket {
     /// connect time (`IP_BIND_ADDRESS_NO_PORT`), so that one address serves about 25,000
     /// connections to one target.
     pub(crate) fn connect(target: &SocketAddr, source: Option<Ipv4Addr>) -> io::Result<Self> {
-        let family = if target.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+        let family = if target.is_ipv4() {
+            libc::AF_INET
+        } else {
+            libc::AF_INET6
+        };
         let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
         // SAFETY: takes no pointer; a non-negative result is a descriptor that nobody else owns.
         let socket = unsafe {
@@ -92,7 +100,10 @@ impl Socket {
 
     /// Makes closing the socket reset the connection instead of ending it in order.
     pub(crate) fn reset_on_close(&self) -> io::Result<()> {
-        let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+        let linger = libc::linger {
+            l_onoff: 1,
+            l_linger: 0,
+        };
         // SAFETY: the pointer and the length describe the local `linger`, alive here.
         checked(unsafe {
             libc::setsockopt(
@@ -120,7 +131,11 @@ impl Socket {
                 &raw mut length,
             )
         })?;
-        if value == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(value)) }
+        if value == 0 {
+            Ok(())
+        } else {
+            Err(io::Error::from_raw_os_error(value))
+        }
     }
 
     pub(crate) fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -133,7 +148,12 @@ impl Socket {
     pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         // SAFETY: the kernel reads at most `bytes.len()` bytes from the slice.
         let n = unsafe {
-            libc::send(self.raw(), bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL)
+            libc::send(
+                self.raw(),
+                bytes.as_ptr().cast(),
+                bytes.len(),
+                libc::MSG_NOSIGNAL,
+            )
         };
         usize::try_from(n).map_err(|_| io::Error::last_os_error())
     }
@@ -200,7 +220,11 @@ impl Epoll {
             OwnedFd::from_raw_fd(fd)
         };
         let events = vec![libc::epoll_event { events: 0, u64: 0 }; events_a_wait];
-        Ok(Self { fd, events, ready: 0 })
+        Ok(Self {
+            fd,
+            events,
+            ready: 0,
+        })
     }
 
     pub(crate) fn add(&self, socket: &Socket, token: u64, interest: Interest) -> io::Result<()> {
@@ -212,11 +236,19 @@ impl Epoll {
     }
 
     pub(crate) fn add_wake(&self, wake: &Wake, token: u64) -> io::Result<()> {
-        self.control(libc::EPOLL_CTL_ADD, wake.0.as_raw_fd(), token, Interest::Read)
+        self.control(
+            libc::EPOLL_CTL_ADD,
+            wake.0.as_raw_fd(),
+            token,
+            Interest::Read,
+        )
     }
 
     fn control(&self, operation: i32, fd: i32, token: u64, interest: Interest) -> io::Result<()> {
-        let mut event = libc::epoll_event { events: interest.bits(), u64: token };
+        let mut event = libc::epoll_event {
+            events: interest.bits(),
+            u64: token,
+        };
         // SAFETY: the pointer points at the local `event`; both descriptors are open.
         checked(unsafe { libc::epoll_ctl(self.fd.as_raw_fd(), operation, fd, &raw mut event) })
             .map(|_| ())
@@ -303,7 +335,10 @@ pub(crate) fn private_descriptor_table() -> io::Result<()> {
 
 /// Raises the soft limit of descriptors to the hard one and returns it.
 pub(crate) fn raise_descriptor_limit() -> u64 {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
     // SAFETY: the pointers point at the local `limit`, alive here.
     unsafe {
         if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 {

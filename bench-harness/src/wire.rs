@@ -28,14 +28,18 @@ pub(crate) enum Front<'a> {
 pub(crate) fn front(bytes: &[u8]) -> Front<'_> {
     let mut length = 0usize;
     for index in 0..4 {
-        let Some(&byte) = bytes.get(1 + index) else { return Front::Incomplete(None) };
+        let Some(&byte) = bytes.get(1 + index) else {
+            return Front::Incomplete(None);
+        };
         length |= usize::from(byte & 0x7F) << (7 * index);
         if byte & 0x80 == 0 {
             let start = 2 + index;
             return match bytes.get(start..start + length) {
-                Some(body) => {
-                    Front::Frame(Frame { first: bytes[0], body, length: start + length })
-                }
+                Some(body) => Front::Frame(Frame {
+                    first: bytes[0],
+                    body,
+                    length: start + length,
+                }),
                 None => Front::Incomplete(Some(start + length)),
             };
         }
@@ -73,7 +77,14 @@ pub(crate) fn publish_view<'a>(frame: &Frame<'a>, version: Version) -> Option<Pu
         rest = after.get(length..)?;
     }
     let (dup, retain) = (frame.first & 8 != 0, frame.first & 1 != 0);
-    Some(PublishView { dup, qos, retain, topic, packet_id, payload: rest })
+    Some(PublishView {
+        dup,
+        qos,
+        retain,
+        topic,
+        packet_id,
+        payload: rest,
+    })
 }
 
 /// The packet identifier of an acknowledgement, and its reason code (0 when left out).
@@ -118,9 +129,14 @@ mod tests {
                 ..Publish::default()
             };
             let bytes = Packet::Publish(publish).to_bytes(version);
-            let Front::Frame(frame) = front(&bytes) else { panic!("not a frame") };
+            let Front::Frame(frame) = front(&bytes) else {
+                panic!("not a frame")
+            };
             let view = publish_view(&frame, version).unwrap();
-            assert_eq!((view.topic, view.packet_id, view.qos), (&b"a/b"[..], 513, 1));
+            assert_eq!(
+                (view.topic, view.packet_id, view.qos),
+                (&b"a/b"[..], 513, 1)
+            );
             assert!(view.dup && !view.retain);
             assert_eq!(view.payload, vec![9; 300]);
             for cut in 0..bytes.len() {
@@ -131,12 +147,19 @@ mod tests {
 
     #[test]
     fn a_length_of_five_bytes_is_malformed() {
-        assert!(matches!(front(&[0x30, 0x80, 0x80, 0x80, 0x80, 1]), Front::Malformed));
+        assert!(matches!(
+            front(&[0x30, 0x80, 0x80, 0x80, 0x80, 1]),
+            Front::Malformed
+        ));
     }
 
     #[test]
     fn a_publish_that_ends_early_is_none() {
-        let frame = Frame { first: 0x32, body: &[0, 3, b'a', b'/', b'b', 0], length: 8 };
+        let frame = Frame {
+            first: 0x32,
+            body: &[0, 3, b'a', b'/', b'b', 0],
+            length: 8,
+        };
         assert!(publish_view(&frame, Version::V311).is_none());
     }
 }

@@ -35,10 +35,16 @@ pub(super) fn malformed<T>(rule: &'static str, what: &'static str) -> Result<T, 
 /// # Errors
 /// The rule that the packet breaks.
 pub fn decode(bytes: &[u8], version: Version) -> Result<Option<(Packet, usize)>, Malformed> {
-    let Some((&first, rest)) = bytes.split_first() else { return Ok(None) };
-    let Some((length, varint_length)) = remaining_length(rest, version)? else { return Ok(None) };
+    let Some((&first, rest)) = bytes.split_first() else {
+        return Ok(None);
+    };
+    let Some((length, varint_length)) = remaining_length(rest, version)? else {
+        return Ok(None);
+    };
     check_flags(first)?;
-    let Some(body) = rest.get(varint_length..varint_length + length) else { return Ok(None) };
+    let Some(body) = rest.get(varint_length..varint_length + length) else {
+        return Ok(None);
+    };
     let mut reader = Reader { bytes: body };
     let packet = decode_body(first, &mut reader, version)?;
     if !reader.is_empty() {
@@ -109,8 +115,9 @@ fn decode_body(first: u8, r: &mut Reader<'_>, version: Version) -> Result<Packet
 
 const PUBACK_CODES: &[u8] = &[0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99];
 const PUBREL_CODES: &[u8] = &[0x00, 0x92];
-const SUBACK_CODES: &[u8] =
-    &[0x00, 0x01, 0x02, 0x80, 0x83, 0x87, 0x8F, 0x91, 0x97, 0x9E, 0xA1, 0xA2];
+const SUBACK_CODES: &[u8] = &[
+    0x00, 0x01, 0x02, 0x80, 0x83, 0x87, 0x8F, 0x91, 0x97, 0x9E, 0xA1, 0xA2,
+];
 const UNSUBACK_CODES: &[u8] = &[0x00, 0x11, 0x80, 0x83, 0x87, 0x8F, 0x91];
 const AUTH_CODES: &[u8] = &[0x00, 0x18, 0x19];
 const DISCONNECT_CODES: &[u8] = &[
@@ -147,8 +154,16 @@ fn decode_connect(r: &mut Reader<'_>) -> Result<Connect, Malformed> {
     } else {
         None
     };
-    let username = if flags & 0x80 != 0 { Some(r.string("user name")?) } else { None };
-    let password = if flags & 0x40 != 0 { Some(r.binary("password")?) } else { None };
+    let username = if flags & 0x80 != 0 {
+        Some(r.string("user name")?)
+    } else {
+        None
+    };
+    let password = if flags & 0x40 != 0 {
+        Some(r.binary("password")?)
+    } else {
+        None
+    };
     let clean_start = flags & 2 != 0;
     Ok(Connect {
         version,
@@ -194,7 +209,11 @@ fn decode_connack(r: &mut Reader<'_>, version: Version) -> Result<ConnAck, Malfo
         return malformed("MQTT-3.2.2-8", "unknown connect return code");
     }
     let properties = properties_if(v5, r, Place::ConnAck)?;
-    Ok(ConnAck { session_present, code, properties })
+    Ok(ConnAck {
+        session_present,
+        code,
+        properties,
+    })
 }
 
 fn decode_publish(first: u8, r: &mut Reader<'_>, v5: bool) -> Result<Publish, Malformed> {
@@ -202,20 +221,35 @@ fn decode_publish(first: u8, r: &mut Reader<'_>, v5: bool) -> Result<Publish, Ma
     let topic = r.string("topic name")?;
     let packet_id = if qos > 0 { Some(packet_id(r)?) } else { None };
     let properties = properties_if(v5, r, Place::Publish)?;
-    let has_alias = properties.0.iter().any(|p| matches!(p, super::Property::TopicAlias(_)));
+    let has_alias = properties
+        .0
+        .iter()
+        .any(|p| matches!(p, super::Property::TopicAlias(_)));
     if topic.is_empty() && !has_alias {
         return malformed("MQTT-4.7.3-1", "empty topic name without a topic alias");
     }
     check_no_wildcard(&topic)?;
     let payload = r.rest().to_vec();
     let (dup, retain) = (first & 8 != 0, first & 1 != 0);
-    Ok(Publish { dup, qos, retain, topic, packet_id, properties, payload })
+    Ok(Publish {
+        dup,
+        qos,
+        retain,
+        topic,
+        packet_id,
+        properties,
+        payload,
+    })
 }
 
 fn decode_ack(r: &mut Reader<'_>, v5: bool, allowed: &[u8]) -> Result<Ack, Malformed> {
     let packet_id = packet_id(r)?;
     let (code, properties) = code_and_properties(r, v5, allowed, Place::Acks)?;
-    Ok(Ack { packet_id, code, properties })
+    Ok(Ack {
+        packet_id,
+        code,
+        properties,
+    })
 }
 
 fn decode_subscribe(r: &mut Reader<'_>, v5: bool) -> Result<Subscribe, Malformed> {
@@ -234,7 +268,11 @@ fn decode_subscribe(r: &mut Reader<'_>, v5: bool) -> Result<Subscribe, Malformed
     if filters.is_empty() {
         return malformed("MQTT-3.8.3-2", "subscribe without a filter");
     }
-    Ok(Subscribe { packet_id, properties, filters })
+    Ok(Subscribe {
+        packet_id,
+        properties,
+        filters,
+    })
 }
 
 fn subscription_options(byte: u8, v5: bool) -> Result<SubscriptionOptions, Malformed> {
@@ -264,7 +302,11 @@ fn decode_suback(r: &mut Reader<'_>, v5: bool) -> Result<SubAck, Malformed> {
     if codes.is_empty() || codes.iter().any(|c| !allowed.contains(c)) {
         return malformed("MQTT-3.9.3-2", "suback codes missing or not allowed");
     }
-    Ok(SubAck { packet_id, properties, codes })
+    Ok(SubAck {
+        packet_id,
+        properties,
+        codes,
+    })
 }
 
 fn decode_unsubscribe(r: &mut Reader<'_>, v5: bool) -> Result<Unsubscribe, Malformed> {
@@ -277,7 +319,11 @@ fn decode_unsubscribe(r: &mut Reader<'_>, v5: bool) -> Result<Unsubscribe, Malfo
     if filters.is_empty() {
         return malformed("MQTT-3.10.3-2", "unsubscribe without a filter");
     }
-    Ok(Unsubscribe { packet_id, properties, filters })
+    Ok(Unsubscribe {
+        packet_id,
+        properties,
+        filters,
+    })
 }
 
 fn decode_unsuback(r: &mut Reader<'_>, v5: bool) -> Result<UnsubAck, Malformed> {
@@ -287,7 +333,11 @@ fn decode_unsuback(r: &mut Reader<'_>, v5: bool) -> Result<UnsubAck, Malformed> 
     if v5 && (codes.is_empty() || codes.iter().any(|c| !UNSUBACK_CODES.contains(c))) {
         return malformed("MQTT-3.11.3-2", "unsuback codes missing or not allowed");
     }
-    Ok(UnsubAck { packet_id, properties, codes })
+    Ok(UnsubAck {
+        packet_id,
+        properties,
+        codes,
+    })
 }
 
 fn code_and_properties(
@@ -303,12 +353,20 @@ fn code_and_properties(
     if !allowed.contains(&code) {
         return malformed("2.4", "reason code not allowed in this packet");
     }
-    let properties = if r.is_empty() { Properties::default() } else { decode_properties(r, place)? };
+    let properties = if r.is_empty() {
+        Properties::default()
+    } else {
+        decode_properties(r, place)?
+    };
     Ok((code, properties))
 }
 
 fn properties_if(v5: bool, r: &mut Reader<'_>, place: Place) -> Result<Properties, Malformed> {
-    if v5 { decode_properties(r, place) } else { Ok(Properties::default()) }
+    if v5 {
+        decode_properties(r, place)
+    } else {
+        Ok(Properties::default())
+    }
 }
 
 fn packet_id(r: &mut Reader<'_>) -> Result<u16, Malformed> {
@@ -387,7 +445,9 @@ impl<'a> Reader<'a> {
         length: usize,
         what: &'static str,
     ) -> Result<Reader<'a>, Malformed> {
-        Ok(Reader { bytes: self.take(length, what)? })
+        Ok(Reader {
+            bytes: self.take(length, what)?,
+        })
     }
 
     fn rest(&mut self) -> &'a [u8] {

@@ -3,7 +3,11 @@
 use super::{Connect, Packet, Properties, Publish, SubscriptionOptions, Version};
 
 pub(super) fn encode(packet: &Packet, version: Version, out: &mut Vec<u8>) {
-    let version = if let Packet::Connect(c) = packet { c.version } else { version };
+    let version = if let Packet::Connect(c) = packet {
+        c.version
+    } else {
+        version
+    };
     let mut body = Vec::new();
     encode_body(packet, version, &mut body);
     out.push(packet.kind() << 4 | fixed_flags(packet));
@@ -38,7 +42,11 @@ fn encode_body(packet: &Packet, version: Version, out: &mut Vec<u8>) {
             put_properties_if(v5, &subscribe.properties, out);
             for (filter, options) in &subscribe.filters {
                 put_bytes(out, filter.as_bytes());
-                out.push(if v5 { options_byte(*options) } else { options.qos });
+                out.push(if v5 {
+                    options_byte(*options)
+                } else {
+                    options.qos
+                });
             }
         }
         Packet::SubAck(ack) => {
@@ -68,7 +76,14 @@ fn encode_body(packet: &Packet, version: Version, out: &mut Vec<u8>) {
 
 fn encode_connect(connect: &Connect, out: &mut Vec<u8>) {
     let v5 = connect.version == Version::V5;
-    put_bytes(out, if connect.version == Version::V31 { b"MQIsdp" } else { b"MQTT" });
+    put_bytes(
+        out,
+        if connect.version == Version::V31 {
+            b"MQIsdp"
+        } else {
+            b"MQTT"
+        },
+    );
     out.push(connect.version as u8);
     let mut flags = u8::from(connect.clean_start) << 1;
     if let Some(will) = &connect.will {
@@ -143,7 +158,10 @@ pub(super) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
 
 /// A variable byte integer [MQTT5 1.5.5].
 pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: usize) {
-    assert!(value <= 268_435_455, "a variable byte integer holds at most 268,435,455");
+    assert!(
+        value <= 268_435_455,
+        "a variable byte integer holds at most 268,435,455"
+    );
     loop {
         let low = (value & 0x7F) as u8;
         value >>= 7;

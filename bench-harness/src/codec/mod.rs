@@ -11,8 +11,8 @@ mod properties;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use encode::put_varint;
 pub use decode::{Malformed, decode};
+pub(crate) use encode::put_varint;
 pub use properties::{Properties, Property};
 
 /// The protocol version of a connection; its number is the level in CONNECT.
@@ -166,7 +166,10 @@ impl SubscriptionOptions {
     /// Options with this QoS and nothing else set.
     #[must_use]
     pub fn qos(qos: u8) -> Self {
-        Self { qos, ..Self::default() }
+        Self {
+            qos,
+            ..Self::default()
+        }
     }
 }
 

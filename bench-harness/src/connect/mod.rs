@@ -86,7 +86,10 @@ struct Shared {
 
 impl Shared {
     fn sum(&self, pick: impl Fn(&Counters) -> &AtomicU64) -> u64 {
-        self.counters.iter().map(|c| pick(c).load(Ordering::Relaxed)).sum()
+        self.counters
+            .iter()
+            .map(|c| pick(c).load(Ordering::Relaxed))
+            .sum()
     }
 }
 
@@ -125,9 +128,10 @@ impl Tally {
         self.subscribe_latency.add(&other.subscribe_latency);
         self.ping_latency.add(&other.ping_latency);
         self.lag.add(&other.lag);
-        for (total, part) in
-            [(&mut self.failures, &other.failures), (&mut self.disconnects, &other.disconnects)]
-        {
+        for (total, part) in [
+            (&mut self.failures, &other.failures),
+            (&mut self.disconnects, &other.disconnects),
+        ] {
             for (reason, count) in part {
                 *total.entry(reason.clone()).or_default() += count;
             }
@@ -178,19 +182,34 @@ pub fn run(args: &ConnectArgs) -> Result<Report, Failure> {
         let builder = thread::Builder::new().name(format!("connect-{number}"));
         threads.push(builder.spawn(body).context("cannot start a worker")?);
     }
-    watch(args, &plan, &shared, probe, cpu_before.as_ref(), &mut samples, &|| {
-        threads.iter().any(thread::JoinHandle::is_finished)
-    });
+    watch(
+        args,
+        &plan,
+        &shared,
+        probe,
+        cpu_before.as_ref(),
+        &mut samples,
+        &|| threads.iter().any(thread::JoinHandle::is_finished),
+    );
     shared.stop.store(true, Ordering::Relaxed);
     let mut tally = Tally::new();
     for thread in threads {
-        let result = thread.join().map_err(|_| Failure::Broker("a worker panicked".to_owned()))?;
+        let result = thread
+            .join()
+            .map_err(|_| Failure::Broker("a worker panicked".to_owned()))?;
         tally.add(&result.context("a worker's system call failed")?);
     }
     let own_cpu = sys::own_cpu().saturating_sub(own_cpu_before).as_secs_f64();
     let harness = HarnessFigures::new(plan.workers, &tally.lag, own_cpu);
     let measured = measured(&plan, &tally, &samples);
-    let mut report = Report::new(&args.common, "connect", environment, probe, harness, measured);
+    let mut report = Report::new(
+        &args.common,
+        "connect",
+        environment,
+        probe,
+        harness,
+        measured,
+    );
     judge(args, &mut report);
     Ok(report)
 }
@@ -208,10 +227,18 @@ fn plan(args: &ConnectArgs) -> Result<Plan, Failure> {
             args.client_id_prefix
         ));
     }
-    let client_ids = ClientIds { prefix: args.client_id_prefix.clone(), length };
+    let client_ids = ClientIds {
+        prefix: args.client_id_prefix.clone(),
+        length,
+    };
     let (connect_template, client_id_offset) = connect_template(args);
     let clock = Clock::start();
-    let seconds_ns = |s: f64| Duration::from_secs_f64(s).as_nanos().try_into().unwrap_or(u64::MAX);
+    let seconds_ns = |s: f64| {
+        Duration::from_secs_f64(s)
+            .as_nanos()
+            .try_into()
+            .unwrap_or(u64::MAX)
+    };
     Ok(Plan {
         clock,
         target,
@@ -220,7 +247,11 @@ fn plan(args: &ConnectArgs) -> Result<Plan, Failure> {
         connections: args.connections,
         workers: load::worker_count(&args.common, args.connections)?,
         start_ns: clock.now_ns() + seconds_ns(START_DELAY.as_secs_f64()),
-        interval_ns: if args.rate > 0.0 { 1e9 / args.rate } else { 0.0 },
+        interval_ns: if args.rate > 0.0 {
+            1e9 / args.rate
+        } else {
+            0.0
+        },
         in_flight_max: args.in_flight.max(1),
         connect_timeout_ns: args.common.connect_timeout.saturating_mul(1_000_000_000),
         ping_interval_ns: seconds_ns(args.ping_interval.unwrap_or(f64::from(args.keep_alive))),
@@ -241,7 +272,11 @@ fn connect_template(args: &ConnectArgs) -> (Vec<u8>, usize) {
     connect.clean_start = !args.no_clean;
     connect.keep_alive_s = args.keep_alive;
     connect.username.clone_from(&args.common.username);
-    connect.password = args.common.password.as_ref().map(|p| p.clone().into_bytes());
+    connect.password = args
+        .common
+        .password
+        .as_ref()
+        .map(|p| p.clone().into_bytes());
     if args.no_clean {
         connect.properties = Properties(vec![Property::SessionExpiryInterval(3600)]);
     }
@@ -270,7 +305,10 @@ fn watch(
         progress.tick(|| progress_line(plan, shared, "ramp", None));
     }
     let cpu_ramped = probe.and_then(Probe::cpu);
-    samples.ramp_cpu = cpu_ramped.as_ref().zip(cpu_before).map(|(after, before)| after.since(before));
+    samples.ramp_cpu = cpu_ramped
+        .as_ref()
+        .zip(cpu_before)
+        .map(|(after, before)| after.since(before));
     let mut pause = |seconds: f64, phase: &str| {
         let end = Instant::now() + Duration::from_secs_f64(seconds);
         while Instant::now() < end && !has_died() {
@@ -286,7 +324,9 @@ fn watch(
     pause(args.hold, "hold");
     let cpu_held = probe.and_then(Probe::cpu);
     samples.hold = hold_start.elapsed();
-    samples.hold_cpu = cpu_held.zip(cpu_settled).map(|(after, before)| after.since(&before));
+    samples.hold_cpu = cpu_held
+        .zip(cpu_settled)
+        .map(|(after, before)| after.since(&before));
     samples.memory_held = probe.and_then(Probe::memory);
     progress.finish();
 }
@@ -324,7 +364,9 @@ fn measured(plan: &Plan, tally: &Tally, samples: &BrokerSamples) -> Map<String, 
         json!((connected as f64 / (ramp_ns as f64 / 1e9).max(1e-9)).round()),
     );
     tally.connect_latency.write_to(&mut m, "latency");
-    tally.subscribe_latency.write_to(&mut m, "subscribe_latency");
+    tally
+        .subscribe_latency
+        .write_to(&mut m, "subscribe_latency");
     tally.ping_latency.write_to(&mut m, "ping_latency");
     m.insert("pings".into(), json!(tally.pings));
     m.insert("pongs".into(), json!(tally.pongs));
@@ -333,27 +375,44 @@ fn measured(plan: &Plan, tally: &Tally, samples: &BrokerSamples) -> Map<String, 
 }
 
 fn write_broker(m: &mut Map<String, Value>, connected: f64, samples: &BrokerSamples) {
-    let per_connect = samples.ramp_cpu.map(|cpu| round3(cpu.as_secs_f64() * 1e6 / connected));
+    let per_connect = samples
+        .ramp_cpu
+        .map(|cpu| round3(cpu.as_secs_f64() * 1e6 / connected));
     m.insert("cpu_us_per_connect".into(), json!(per_connect));
-    let idle = samples.hold_cpu.map(|cpu| {
-        round3(100.0 * cpu.as_secs_f64() / samples.hold.as_secs_f64().max(1e-9))
-    });
+    let idle = samples
+        .hold_cpu
+        .map(|cpu| round3(100.0 * cpu.as_secs_f64() / samples.hold.as_secs_f64().max(1e-9)));
     m.insert("idle_cpu_percent".into(), json!(idle));
-    m.insert("hold_seconds".into(), json!(round3(samples.hold.as_secs_f64())));
+    m.insert(
+        "hold_seconds".into(),
+        json!(round3(samples.hold.as_secs_f64())),
+    );
     let user = |sample: Option<MemorySample>| sample.map(MemorySample::user_bytes);
     m.insert("idle_user_bytes".into(), json!(user(samples.memory_before)));
-    m.insert("ramped_user_bytes".into(), json!(user(samples.memory_ramped)));
+    m.insert(
+        "ramped_user_bytes".into(),
+        json!(user(samples.memory_ramped)),
+    );
     m.insert("held_user_bytes".into(), json!(user(samples.memory_held)));
     let growth = |before: Option<u64>, after: Option<u64>| {
         let (before, after) = before.zip(after)?;
         Some(((after as f64 - before as f64) / connected * 10.0).round() / 10.0)
     };
     let (before, ramped) = (user(samples.memory_before), user(samples.memory_ramped));
-    m.insert("user_bytes_per_connection".into(), json!(growth(before, ramped)));
+    m.insert(
+        "user_bytes_per_connection".into(),
+        json!(growth(before, ramped)),
+    );
     let held = user(samples.memory_held);
-    m.insert("held_user_bytes_per_connection".into(), json!(growth(before, held)));
+    m.insert(
+        "held_user_bytes_per_connection".into(),
+        json!(growth(before, held)),
+    );
     let slab = growth(samples.slab_before, samples.slab_ramped);
-    m.insert("kernel_slab_bytes_per_connection_both_ends".into(), json!(slab));
+    m.insert(
+        "kernel_slab_bytes_per_connection_both_ends".into(),
+        json!(slab),
+    );
 }
 
 fn round3(value: f64) -> f64 {
@@ -363,7 +422,11 @@ fn round3(value: f64) -> f64 {
 fn judge(args: &ConnectArgs, report: &mut Report) {
     report.judge("failed_connects", "<=", args.max_failed_connects);
     report.judge("disconnects", "<=", args.max_disconnects);
-    report.judge("user_bytes_per_connection", "<=", args.max_user_bytes_per_connection);
+    report.judge(
+        "user_bytes_per_connection",
+        "<=",
+        args.max_user_bytes_per_connection,
+    );
     report.judge("idle_user_bytes", "<=", args.max_idle_user_bytes);
     report.judge("idle_cpu_percent", "<=", args.max_idle_cpu_percent);
     report.judge("cpu_us_per_connect", "<=", args.max_cpu_us_per_connect);
@@ -376,7 +439,10 @@ mod tests {
 
     #[test]
     fn client_ids_have_their_length() {
-        let ids = ClientIds { prefix: "bench-".to_owned(), length: 20 };
+        let ids = ClientIds {
+            prefix: "bench-".to_owned(),
+            length: 20,
+        };
         let mut out = [0; 20];
         ids.write(12_345, &mut out);
         assert_eq!(&out, b"bench-00000000012345");

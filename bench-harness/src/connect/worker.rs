@@ -36,7 +36,10 @@ struct Connection {
     partial: Option<Box<Vec<u8>>>,
 }
 
-const _: () = assert!(size_of::<Connection>() <= 24, "a million of these have to fit");
+const _: () = assert!(
+    size_of::<Connection>() <= 24,
+    "a million of these have to fit"
+);
 
 pub(super) struct Worker<'a> {
     plan: &'a Plan,
@@ -64,8 +67,12 @@ impl<'a> Worker<'a> {
     pub(super) fn new(plan: &'a Plan, shared: &'a Shared, number: usize) -> io::Result<Self> {
         sys::private_descriptor_table()?;
         let mine = (plan.connections + plan.workers - 1 - number) / plan.workers;
-        let unborn =
-            || Connection { socket: None, state: State::Unborn, asked_us: 0, partial: None };
+        let unborn = || Connection {
+            socket: None,
+            state: State::Unborn,
+            asked_us: 0,
+            partial: None,
+        };
         Ok(Self {
             plan,
             counters: &shared.counters[number],
@@ -160,7 +167,9 @@ impl<'a> Worker<'a> {
             let index = self.next;
             self.next += 1;
             if self.plan.interval_ns > 0.0 {
-                self.tally.lag.record_ns(self.plan.clock.now_ns().saturating_sub(due_ns));
+                self.tally
+                    .lag
+                    .record_ns(self.plan.clock.now_ns().saturating_sub(due_ns));
             } else {
                 self.connections[index].asked_us = low_us(self.plan.clock.now_ns());
             }
@@ -200,12 +209,15 @@ impl<'a> Worker<'a> {
                 self.ping(index, now_ns);
             }
         }
-        self.ping_rounds.retain(|(_, index)| *index < self.connections.len());
+        self.ping_rounds
+            .retain(|(_, index)| *index < self.connections.len());
     }
 
     fn ping(&mut self, index: usize, now_ns: u64) {
         let connection = &mut self.connections[index];
-        let (State::Ready, Some(socket)) = (connection.state, &connection.socket) else { return };
+        let (State::Ready, Some(socket)) = (connection.state, &connection.socket) else {
+            return;
+        };
         match socket.write(&[0xC0, 0]) {
             Ok(_) => {
                 connection.asked_us = low_us(now_ns);
@@ -218,8 +230,7 @@ impl<'a> Worker<'a> {
     fn expire_pending(&mut self, now_ns: u64) {
         while self.oldest_pending < self.next {
             let index = self.oldest_pending;
-            let pending =
-                !matches!(self.connections[index].state, State::Ready | State::Gone);
+            let pending = !matches!(self.connections[index].state, State::Ready | State::Gone);
             if pending && self.pending_ns(index, now_ns) < self.plan.connect_timeout_ns {
                 return;
             }
@@ -240,10 +251,17 @@ impl<'a> Worker<'a> {
     }
 
     fn on_event(&mut self, index: usize, readable: bool) {
-        let Some(connection) = self.connections.get(index) else { return };
+        let Some(connection) = self.connections.get(index) else {
+            return;
+        };
         if connection.state == State::TcpConnecting {
-            let Some(socket) = &connection.socket else { return };
-            match socket.pending_error().and_then(|()| self.send_connect(index)) {
+            let Some(socket) = &connection.socket else {
+                return;
+            };
+            match socket
+                .pending_error()
+                .and_then(|()| self.send_connect(index))
+            {
                 Ok(()) => self.connections[index].state = State::AwaitingConnAck,
                 Err(error) => return self.end(index, &load::reason(&error)),
             }
@@ -258,14 +276,21 @@ impl<'a> Worker<'a> {
         self.packet.clear();
         self.packet.extend_from_slice(&self.plan.connect_template);
         let (start, length) = (self.plan.client_id_offset, self.plan.client_ids.length);
-        self.plan.client_ids.write(number, &mut self.packet[start..start + length]);
+        self.plan
+            .client_ids
+            .write(number, &mut self.packet[start..start + length]);
         self.send_packet(index)
     }
 
     fn send_packet(&self, index: usize) -> io::Result<()> {
-        let Some(socket) = &self.connections[index].socket else { return Ok(()) };
+        let Some(socket) = &self.connections[index].socket else {
+            return Ok(());
+        };
         if socket.write(&self.packet)? < self.packet.len() {
-            return Err(io::Error::new(io::ErrorKind::WriteZero, "socket buffer full"));
+            return Err(io::Error::new(
+                io::ErrorKind::WriteZero,
+                "socket buffer full",
+            ));
         }
         Ok(())
     }
@@ -274,7 +299,9 @@ impl<'a> Worker<'a> {
     fn read(&mut self, index: usize) {
         loop {
             let connection = &mut self.connections[index];
-            let Some(socket) = &connection.socket else { return };
+            let Some(socket) = &connection.socket else {
+                return;
+            };
             let kept = match connection.partial.take() {
                 Some(partial) => {
                     let kept = partial.len().min(READ_BUFFER_BYTES / 2);
@@ -350,7 +377,9 @@ impl<'a> Worker<'a> {
 
     fn on_connected(&mut self, index: usize) {
         let now_ns = self.plan.clock.now_ns();
-        self.tally.connect_latency.record_ns(self.pending_ns(index, now_ns));
+        self.tally
+            .connect_latency
+            .record_ns(self.pending_ns(index, now_ns));
         if !self.plan.subscribe_own {
             self.connections[index].asked_us = 0;
             return self.ready(index);
@@ -359,7 +388,11 @@ impl<'a> Worker<'a> {
         let filter = format!("bench/own/{}", self.global_index(index));
         let filters = vec![(filter, SubscriptionOptions::qos(0))];
         let packet_id = SUBSCRIBE_PACKET_ID;
-        let subscribe = Subscribe { packet_id, filters, ..Subscribe::default() };
+        let subscribe = Subscribe {
+            packet_id,
+            filters,
+            ..Subscribe::default()
+        };
         Packet::Subscribe(subscribe).encode(self.plan.version, &mut self.packet);
         self.connections[index].state = State::AwaitingSubAck;
         self.connections[index].asked_us = low_us(now_ns);
@@ -396,15 +429,23 @@ impl<'a> Worker<'a> {
     }
 
     fn publish_counters(&self) {
-        self.counters.connected.store(self.tally.connected, Ordering::Relaxed);
+        self.counters
+            .connected
+            .store(self.tally.connected, Ordering::Relaxed);
         self.counters.failed.store(self.failed, Ordering::Relaxed);
-        self.counters.disconnected.store(self.disconnected, Ordering::Relaxed);
-        self.counters.pongs.store(self.tally.pongs, Ordering::Relaxed);
+        self.counters
+            .disconnected
+            .store(self.disconnected, Ordering::Relaxed);
+        self.counters
+            .pongs
+            .store(self.tally.pongs, Ordering::Relaxed);
     }
 
     fn close_all(&mut self) {
         for connection in &mut self.connections {
-            let Some(socket) = connection.socket.take() else { continue };
+            let Some(socket) = connection.socket.take() else {
+                continue;
+            };
             // A socket that cannot take 2 bytes or an option is closed all the same.
             if self.plan.abort {
                 drop(socket.reset_on_close());

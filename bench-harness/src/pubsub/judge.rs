@@ -20,8 +20,11 @@ pub(super) struct Subscriber {
 impl Subscriber {
     pub(super) fn new(plan: &Plan, index: usize) -> Self {
         let streams = plan.streams(index);
-        let (alone, in_group) =
-            if plan.topology == Topology::Shared { (0, streams) } else { (streams, 0) };
+        let (alone, in_group) = if plan.topology == Topology::Shared {
+            (0, streams)
+        } else {
+            (streams, 0)
+        };
         Self {
             index,
             streams: vec![Stream::default(); alone],
@@ -92,7 +95,9 @@ impl<'a> Judge<'a> {
         let stream = (publisher < self.plan.publishers)
             .then(|| self.plan.stream_index(subscriber.index, publisher))
             .flatten();
-        let Some(stream) = stream else { return self.faults.misdelivered += 1 };
+        let Some(stream) = stream else {
+            return self.faults.misdelivered += 1;
+        };
         if publish.topic != self.plan.topic(publisher).as_bytes() {
             return self.faults.misdelivered += 1;
         }
@@ -115,7 +120,8 @@ impl<'a> Judge<'a> {
         let repeats_last = header.sequence + 1 == before;
         self.count(arrival, publish, publisher, repeats_last);
         if matches!(arrival, Arrival::Next { .. } | Arrival::Late) {
-            self.latency.record_ns(now_ns.saturating_sub(header.scheduled_ns));
+            self.latency
+                .record_ns(now_ns.saturating_sub(header.scheduled_ns));
             self.last_delivery_ns = now_ns;
         }
     }
@@ -181,14 +187,20 @@ impl<'a> Judge<'a> {
             .streams
             .iter()
             .enumerate()
-            .map(|(n, stream)| stream.missing(sent(self.plan.publisher_of_stream(subscriber.index, n))))
+            .map(|(n, stream)| {
+                stream.missing(sent(self.plan.publisher_of_stream(subscriber.index, n)))
+            })
             .sum();
         self.faults.lost += missing.saturating_sub(subscriber.corrupt);
     }
 
     /// Counts what the shared group has not got; before its members are closed.
     pub(super) fn close_group(&mut self, sent: impl Fn(usize) -> u64) {
-        let missing = self.group.iter().enumerate().map(|(p, stream)| stream.missing(sent(p)));
+        let missing = self
+            .group
+            .iter()
+            .enumerate()
+            .map(|(p, stream)| stream.missing(sent(p)));
         self.faults.lost += missing.sum::<u64>();
     }
 }

@@ -86,8 +86,12 @@ impl Shared {
             })
         };
         Ok(Self {
-            workers: (0..plan.workers).map(|_| counters()).collect::<Result<_, Failure>>()?,
-            publishers: (0..plan.publishers).map(|_| PublisherCounters::default()).collect(),
+            workers: (0..plan.workers)
+                .map(|_| counters())
+                .collect::<Result<_, Failure>>()?,
+            publishers: (0..plan.publishers)
+                .map(|_| PublisherCounters::default())
+                .collect(),
             phase: AtomicU8::new(Phase::Setup as u8),
             start_ns: AtomicU64::new(u64::MAX),
             publishing_is_over: AtomicBool::new(false),
@@ -123,7 +127,10 @@ impl Shared {
     }
 
     fn sum(&self, pick: impl Fn(&WorkerCounters) -> &AtomicU64) -> u64 {
-        self.workers.iter().map(|w| pick(w).load(Ordering::Acquire)).sum()
+        self.workers
+            .iter()
+            .map(|w| pick(w).load(Ordering::Acquire))
+            .sum()
     }
 }
 
@@ -218,8 +225,10 @@ pub fn run(args: &PubsubArgs) -> Result<Report, Failure> {
     let probe = Probe::find(args.common.broker_pid, &plan.target);
     let shared = Arc::new(Shared::new(&plan)?);
     let own_cpu_before = sys::own_cpu();
-    let mut costs =
-        Costs { memory_before: probe.and_then(Probe::memory), ..Costs::default() };
+    let mut costs = Costs {
+        memory_before: probe.and_then(Probe::memory),
+        ..Costs::default()
+    };
     let threads = spawn(&plan, &shared)?;
     let mut progress = Progress::new(args.common.quiet);
     let set_up = await_setup(&plan, &shared, &threads, &mut progress);
@@ -237,17 +246,25 @@ pub fn run(args: &PubsubArgs) -> Result<Report, Failure> {
     shared.enter(Phase::Stop);
     let mut tally = Tally::new();
     for thread in threads {
-        let result = thread.join().map_err(|_| Failure::Broker("a worker panicked".to_owned()))?;
+        let result = thread
+            .join()
+            .map_err(|_| Failure::Broker("a worker panicked".to_owned()))?;
         tally.add(&result.context("a worker's system call failed")?);
     }
     set_up?;
-    costs.elapsed =
-        Duration::from_nanos(tally.last_delivery_ns.saturating_sub(shared.start_ns()));
+    costs.elapsed = Duration::from_nanos(tally.last_delivery_ns.saturating_sub(shared.start_ns()));
     let own_cpu = sys::own_cpu().saturating_sub(own_cpu_before).as_secs_f64();
     let harness = HarnessFigures::new(plan.workers, &tally.lag, own_cpu);
     let scenario = scenario(args);
     let measured = measured(&plan, &tally, &costs);
-    let mut report = Report::new(&args.common, &scenario, environment, probe, harness, measured);
+    let mut report = Report::new(
+        &args.common,
+        &scenario,
+        environment,
+        probe,
+        harness,
+        measured,
+    );
     judge(args, &mut report);
     Ok(report)
 }
@@ -294,7 +311,9 @@ fn await_setup(
     threads: &Workers,
     progress: &mut Progress,
 ) -> Result<(), Failure> {
-    let all = (0..plan.workers).map(|worker| plan.parts_of(worker).len() as u64).sum::<u64>();
+    let all = (0..plan.workers)
+        .map(|worker| plan.parts_of(worker).len() as u64)
+        .sum::<u64>();
     while shared.sum(|w| &w.ready) < all {
         if let Some(text) = shared.setup_error.get() {
             return Err(Failure::Broker(text.clone()));
@@ -333,7 +352,8 @@ fn watch(
         let is_quiet = last_change.1.elapsed().as_secs_f64() > args.drain;
         // A publisher whose acknowledgements never come would keep the run for ever.
         let is_stuck = is_quiet && last_change.1.elapsed().as_secs_f64() > args.drain + args.stall;
-        if (is_over && (arrived >= expected || is_quiet)) || (is_stuck && is_all_sent(plan, shared)) {
+        if (is_over && (arrived >= expected || is_quiet)) || (is_stuck && is_all_sent(plan, shared))
+        {
             return;
         }
         progress.tick(|| {
@@ -359,7 +379,9 @@ fn progress_line(plan: &Plan, shared: &Shared, arrived: u64, rate: f64) -> Strin
     let elapsed_s = plan.clock.now_ns().saturating_sub(shared.start_ns()) as f64 / 1e9;
     let total = plan.messages.saturating_mul(plan.publishers as u64);
     let by_rate_s = total.saturating_sub(sent) as f64 * elapsed_s / (sent as f64).max(1.0);
-    let left_s = (plan.duration_ns as f64 / 1e9 - elapsed_s).min(by_rate_s).max(0.0);
+    let left_s = (plan.duration_ns as f64 / 1e9 - elapsed_s)
+        .min(by_rate_s)
+        .max(0.0);
     format!(
         "{sent} sent, {arrived} of {} arrived, {rate:.0}/s, {left_s:.0} s left",
         shared.sum(|w| &w.expected)
@@ -380,12 +402,21 @@ fn measured(plan: &Plan, tally: &Tally, costs: &Costs) -> Map<String, Value> {
     put("deliveries_expected", json!(tally.expected));
     put("deliveries", json!(tally.deliveries));
     put("elapsed_seconds", json!(round3(seconds)));
-    put("messages_per_second", json!((tally.sent as f64 / seconds).round()));
-    put("deliveries_per_second", json!((tally.deliveries as f64 / seconds).round()));
+    put(
+        "messages_per_second",
+        json!((tally.sent as f64 / seconds).round()),
+    );
+    put(
+        "deliveries_per_second",
+        json!((tally.deliveries as f64 / seconds).round()),
+    );
     write_faults(&mut put, tally);
     put("overlap_copies", json!(tally.overlap_copies));
     put("window_stalls", json!(tally.window_stalls));
-    put("slow_subscribers_cut_off", json!(tally.slow_subscribers_cut_off));
+    put(
+        "slow_subscribers_cut_off",
+        json!(tally.slow_subscribers_cut_off),
+    );
     put("churn_operations", json!(tally.churn_operations));
     put("churn_deliveries", json!(tally.churn_deliveries));
     write_costs(&mut put, tally, costs);
@@ -421,21 +452,29 @@ fn write_faults(put: &mut impl FnMut(&str, Value) -> Option<Value>, tally: &Tall
     put("other_faults", json!(other));
 }
 
-fn write_costs(
-    put: &mut impl FnMut(&str, Value) -> Option<Value>,
-    tally: &Tally,
-    costs: &Costs,
-) {
+fn write_costs(put: &mut impl FnMut(&str, Value) -> Option<Value>, tally: &Tally, costs: &Costs) {
     let deliveries = tally.deliveries.max(1) as f64;
     let cpu_s = costs.broker_cpu.map(|cpu| cpu.as_secs_f64());
     let elapsed_s = costs.elapsed.as_secs_f64().max(1e-9);
     put("broker_cpu_seconds", json!(cpu_s.map(round3)));
-    put("broker_cpu_percent", json!(cpu_s.map(|s| (1000.0 * s / elapsed_s).round() / 10.0)));
-    put("cpu_us_per_delivery", json!(cpu_s.map(|s| round3(s * 1e6 / deliveries))));
+    put(
+        "broker_cpu_percent",
+        json!(cpu_s.map(|s| (1000.0 * s / elapsed_s).round() / 10.0)),
+    );
+    put(
+        "cpu_us_per_delivery",
+        json!(cpu_s.map(|s| round3(s * 1e6 / deliveries))),
+    );
     let sent = tally.sent.max(1) as f64;
-    put("cpu_us_per_message", json!(cpu_s.map(|s| round3(s * 1e6 / sent))));
+    put(
+        "cpu_us_per_message",
+        json!(cpu_s.map(|s| round3(s * 1e6 / sent))),
+    );
     let own_ns = costs.harness_cpu.as_secs_f64() * 1e9;
-    put("harness_cpu_ns_per_delivery", json!((own_ns / deliveries).round()));
+    put(
+        "harness_cpu_ns_per_delivery",
+        json!((own_ns / deliveries).round()),
+    );
     let user = |sample: Option<MemorySample>| sample.map(MemorySample::user_bytes);
     put("idle_user_bytes", json!(user(costs.memory_before)));
     put("ready_user_bytes", json!(user(costs.memory_ready)));
@@ -454,5 +493,9 @@ fn judge(args: &PubsubArgs, report: &mut Report) {
     report.judge("other_faults", "=", args.expect_other_faults);
     report.judge("latency_us_p99", "<=", args.max_latency_us_p99);
     report.judge("cpu_us_per_delivery", "<=", args.max_cpu_us_per_delivery);
-    report.judge("deliveries_per_second", ">=", args.min_deliveries_per_second);
+    report.judge(
+        "deliveries_per_second",
+        ">=",
+        args.min_deliveries_per_second,
+    );
 }

@@ -69,11 +69,19 @@ impl Plan {
         check(args)?;
         let target = args.common.target_address()?;
         let run = load::random_u32();
-        let churners = if args.churn > 0.0 { args.churn_connections.max(1) } else { 0 };
+        let churners = if args.churn > 0.0 {
+            args.churn_connections.max(1)
+        } else {
+            0
+        };
         let connections = args.publishers + args.subscribers + args.slow_subscribers + churners;
         let schedule = match args.rate {
-            Some(rate) => Schedule::Open { interval_ns: 1e9 / rate },
-            None => Schedule::Closed { window: u64::from(args.window.unwrap_or(WINDOW_DEFAULT)) },
+            Some(rate) => Schedule::Open {
+                interval_ns: 1e9 / rate,
+            },
+            None => Schedule::Closed {
+                window: u64::from(args.window.unwrap_or(WINDOW_DEFAULT)),
+            },
         };
         let format = Format::new(run, args.size);
         let in_flight_max = args.window.unwrap_or(args.max_in_flight).min(65_535);
@@ -113,7 +121,10 @@ impl Plan {
         if self.publishers as u64 > self.format.publishers_max() {
             return Failure::usage("that many publishers need messages of at least 32 bytes");
         }
-        let most = (0..self.workers).map(|worker| self.parts_of(worker).len()).max().unwrap_or(0);
+        let most = (0..self.workers)
+            .map(|worker| self.parts_of(worker).len())
+            .max()
+            .unwrap_or(0);
         if most > CONNECTIONS_PER_WORKER_MAX {
             return Failure::usage(format!(
                 "one worker would hold {most} connections, at most {CONNECTIONS_PER_WORKER_MAX} \
@@ -132,7 +143,12 @@ impl Plan {
         let slow = (0..self.slow_subscribers).map(Part::SlowSubscriber);
         let churners = (0..self.churners).map(Part::Churner);
         let publishers = (0..self.publishers).map(Part::Publisher);
-        subscribers.chain(slow).chain(churners).chain(publishers).filter(|p| mine(*p)).collect()
+        subscribers
+            .chain(slow)
+            .chain(churners)
+            .chain(publishers)
+            .filter(|p| mine(*p))
+            .collect()
     }
 
     pub(super) fn worker_of(&self, part: Part) -> usize {
@@ -223,7 +239,11 @@ impl Plan {
 
     /// Filters that match one message of a subscriber's stream.
     pub(super) fn overlap(&self) -> u64 {
-        if self.topology == Topology::Wildcard { 4 } else { 1 }
+        if self.topology == Topology::Wildcard {
+            4
+        } else {
+            1
+        }
     }
 
     /// The filter of a churner's `number`-th subscription: one in four matches real traffic, the
@@ -291,7 +311,9 @@ fn messages(args: &PubsubArgs, format: Format) -> u64 {
         (Some(_), None) => u64::MAX,
         (None, _) => args.messages.unwrap_or(MESSAGES_DEFAULT),
     };
-    by_duration.min(args.messages.unwrap_or(u64::MAX)).min(format.messages_max())
+    by_duration
+        .min(args.messages.unwrap_or(u64::MAX))
+        .min(format.messages_max())
 }
 
 fn topics(args: &PubsubArgs, run: u32) -> Vec<String> {
@@ -306,7 +328,11 @@ fn connect(args: &PubsubArgs) -> Connect {
     let mut connect = Connect::new(args.common.mqtt_version.into(), "");
     connect.keep_alive_s = args.keep_alive;
     connect.username.clone_from(&args.common.username);
-    connect.password = args.common.password.as_ref().map(|p| p.clone().into_bytes());
+    connect.password = args
+        .common
+        .password
+        .as_ref()
+        .map(|p| p.clone().into_bytes());
     if let Some(maximum) = args.receive_maximum {
         connect.properties = Properties(vec![Property::ReceiveMaximum(maximum)]);
     }
@@ -314,8 +340,9 @@ fn connect(args: &PubsubArgs) -> Connect {
 }
 
 pub(super) fn seconds_ns(seconds: f64) -> u64 {
-    std::time::Duration::try_from_secs_f64(seconds)
-        .map_or(u64::MAX, |d| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX))
+    std::time::Duration::try_from_secs_f64(seconds).map_or(u64::MAX, |d| {
+        u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)
+    })
 }
 
 #[cfg(test)]
@@ -325,7 +352,9 @@ mod tests {
     use clap::Parser;
 
     fn plan(line: &str) -> Plan {
-        let words = ["bench-harness", "pubsub"].into_iter().chain(line.split_whitespace());
+        let words = ["bench-harness", "pubsub"]
+            .into_iter()
+            .chain(line.split_whitespace());
         match Cli::parse_from(words).command {
             Command::Pubsub(args) => Plan::new(&args).unwrap(),
             Command::Connect(_) => panic!("not pubsub"),
@@ -349,7 +378,11 @@ mod tests {
                     assert!(!plan.filters(subscriber).is_empty());
                 }
                 for (publisher, deliveries) in deliveries.iter().enumerate() {
-                    let fan = if topology == "shared" { s as u64 } else { plan.fan(publisher) };
+                    let fan = if topology == "shared" {
+                        s as u64
+                    } else {
+                        plan.fan(publisher)
+                    };
                     assert_eq!(*deliveries, fan, "{topology} {p} {s}");
                 }
             }

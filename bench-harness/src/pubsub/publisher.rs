@@ -7,6 +7,17 @@ use crate::wire::{self, Frame};
 /// Bytes waiting for one socket at most before the publisher waits for it to take them.
 pub(super) const OUT_BYTES_MAX: usize = 128 * 1024;
 
+/// A window is refilled once a quarter of it is free, so that deep windows go out in few writes.
+const WINDOW_STEPS: u64 = 4;
+
+fn whole_step(room: u64, window: u64) -> u64 {
+    if room >= (window / WINDOW_STEPS).max(1) {
+        room
+    } else {
+        0
+    }
+}
+
 /// What an acknowledgement was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Acked {
@@ -39,7 +50,11 @@ struct PacketIds {
 
 impl PacketIds {
     fn new() -> Self {
-        Self { slots: vec![Slot::Free; 16], last: 0, in_flight: 0 }
+        Self {
+            slots: vec![Slot::Free; 16],
+            last: 0,
+            in_flight: 0,
+        }
     }
 
     /// The next free identifier. The caller keeps fewer than 65,535 in flight.
@@ -48,7 +63,11 @@ impl PacketIds {
             self.slots.resize(self.slots.len() * 2, Slot::Free);
         }
         loop {
-            self.last = if self.last + 1 < self.slots.len() { self.last + 1 } else { 1 };
+            self.last = if self.last + 1 < self.slots.len() {
+                self.last + 1
+            } else {
+                1
+            };
             if self.slots[self.last] == Slot::Free {
                 self.slots[self.last] = state;
                 self.in_flight += 1;
@@ -58,7 +77,9 @@ impl PacketIds {
     }
 
     fn state(&mut self, id: u16) -> Option<&mut Slot> {
-        self.slots.get_mut(usize::from(id)).filter(|slot| **slot != Slot::Free)
+        self.slots
+            .get_mut(usize::from(id))
+            .filter(|slot| **slot != Slot::Free)
     }
 
     fn release(&mut self, id: u16) {
@@ -98,8 +119,14 @@ impl Publisher {
         let topic_length = topic.len();
         let packet_id = (plan.qos > 0).then_some(0);
         let (qos, retain) = (plan.qos, plan.retain);
-        let publish =
-            Publish { qos, retain, topic, packet_id, payload, ..Publish::default() };
+        let publish = Publish {
+            qos,
+            retain,
+            topic,
+            packet_id,
+            payload,
+            ..Publish::default()
+        };
         let template = Packet::Publish(publish).to_bytes(plan.version);
         let payload_offset = template.len() - payload_length;
         let properties = usize::from(plan.version == Version::V5);
@@ -165,14 +192,18 @@ impl Publisher {
                     self.finished = true;
                     return 0;
                 }
-                (window * self.fan).saturating_sub(self.outstanding(progress)) / self.fan
+                let room = (window * self.fan).saturating_sub(self.outstanding(progress));
+                whole_step(room / self.fan, window)
             }
         };
-        count = count.min(plan.messages - self.sent);
         if plan.qos > 0 {
-            count = count.min((self.in_flight_max - self.ids.in_flight) as u64);
+            let room = (self.in_flight_max - self.ids.in_flight) as u64;
+            count = count.min(whole_step(room, self.in_flight_max as u64));
         }
-        let room = OUT_BYTES_MAX.saturating_sub(out.len()).div_ceil(self.template.len());
+        count = count.min(plan.messages - self.sent);
+        let room = OUT_BYTES_MAX
+            .saturating_sub(out.len())
+            .div_ceil(self.template.len());
         count = count.min(room as u64);
         for _ in 0..count {
             let scheduled_ns = match plan.schedule {
@@ -192,21 +223,30 @@ impl Publisher {
         let start = out.len();
         out.extend_from_slice(&self.template);
         if plan.qos > 0 {
-            let state = if plan.qos == 1 { Slot::AwaitingPubAck } else { Slot::AwaitingPubRec };
+            let state = if plan.qos == 1 {
+                Slot::AwaitingPubAck
+            } else {
+                Slot::AwaitingPubRec
+            };
             let id = self.ids.take(state);
             let offset = start + self.packet_id_offset;
             out[offset..offset + 2].copy_from_slice(&id.to_be_bytes());
         }
         let payload = &mut out[start + self.payload_offset..];
-        plan.format.stamp(payload, self.filling_hash, self.sent, scheduled_ns);
+        plan.format
+            .stamp(payload, self.filling_hash, self.sent, scheduled_ns);
         self.sent += 1;
     }
 
     /// Takes a PUBACK, PUBREC or PUBCOMP; a PUBREC is answered into `out`.
     #[inline]
     pub(super) fn on_ack(&mut self, frame: &Frame<'_>, out: &mut Vec<u8>) -> Acked {
-        let Some((id, code)) = wire::ack_view(frame) else { return Acked::Unexpected };
-        let Some(slot) = self.ids.state(id) else { return Acked::Unexpected };
+        let Some((id, code)) = wire::ack_view(frame) else {
+            return Acked::Unexpected;
+        };
+        let Some(slot) = self.ids.state(id) else {
+            return Acked::Unexpected;
+        };
         match (frame.first >> 4, *slot) {
             (5, Slot::AwaitingPubRec) if code < 0x80 => {
                 *slot = Slot::AwaitingPubComp;
@@ -214,12 +254,16 @@ impl Publisher {
                 out.extend_from_slice(&id.to_be_bytes());
                 return Acked::Halfway;
             }
-            (4, Slot::AwaitingPubAck)
-            | (5, Slot::AwaitingPubRec)
-            | (7, Slot::AwaitingPubComp) => self.ids.release(id),
+            (4, Slot::AwaitingPubAck) | (5, Slot::AwaitingPubRec) | (7, Slot::AwaitingPubComp) => {
+                self.ids.release(id)
+            }
             _ => return Acked::Unexpected,
         }
-        if code < 0x80 { Acked::Done } else { Acked::Refused }
+        if code < 0x80 {
+            Acked::Done
+        } else {
+            Acked::Refused
+        }
     }
 }
 

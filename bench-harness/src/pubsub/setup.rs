@@ -22,7 +22,10 @@ pub(super) fn open_due(worker: &mut Worker<'_>) {
     let last_ns = due_ns(worker.connections.len()).saturating_add(plan.connect_timeout_ns);
     if now_ns > last_ns && worker.ready < worker.connections.len() {
         let ready = worker.ready;
-        let text = format!("only {ready} of {} connections were set up", worker.connections.len());
+        let text = format!(
+            "only {ready} of {} connections were set up",
+            worker.connections.len()
+        );
         drop(worker.shared.setup_error.set(text));
     }
     let mut due = worker.setup_next;
@@ -39,9 +42,14 @@ pub(super) fn open_due(worker: &mut Worker<'_>) {
 }
 
 fn open(worker: &mut Worker<'_>, index: usize) {
-    let source = worker.plan.sources.address(index * worker.plan.workers + worker.number);
+    let source = worker
+        .plan
+        .sources
+        .address(index * worker.plan.workers + worker.number);
     let socket = Socket::connect(&worker.plan.target, source).and_then(|socket| {
-        worker.epoll.add(&socket, index as u64, Interest::ReadWrite)?;
+        worker
+            .epoll
+            .add(&socket, index as u64, Interest::ReadWrite)?;
         Ok(socket)
     });
     worker.connections[index].state = State::TcpConnecting;
@@ -54,7 +62,9 @@ fn open(worker: &mut Worker<'_>, index: usize) {
 /// TCP is there (or not): CONNECT.
 pub(super) fn on_tcp_connected(worker: &mut Worker<'_>, index: usize) {
     let connection = &mut worker.connections[index];
-    let Some(socket) = &connection.socket else { return };
+    let Some(socket) = &connection.socket else {
+        return;
+    };
     let result = socket
         .pending_error()
         .and_then(|()| worker.epoll.modify(socket, index as u64, Interest::Read));
@@ -129,8 +139,15 @@ fn subscribe(worker: &mut Worker<'_>, index: usize, subscriber: usize) {
     connection.state = State::Subscribing(filters.len());
     for (n, filters) in filters.chunks(FILTERS_PER_PACKET).enumerate() {
         let packet_id = u16::try_from(n + 1).unwrap_or(u16::MAX);
-        let filters = filters.iter().map(|filter| (filter.clone(), options)).collect();
-        let subscribe = Subscribe { packet_id, filters, ..Subscribe::default() };
+        let filters = filters
+            .iter()
+            .map(|filter| (filter.clone(), options))
+            .collect();
+        let subscribe = Subscribe {
+            packet_id,
+            filters,
+            ..Subscribe::default()
+        };
         Packet::Subscribe(subscribe).encode(worker.plan.version, &mut connection.out);
     }
     worker.mark_dirty(index);
@@ -147,5 +164,7 @@ fn ready(worker: &mut Worker<'_>, index: usize) {
     }
     worker.ready += 1;
     let ready = worker.ready as u64;
-    worker.shared.workers[worker.number].ready.store(ready, Ordering::Release);
+    worker.shared.workers[worker.number]
+        .ready
+        .store(ready, Ordering::Release);
 }

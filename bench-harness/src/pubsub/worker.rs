@@ -229,11 +229,16 @@ impl<'a> Worker<'a> {
 
     fn on_readable(&mut self, index: usize) {
         let connection = &mut self.connections[index];
-        if matches!((&connection.role, connection.state), (Role::Slow, State::Ready)) {
+        if matches!(
+            (&connection.role, connection.state),
+            (Role::Slow, State::Ready)
+        ) {
             // It does not read; what is reported is the end of the connection.
             return self.lose(index, "slow subscriber cut off");
         }
-        let Some(socket) = &connection.socket else { return };
+        let Some(socket) = &connection.socket else {
+            return;
+        };
         let kept = connection.partial.len();
         self.buffer[..kept].copy_from_slice(&connection.partial);
         connection.partial.clear();
@@ -241,7 +246,9 @@ impl<'a> Worker<'a> {
             Ok(0) => self.lose(index, "closed by the broker"),
             Ok(n) => self.take_frames(index, kept + n),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.connections[index].partial.extend_from_slice(&self.buffer[..kept]);
+                self.connections[index]
+                    .partial
+                    .extend_from_slice(&self.buffer[..kept]);
             }
             Err(error) => self.lose(index, &load::reason(&error)),
         }
@@ -269,7 +276,9 @@ impl<'a> Worker<'a> {
                 }
             }
         }
-        self.connections[index].partial.extend_from_slice(&buffer[start..end]);
+        self.connections[index]
+            .partial
+            .extend_from_slice(&buffer[start..end]);
         if wanted + READ_BUFFER_BYTES > buffer.len() && wanted > READ_BUFFER_BYTES / 2 {
             buffer.resize(wanted + READ_BUFFER_BYTES, 0);
         }
@@ -349,7 +358,9 @@ impl<'a> Worker<'a> {
         let id = wire::ack_view(frame).map_or(0, |(id, _)| id);
         match churner.unanswered.pop_front() {
             Some((expected, due_ns)) if expected == id => {
-                self.tally.churn_latency.record_ns(now_ns.saturating_sub(due_ns));
+                self.tally
+                    .churn_latency
+                    .record_ns(now_ns.saturating_sub(due_ns));
             }
             _ => self.judge.faults.protocol_errors += 1,
         }
@@ -373,14 +384,18 @@ impl<'a> Worker<'a> {
     }
 
     fn schedule_due(&mut self, now_ns: u64) {
-        let Schedule::Open { interval_ns } = self.plan.schedule else { return };
+        let Schedule::Open { interval_ns } = self.plan.schedule else {
+            return;
+        };
         if self.publishers.is_empty() {
             return;
         }
         for _ in 0..DUE_PER_TURN {
             let (sequence, place) = self.next_due;
             let index = self.publishers[place];
-            let Role::Publisher(publisher) = &mut self.connections[index].role else { return };
+            let Role::Publisher(publisher) = &mut self.connections[index].role else {
+                return;
+            };
             let due_ns =
                 self.shared.start_ns() + self.plan.due_ns(interval_ns, publisher.index, sequence);
             if due_ns > now_ns || sequence >= self.plan.messages {
@@ -389,7 +404,11 @@ impl<'a> Worker<'a> {
             publisher.due = sequence + 1;
             self.tally.lag.record_ns(now_ns - due_ns);
             let is_last = place + 1 == self.publishers.len();
-            self.next_due = if is_last { (sequence + 1, 0) } else { (sequence, place + 1) };
+            self.next_due = if is_last {
+                (sequence + 1, 0)
+            } else {
+                (sequence, place + 1)
+            };
             self.enqueue(index);
         }
     }
@@ -447,10 +466,18 @@ impl<'a> Worker<'a> {
         let filter = self.plan.churn_filter(churner.operations / 2);
         let packet = if churner.operations % 2 == 0 {
             let filters = vec![(filter, SubscriptionOptions::qos(self.plan.sub_qos))];
-            Packet::Subscribe(Subscribe { packet_id, filters, ..Subscribe::default() })
+            Packet::Subscribe(Subscribe {
+                packet_id,
+                filters,
+                ..Subscribe::default()
+            })
         } else {
             let filters = vec![filter];
-            Packet::Unsubscribe(Unsubscribe { packet_id, filters, ..Unsubscribe::default() })
+            Packet::Unsubscribe(Unsubscribe {
+                packet_id,
+                filters,
+                ..Unsubscribe::default()
+            })
         };
         churner.operations += 1;
         churner.unanswered.push_back((packet_id, due_ns));
@@ -472,7 +499,9 @@ impl<'a> Worker<'a> {
             if now_ns.saturating_sub(self.shared.start_ns()) >= self.plan.duration_ns {
                 self.enqueue(index);
             }
-            let Role::Publisher(publisher) = &mut self.connections[index].role else { continue };
+            let Role::Publisher(publisher) = &mut self.connections[index].role else {
+                continue;
+            };
             let progress = self.shared.progress(publisher.index);
             let outstanding = publisher.outstanding(progress);
             if progress != publisher.last_progress || outstanding == 0 || publisher.finished {
@@ -499,13 +528,16 @@ impl<'a> Worker<'a> {
             if connection.is_blocked || connection.state != State::Ready {
                 continue;
             }
-            let Role::Publisher(publisher) = &mut connection.role else { continue };
+            let Role::Publisher(publisher) = &mut connection.role else {
+                continue;
+            };
             let progress = self.shared.progress(publisher.index);
-            let count =
-                publisher.pump(self.plan, start_ns, now_ns, progress, &mut connection.out);
+            let count = publisher.pump(self.plan, start_ns, now_ns, progress, &mut connection.out);
             self.publishers_done += u64::from(publisher.becomes_done());
             if count > 0 {
-                self.shared.publishers[publisher.index].sent.store(publisher.sent, Ordering::Relaxed);
+                self.shared.publishers[publisher.index]
+                    .sent
+                    .store(publisher.sent, Ordering::Relaxed);
                 self.tally.sent += count;
                 self.tally.expected += count * self.plan.fan(publisher.index);
                 self.mark_dirty(index);
@@ -519,7 +551,9 @@ impl<'a> Worker<'a> {
         for n in 0..self.judge.advanced.len() {
             let publisher = self.judge.advanced[n];
             let advance = self.judge.take_advance(publisher);
-            self.shared.publishers[publisher].progress.fetch_add(advance, Ordering::Relaxed);
+            self.shared.publishers[publisher]
+                .progress
+                .fetch_add(advance, Ordering::Relaxed);
             if !matches!(self.plan.schedule, Schedule::Closed { .. }) {
                 continue;
             }
@@ -561,7 +595,9 @@ impl<'a> Worker<'a> {
 
     fn flush(&mut self, index: usize) -> io::Result<()> {
         let connection = &mut self.connections[index];
-        let Some(socket) = &connection.socket else { return Ok(()) };
+        let Some(socket) = &connection.socket else {
+            return Ok(());
+        };
         if connection.out.is_empty() {
             return Ok(());
         }
@@ -618,17 +654,29 @@ impl<'a> Worker<'a> {
             Role::Slow => return self.tally.slow_subscribers_cut_off += 1,
             Role::Subscriber(_) | Role::Churner(_) => {}
         }
-        *self.tally.connections_lost.entry(reason.to_owned()).or_default() += 1;
+        *self
+            .tally
+            .connections_lost
+            .entry(reason.to_owned())
+            .or_default() += 1;
     }
 
     fn publish_counters(&self) {
         let counters = &self.shared.workers[self.number];
         counters.sent.store(self.tally.sent, Ordering::Relaxed);
-        counters.expected.store(self.tally.expected, Ordering::Relaxed);
+        counters
+            .expected
+            .store(self.tally.expected, Ordering::Relaxed);
         counters.acked.store(self.tally.acked, Ordering::Relaxed);
-        counters.deliveries.store(self.judge.deliveries, Ordering::Relaxed);
-        counters.arrived.store(self.judge.arrived, Ordering::Relaxed);
-        counters.publishers_done.store(self.publishers_done, Ordering::Release);
+        counters
+            .deliveries
+            .store(self.judge.deliveries, Ordering::Relaxed);
+        counters
+            .arrived
+            .store(self.judge.arrived, Ordering::Relaxed);
+        counters
+            .publishers_done
+            .store(self.publishers_done, Ordering::Release);
     }
 
     fn wind_up(mut self) -> io::Result<Tally> {
@@ -664,9 +712,15 @@ impl<'a> Worker<'a> {
     fn clear_retained(&mut self) {
         for n in 0..self.publishers.len() {
             let index = self.publishers[n];
-            let Role::Publisher(publisher) = &self.connections[index].role else { continue };
+            let Role::Publisher(publisher) = &self.connections[index].role else {
+                continue;
+            };
             let topic = self.plan.topic(publisher.index).to_owned();
-            let publish = Publish { retain: true, topic, ..Publish::default() };
+            let publish = Publish {
+                retain: true,
+                topic,
+                ..Publish::default()
+            };
             let packet = Packet::Publish(publish);
             packet.encode(self.plan.version, &mut self.connections[index].out);
             self.mark_dirty(index);
