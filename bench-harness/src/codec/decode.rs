@@ -444,8 +444,8 @@ impl<'a> Reader<'a> {
         &mut self,
         length: usize,
         what: &'static str,
-    ) -> Result<Reader<'a>, Malformed> {
-        Ok(Reader {
+    ) -> Result<Self, Malformed> {
+        Ok(Self {
             bytes: self.take(length, what)?,
         })
     }

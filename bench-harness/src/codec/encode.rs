@@ -163,7 +163,7 @@ pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: usize) {
         "a variable byte integer holds at most 268,435,455"
     );
     loop {
-        let low = (value & 0x7F) as u8;
+        let [low, ..] = (value & 0x7F).to_le_bytes();
         value >>= 7;
         if value == 0 {
             out.push(low);

@@ -254,7 +254,7 @@ fn plan(args: &ConnectArgs) -> Result<Plan, Failure> {
         },
         in_flight_max: args.in_flight.max(1),
         connect_timeout_ns: args.common.connect_timeout.saturating_mul(1_000_000_000),
-        ping_interval_ns: seconds_ns(args.ping_interval.unwrap_or(f64::from(args.keep_alive))),
+        ping_interval_ns: seconds_ns(args.ping_interval.unwrap_or_else(|| args.keep_alive.into())),
         client_ids,
         connect_template,
         client_id_offset,
@@ -337,7 +337,7 @@ fn progress_line(plan: &Plan, shared: &Shared, phase: &str, left: Option<Duratio
     let elapsed_s = plan.clock.now_ns().saturating_sub(plan.start_ns) as f64 / 1e9;
     let remaining = (plan.connections as u64).saturating_sub(connected + failed) as f64;
     let rate = (connected + failed) as f64 / elapsed_s.max(0.001);
-    let left_s = left.map_or(remaining / rate.max(0.001), |left| left.as_secs_f64());
+    let left_s = left.map_or_else(|| remaining / rate.max(0.001), |left| left.as_secs_f64());
     format!(
         "{phase}: {connected} of {} connected ({rate:.0}/s), {failed} failed, {} lost, {} pongs, \
          {left_s:.0} s left",

