@@ -31,11 +31,7 @@ impl Socket {
     /// connect time (`IP_BIND_ADDRESS_NO_PORT`), so that one address serves about 25,000
     /// connections to one target.
     pub(crate) fn connect(target: &SocketAddr, source: Option<Ipv4Addr>) -> io::Result<Self> {
-        let family = if target.is_ipv4() {
-            libc::AF_INET
-        } else {
-            libc::AF_INET6
-        };
+        let family = family_of(target);
         let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
         // SAFETY: takes no pointer; a non-negative result is a descriptor that nobody else owns.
         let socket = unsafe {
@@ -72,7 +68,7 @@ impl Socket {
             SocketAddr::V6(v6) => {
                 // SAFETY: all zeros is a valid sockaddr_in6.
                 let mut address: libc::sockaddr_in6 = unsafe { mem::zeroed() };
-                address.sin6_family = libc::AF_INET6 as libc::sa_family_t;
+                address.sin6_family = family_field(family_of(target));
                 address.sin6_port = v6.port().to_be();
                 address.sin6_addr.s6_addr = v6.ip().octets();
                 address.sin6_scope_id = v6.scope_id();
@@ -163,10 +159,22 @@ impl Socket {
     }
 }
 
+fn family_of(target: &SocketAddr) -> libc::c_int {
+    if target.is_ipv4() {
+        libc::AF_INET
+    } else {
+        libc::AF_INET6
+    }
+}
+
+fn family_field(family: libc::c_int) -> libc::sa_family_t {
+    libc::sa_family_t::try_from(family).expect("address families are small numbers")
+}
+
 fn ipv4_address(ip: Ipv4Addr, port: u16) -> libc::sockaddr_in {
     // SAFETY: all zeros is a valid sockaddr_in.
     let mut address: libc::sockaddr_in = unsafe { mem::zeroed() };
-    address.sin_family = libc::AF_INET as libc::sa_family_t;
+    address.sin_family = family_field(libc::AF_INET);
     address.sin_port = port.to_be();
     address.sin_addr.s_addr = u32::from_ne_bytes(ip.octets());
     address

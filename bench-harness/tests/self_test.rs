@@ -2,6 +2,11 @@
 //! that fault, and without one it reports none.
 #![allow(clippy::disallowed_types)] // The stub broker is no data plane.
 #![allow(missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss
+)]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! A proxy that commits one fault on one PUBLISH from the broker to a client.
+#![allow(clippy::unwrap_used)] // A test's server may panic.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};

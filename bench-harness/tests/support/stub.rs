@@ -1,5 +1,6 @@
 //! A tiny MQTT broker with a thread a connection: exact filters, `+`, `#` and `$share`, QoS 0 to 2,
 //! no sessions, no retained messages, no retransmission. Right, but for loopback tests only.
+#![allow(clippy::unwrap_used)] // A test's server may panic.
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
