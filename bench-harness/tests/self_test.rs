@@ -34,6 +34,8 @@ fn run(target: SocketAddr, line: &str) -> Report {
         "--commit",
         "test",
     ]);
+    // The broker lives in this process, whose CPU says nothing about it: probe none.
+    words.extend(["--broker-pid", "4000000000"]);
     bench_harness::run(&Cli::parse_from(words)).unwrap()
 }
 
@@ -147,6 +149,28 @@ fn a_fault_in_a_shared_group_is_found() {
         );
         assert_eq!(faults(&report), BTreeMap::from([(name, 1)]));
     }
+}
+
+#[test]
+fn what_a_paused_subscriber_missed_is_compared_with_a_counter() {
+    let address = proxy::start(stub::start(), Fault::Drop, 20);
+    let line = "pubsub -p 2 -s 2 -q 1 --rate 200 -m 60 --pause-subscribers 0.2 --drain 0.3";
+    let words = ["bench-harness"].into_iter().chain(line.split_whitespace());
+    let target = address.to_string();
+    let more = [
+        "--target",
+        &target,
+        "--no-results",
+        "--quiet",
+        "--broker-pid",
+        "4000000000",
+    ];
+    let counter = ["--expect-loss-from", "echo drops: 1"];
+    let report = bench_harness::run(&Cli::parse_from(words.chain(more).chain(counter))).unwrap();
+    assert!(report.passed());
+    assert_eq!(faults(&report), BTreeMap::from([("lost", 1)]));
+    // The first message was due before the pause and arrived after it.
+    assert!(report.number("latency_us_max").unwrap() > 150_000.0);
 }
 
 #[test]
