@@ -30,7 +30,8 @@ mod changes;
 mod filters;
 mod lists;
 mod slab;
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests;
 
 use self::changes::Changes;
@@ -180,7 +181,8 @@ const _: () = assert!(size_of::<Record>() == 24);
 impl Record {
     fn entry(&self, number: u32) -> Entry {
         let identifier = self.identifier != NO_IDENTIFIER;
-        let flags = self.options.0 & OPTION_BITS | u8::from(identifier) * HAS_IDENTIFIER;
+        let identifier = u8::from(identifier) * HAS_IDENTIFIER;
+        let flags = (self.options.0 & OPTION_BITS) | identifier;
         Entry::new(number, self.session, flags)
     }
 
@@ -347,20 +349,18 @@ impl LocalIndex {
             records: &self.records,
         };
         match self.filters.get(filter) {
-            None => {}
             Some(Head::One(number)) => {
                 let record = self.records.get(number);
                 if record.born() <= message_epoch.0 {
                     found.single = Some(record.entry(number));
                 }
             }
-            Some(Head::List(list)) => {
-                if self.lists.born(list) <= message_epoch.0 {
-                    let (first, rest) = self.lists.entries(list);
-                    found.current = first.iter();
-                    found.rest = rest.iter();
-                }
+            Some(Head::List(list)) if self.lists.born(list) <= message_epoch.0 => {
+                let (first, rest) = self.lists.entries(list);
+                found.current = first.iter();
+                found.rest = rest.iter();
             }
+            _ => {}
         }
         found
     }

@@ -50,8 +50,17 @@ impl SharedIndex {
         cores: u8,
         seed: [u64; 4],
     ) -> io::Result<(IndexWriter, Vec<IndexReader>, EpochsHandle)> {
+        Ok(Self::within(Arena::reserve()?, cores, seed))
+    }
+
+    /// The same in a given arena.
+    pub(super) fn within(
+        arena: Arena,
+        cores: u8,
+        seed: [u64; 4],
+    ) -> (IndexWriter, Vec<IndexReader>, EpochsHandle) {
         let shared = Arc::new(Self {
-            arena: Arc::new(Arena::reserve()?),
+            arena: Arc::new(arena),
             hashes: Hashes::new(seed),
             filters: Table::new(),
             shapes: ShapeLists::new(),
@@ -63,7 +72,7 @@ impl SharedIndex {
             .map(|epoch| IndexReader::new(Arc::clone(&shared), epoch))
             .collect();
         let handle = epochs.handle();
-        Ok((IndexWriter::new(shared, epochs, seed), readers, handle))
+        (IndexWriter::new(shared, epochs, seed), readers, handle)
     }
 
     /// The node of a filter by its text.
