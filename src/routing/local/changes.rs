@@ -8,7 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use hashbrown::HashTable;
 
 use super::slab::number_of;
-use super::{LocalDelta, PendingFilter};
+use super::types::{LocalDelta, PendingFilter};
 use crate::base::ids::FilterId;
 
 /// Filters of one core that wait for the index thread's answer (about 100 bytes and the text
