@@ -176,7 +176,9 @@ fn loom_the_list_of_shapes_changes_under_a_reader() {
 /// that begins after it was told, whatever the core did before.
 #[test]
 fn loom_what_was_acknowledged_is_matched_from_the_next_turn_on() {
-    loom::model(|| {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(2);
+    builder.check(|| {
         let (mut writer, mut readers, _) = SharedIndex::new(1, [1, 2, 3, 4]).unwrap();
         let mut reader = readers.remove(0);
         let acknowledged = Arc::new(AtomicU64::new(0));
