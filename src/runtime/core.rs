@@ -71,7 +71,6 @@ pub struct Core {
 
 /// Everything but the plane, which calls back into it.
 struct Inner {
-    core: CoreId,
     shard: Shard,
     mesh: MeshEnd<Parcel>,
     index: IndexPort,
@@ -98,7 +97,6 @@ impl Core {
         parts.wakers.join(parts.core.index(), &mut plane)?;
         parts.gate.tell(What::Started);
         let inner = Inner {
-            core: parts.core,
             shard: parts.shard,
             mesh: parts.mesh,
             index: parts.index,
