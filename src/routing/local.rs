@@ -28,8 +28,8 @@
 //!
 //! Measured with `cargo bench --bench index` (CPU time; a million subscriptions on one core): 47
 //! bytes for a filter of one's own (28 and a slot), 36 for one of many subscribers of a filter; a new
-//! filter 560 ns with its round through the shared index; joining a filter 30 ns, leaving it at
-//! random 60 to 80; filter id to session at random 85 ns; a fan-out 0.4 to 0.8 ns a subscriber.
+//! filter 560 to 640 ns with its round through the shared index; joining a filter 30 ns, leaving it at
+//! random 60 to 80; filter id to session at random 85 to 100 ns; a fan-out 0.4 to 0.8 ns a subscriber.
 
 mod changes;
 mod filters;
