@@ -184,6 +184,16 @@ fn connections_are_opened_pinged_and_kept() {
 }
 
 #[test]
+fn a_storm_is_over_when_all_are_back() {
+    let line = "connect -n 300 --rate 3000 --hold 0.1 --settle 0.1 --storm 0.5 --in-flight 20 \
+                --max-storm-seconds 60 --max-failed-connects 0 --max-disconnects 0";
+    let report = run(stub::start(), line);
+    assert!(report.passed(), "{:?}", report.verdicts);
+    assert!((report.number("cut_by_storm").unwrap() - 150.0).abs() < 0.5);
+    assert!((report.number("reconnected").unwrap() - 150.0).abs() < 0.5);
+}
+
+#[test]
 fn refused_connects_are_counted() {
     let nobody = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
