@@ -323,7 +323,13 @@ impl Common {
     /// The broker's address, resolved.
     pub(crate) fn target_address(&self) -> Result<SocketAddr, Failure> {
         let what = format!("cannot resolve the target {}", self.target);
-        let mut addresses = self.target.to_socket_addrs().context(what.clone())?;
-        addresses.next().ok_or(Failure::Usage(what))
+        let resolved = self.target.to_socket_addrs().context(what.clone())?;
+        let addresses: Vec<SocketAddr> = resolved.collect();
+        // Only IPv4 has many loopback addresses to come from.
+        let preferred = addresses
+            .iter()
+            .find(|a| a.is_ipv4())
+            .or_else(|| addresses.first());
+        preferred.copied().ok_or(Failure::Usage(what))
     }
 }

@@ -273,6 +273,8 @@ impl<'a> Worker<'a> {
                     break;
                 }
                 self.ping_rounds[slot].1 += 1;
+                let lag_ns = now_ns.saturating_sub(self.ping_due_ns(index, round));
+                self.tally.lag.record_ns(lag_ns);
                 self.ping(index, now_ns);
             }
         }
