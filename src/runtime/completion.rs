@@ -87,7 +87,7 @@ impl std::fmt::Display for PlaneError {
             ),
             Self::Kernel(what, error) => write!(
                 f,
-                "{what} is refused by this kernel (6.7 or newer with io_uring enabled is needed): {error}"
+                "{what} is refused by this kernel (6.8 or newer with io_uring enabled is needed): {error}"
             ),
         }
     }

@@ -23,6 +23,10 @@ const SEND_WAITING: i32 = libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
 /// Entries of one `install`: update, close, read.
 const INSTALL_ENTRIES: usize = 3;
 
+/// Connections of one core that are closed at a time with last bytes: each needs an ordinary descriptor for a moment,
+/// and those are few (RLIMIT_NOFILE, shared by all cores).
+const LINGERING_MAX: usize = 64;
+
 type On<'a> = &'a mut dyn FnMut(&mut Actions, Completion<'_>);
 
 impl Actions {
@@ -124,7 +128,7 @@ impl Actions {
         if state.send().is_some() && !blocked {
             state.set(LINGERING);
         }
-        self.closing.push(slot);
+        self.closing.push_back(slot);
     }
 
     /// An empty buffer from the pool.
@@ -154,32 +158,35 @@ impl Actions {
         }
     }
 
-    /// Turns the closes that were asked for into entries.
+    /// Turns the closes that were asked for into entries, in order. When too many ordinary descriptors are in use
+    /// for it, the rest waits for a later turn.
     pub(super) fn build_closes(&mut self) {
-        let mut closing = std::mem::take(&mut self.closing);
-        for slot in closing.drain(..) {
+        while let Some(&slot) = self.closing.front() {
             let state = self.slots.at(slot);
             if state.has(LINGERING) {
+                if self.lingering >= LINGERING_MAX {
+                    return;
+                }
+                self.lingering += 1;
                 let install = opcode::FixedFdInstall::new(types::Fixed(slot), 0).build();
                 self.push(
                     install,
                     UserData::new(Op::InstallForClose, state.generation(), slot),
                 );
-                continue;
+            } else {
+                if state.send().is_some() {
+                    self.cancel(UserData::new(Op::SendWaiting, state.generation(), slot));
+                }
+                self.take_out_of_table(slot);
             }
-            if state.send().is_some() {
-                self.cancel(UserData::new(Op::SendWaiting, state.generation(), slot));
-            }
-            self.take_out_of_table(slot);
-        }
-        if self.closing.is_empty() {
-            self.closing = closing;
+            self.closing.pop_front();
         }
     }
 
     /// The last bytes are sent and the descriptor is an ordinary one for a moment: end our side by system call,
     /// since a FIN must leave before the kernel sees bytes that nobody has read.
     pub(super) fn on_installed_for_close(&mut self, data: UserData, result: i32) {
+        self.lingering -= 1;
         if result >= 0 {
             // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
             let fd = unsafe { OwnedFd::from_raw_fd(result) };

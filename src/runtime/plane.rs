@@ -61,7 +61,9 @@ pub struct Actions {
     /// Completions that were taken from the ring and not yet handled, and some that the plane made itself.
     pub(super) backlog: VecDeque<Cqe>,
     /// Slots to be closed at the next turn, after the sends.
-    pub(super) closing: Vec<u32>,
+    pub(super) closing: VecDeque<u32>,
+    /// Closing slots whose descriptor is on its way to be an ordinary one.
+    pub(super) lingering: usize,
     /// Receives that found no buffer, oldest first.
     pub(super) starved: VecDeque<UserData>,
     /// Descriptors on their way into the table: FILES_UPDATE reads them during the submit.
@@ -180,7 +182,8 @@ impl Plane {
             accepts: Accepts::default(),
             handshakes: Handshakes::default(),
             backlog: VecDeque::new(),
-            closing: Vec::new(),
+            closing: VecDeque::new(),
+            lingering: 0,
             starved: VecDeque::new(),
             installing: vec![-1; config.submissions as usize].into_boxed_slice(),
             installing_used: 0,

@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
 use io_uring::types::{CancelBuilder, SubmitArgs, Timespec};
-use io_uring::{EnterFlags, IoUring, squeue};
+use io_uring::{EnterFlags, IoUring, Probe, opcode, squeue};
 
 use super::buffers::BufferRing;
 use super::completion::{PlaneConfig, PlaneCounters, PlaneError};
@@ -43,6 +43,7 @@ impl Ring {
                 Some(libc::ENOMEM) => PlaneError::LockedMemory(error),
                 _ => PlaneError::Kernel("a ring of single issuer and deferred task work", error),
             })?;
+        require_operations(&uring)?;
         uring
             .submitter()
             .register_files_sparse(config.slots)
@@ -182,6 +183,27 @@ impl Ring {
         };
         let closed = submitter.unregister_files().is_ok();
         submitted && cancelled && closed
+    }
+}
+
+/// Asks for the youngest operations that the plane needs.
+fn require_operations(uring: &IoUring) -> Result<(), PlaneError> {
+    let mut probe = Probe::new();
+    uring
+        .submitter()
+        .register_probe(&mut probe)
+        .map_err(|error| PlaneError::Kernel("asking for operations", error))?;
+    let needed = [
+        (opcode::ReadMulti::CODE, "a read of many shots"),
+        (
+            opcode::FixedFdInstall::CODE,
+            "making a direct descriptor an ordinary one",
+        ),
+        (opcode::MsgRingData::CODE, "a message from ring to ring"),
+    ];
+    match needed.iter().find(|(code, _)| !probe.is_supported(*code)) {
+        None => Ok(()),
+        Some((_, what)) => Err(PlaneError::Kernel(what, io::ErrorKind::Unsupported.into())),
     }
 }
 

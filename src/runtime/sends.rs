@@ -82,6 +82,7 @@ pub(super) struct Sends {
     /// Sends that were submitted and have not settled.
     pub(super) submitted: Vec<u32>,
     pool: Vec<Vec<u8>>,
+    #[allow(clippy::vec_box)] // the kernel reads a message where it lies
     messages: Vec<Box<Message>>,
 }
 
