@@ -23,6 +23,12 @@ const LANE_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes of a lane for each parcel of it: a parcel comes with a record, and stands for a socket or a large block.
 const LANE_BYTES_PER_PARCEL: usize = 512;
 
+/// Takes a record and the parcel it announced.
+pub type OnRecord<'a, P> = &'a mut dyn FnMut(&[u8], Option<P>);
+
+/// Takes a record and its parcel together with the core they come from.
+pub type OnRecordFrom<'a, P> = &'a mut dyn FnMut(usize, &[u8], Option<P>);
+
 /// What a flush did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flushed {
@@ -134,11 +140,7 @@ impl<P> MeshEnd<P> {
 
     /// Takes what came from the other cores, round-robin, up to `budget_bytes` in total but at least one record:
     /// `on(source, record, parcel)`.
-    pub fn drain(
-        &mut self,
-        budget_bytes: usize,
-        mut on: impl FnMut(usize, &[u8], Option<P>),
-    ) -> Drained {
+    pub fn drain(&mut self, budget_bytes: usize, on: OnRecordFrom<'_, P>) -> Drained {
         let cores = self.incoming.len();
         let first = self.next_source;
         let mut total = Drained::default();
@@ -152,7 +154,7 @@ impl<P> MeshEnd<P> {
                 total.more = true;
                 break;
             }
-            let one = inlet.drain(left, |record, parcel| on(source, record, parcel));
+            let one = inlet.drain(left, &mut |record, parcel| on(source, record, parcel));
             total.records += one.records;
             total.bytes += one.bytes;
             total.more |= one.more;
@@ -167,7 +169,7 @@ impl<P> MeshEnd<P> {
         &mut self,
         source: usize,
         budget_bytes: usize,
-        on: impl FnMut(&[u8], Option<P>),
+        on: OnRecord<'_, P>,
     ) -> Drained {
         self.incoming[source]
             .as_mut()
@@ -206,7 +208,7 @@ impl<P> Outlet<P> {
 }
 
 impl<P> Inlet<P> {
-    fn drain(&mut self, budget_bytes: usize, mut on: impl FnMut(&[u8], Option<P>)) -> Drained {
+    fn drain(&mut self, budget_bytes: usize, on: OnRecord<'_, P>) -> Drained {
         let available = self.bytes.slots();
         let mut done = Drained::default();
         if available == 0 {
@@ -295,11 +297,14 @@ mod tests {
         }
         let mut sources = Vec::new();
         for _ in 0..4 {
-            let drained = ends[0].drain(60, |source, _, _| sources.push(source));
+            let drained = ends[0].drain(60, &mut |source, _, _| sources.push(source));
             assert!(drained.more);
         }
         assert_eq!(sources, [1, 1, 1, 2, 2, 2, 1, 1, 1, 2, 2, 2]);
-        while ends[0].drain(60, |source, _, _| sources.push(source)).more {}
+        while ends[0]
+            .drain(60, &mut |source, _, _| sources.push(source))
+            .more
+        {}
         assert_eq!(sources.len(), 20);
         assert!(ends[0].inbox_is_empty());
     }
@@ -312,7 +317,7 @@ mod tests {
             staged.record(|out| out.extend_from_slice(&[round; RECORD_BYTES_MAX]));
             staged.record(|out| out.push(round));
             while !ends[0].flush(1, &mut staged).all {
-                ends[1].drain(1, |_, _, _: Option<()>| {});
+                ends[1].drain(1, &mut |_, _, _: Option<()>| {});
             }
         }
     }
@@ -345,7 +350,7 @@ mod tests {
             let mut expected: VecDeque<(Vec<u8>, Option<u32>)> = VecDeque::new();
             let mut number = 0_u32;
             let check = |ends: &mut Vec<MeshEnd<u32>>, expected: &mut VecDeque<_>, budget| {
-                ends[1].drain(budget, |source, record, parcel| {
+                ends[1].drain(budget, &mut |source, record, parcel| {
                     assert_eq!(source, 0);
                     assert_eq!(expected.pop_front(), Some((record.to_vec(), parcel)));
                 })
@@ -403,7 +408,7 @@ mod tests {
         });
         let mut next = 0;
         while next < RECORDS {
-            let drained = consumer.drain(300, |_, record, parcel| {
+            let drained = consumer.drain(300, &mut |_, record, parcel| {
                 assert_eq!(record, next.to_le_bytes());
                 assert_eq!(
                     parcel.map(|number| *number),

@@ -10,6 +10,8 @@ mod accepts;
 mod buffers;
 pub mod completion;
 mod connections;
+#[cfg(test)]
+mod hand_over_tests;
 mod handshakes;
 pub mod listener;
 pub mod mesh;

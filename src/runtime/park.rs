@@ -1,6 +1,35 @@
 //! How a core runs and sleeps: the one task of its executor.
 //!
-//! FIGURES
+//! While the core is the executor's only task it sleeps in its own ring, in the same enter that submits what the
+//! turn asked for, and the executor is never entered. While there are guests ([`Guests`]) it yields to them every
+//! 16 turns and sleeps in the executor: a read of an eventfd that the ring signals, with a timeout in the ring, so
+//! that nothing is raced and nothing is cancelled.
+//!
+//! # Figures
+//!
+//! Linux 6.18, 2 virtual CPUs shared with other work (load 4 to 5), release build. 64 bytes, one connection, one
+//! message in flight, 10,000 round trips after 2,000 to warm up; CPU is the core thread's own (`schedstat`); medians
+//! of 6 runs, each with the loops interleaved.
+//!
+//! | core sleeps | CPU us a message, client on the same CPU | round trip p50 us | CPU, client on the other CPU |
+//! | --- | --- | --- | --- |
+//! | bare loop: RECV, SEND, `submit_and_wait`, nothing else | 7.1 | 12.8 | 33 |
+//! | the plane's turn in a plain loop, no executor | 7.2 | 13.1 | 33 |
+//! | **in the ring, within the executor (no guests)** | **7.2** | **13.0** | **33** |
+//! | in the executor (one idle guest) | 27 | 41 | 42 |
+//! | in the ring after spinning for up to 50 us | 12 | 13.1 | 29 (round trip 27 instead of 42) |
+//!
+//! So the sleep in the ring costs 1.0 times the bare loop, and the sleep in the executor 3.8 times: guests are for a
+//! piece of work, not for good. Spinning helps only where the core has its CPU to itself and the peer another one.
+//!
+//! Cross-core wake of a sleeping core and its answer (two wakes, lane included): MSG_RING p50 26 to 34 us, with a
+//! pause of 200 us before each 40 to 50 us; with both cores spinning 0.8 us. p99 was 160 us when the machine was
+//! quiet and 2 to 4 ms (a time slice of the other work) when it was not. CPU 21 to 27 us a core and round trip: the
+//! inter-processor interrupt of a virtual machine. One way by eventfd from another thread: p50 22 to 24 us, p99 80 to
+//! 100 us, 3 ms when disturbed. 240,000 wakes with sleeps of 15 s: none was lost.
+//!
+//! Load: 500 connections with 16 messages in flight each 300 to 370 ns of CPU a message, 2 to 8 enters a thousand
+//! messages; 1000 and 5000 connections with one in flight 5 to 8 us a message, one send and one completion each.
 #![allow(unsafe_code)] // glommio takes an eventfd only as a raw descriptor of a "file".
 
 use std::cell::Cell;
