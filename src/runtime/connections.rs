@@ -23,16 +23,17 @@ const SEND_WAITING: i32 = libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
 /// Entries of one `install`: update, close, read.
 const INSTALL_ENTRIES: usize = 3;
 
-/// Connections of one core that are closed at a time with last bytes: each needs an ordinary descriptor for a moment,
-/// and those are few (RLIMIT_NOFILE, shared by all cores).
+/// Connections of one core that are closed at a time with last bytes: each needs an ordinary
+/// descriptor for a moment, and those are few (RLIMIT_NOFILE, shared by all cores).
 const LINGERING_MAX: usize = 64;
 
 type On<'a> = &'a mut dyn FnMut(&mut Actions, Completion<'_>);
 
 impl Actions {
-    /// Makes a socket the connection of `slot`, which must be free: moves it into the table of direct descriptors,
-    /// sends `first` (the CONNACK) before anything else, and receives. `generation` comes back with the slot's
-    /// completions, cut to 24 bits.
+    /// Makes a socket the connection of `slot`, which must be free: moves it into the table of
+    /// direct descriptors, sends `first` (the CONNACK) before anything else, and receives.
+    /// `generation` comes back with the slot's completions, cut to 24 bits.
+    /// The socket must be a blocking one (as accepted ones are): io_uring waits for those only.
     pub fn install(&mut self, slot: u32, generation: u32, fd: OwnedFd, first: Outgoing) {
         self.slots.open(slot, generation);
         self.make_room(INSTALL_ENTRIES);
@@ -52,8 +53,9 @@ impl Actions {
         self.arm_receive(slot);
     }
 
-    /// Queues bytes for a connection; those of one turn leave in one send. A blocked slot should be left alone
-    /// (what it is given is kept and sent later, without a limit here); a closed one sends nothing more.
+    /// Queues bytes for a connection; those of one turn leave in one send. A blocked slot should be
+    /// left alone (what it is given is kept and sent later, without a limit here); a closed one
+    /// sends nothing more.
     pub fn send(&mut self, slot: u32, out: Outgoing) {
         if out.is_empty() || self.slots.at(slot).has(CLOSING) {
             self.sends.recycle(out);
@@ -83,7 +85,8 @@ impl Actions {
             .map_or(0, |send| self.sends.at(send).left())
     }
 
-    /// Stops receiving. Bytes that are on their way are still reported, then [`Completion::ReceivePaused`].
+    /// Stops receiving. Bytes that are on their way are still reported, then
+    /// [`Completion::ReceivePaused`].
     pub fn pause_receive(&mut self, slot: u32) {
         let state = self.slots.open_mut(slot);
         let generation = state.generation();
@@ -106,9 +109,10 @@ impl Actions {
         }
     }
 
-    /// Closes a connection. What was queued, and `last` after it, is sent first, and the peer reads it and an
-    /// orderly end even when bytes of its own lie unread here (rule R6); a blocked slot is cut off instead. No
-    /// completion of the slot is reported any more but [`Completion::Closed`], after which it is free.
+    /// Closes a connection. What was queued, and `last` after it, is sent first, and the peer reads
+    /// it and an orderly end even when bytes of its own lie unread here (rule R6); a blocked slot
+    /// is cut off instead. No completion of the slot is reported any more but
+    /// [`Completion::Closed`], after which it is free.
     pub fn close(&mut self, slot: u32, last: Option<Outgoing>) {
         if self.slots.at(slot).has(CLOSING) {
             return;
@@ -158,8 +162,8 @@ impl Actions {
         }
     }
 
-    /// Turns the closes that were asked for into entries, in order. When too many ordinary descriptors are in use
-    /// for it, the rest waits for a later turn.
+    /// Turns the closes that were asked for into entries, in order. When too many ordinary
+    /// descriptors are in use for it, the rest waits for a later turn.
     pub(super) fn build_closes(&mut self) {
         while let Some(&slot) = self.closing.front() {
             let state = self.slots.at(slot);
@@ -183,8 +187,8 @@ impl Actions {
         }
     }
 
-    /// The last bytes are sent and the descriptor is an ordinary one for a moment: end our side by system call,
-    /// since a FIN must leave before the kernel sees bytes that nobody has read.
+    /// The last bytes are sent and the descriptor is an ordinary one for a moment: end our side by
+    /// system call, since a FIN must leave before the kernel sees bytes that nobody has read.
     pub(super) fn on_installed_for_close(&mut self, data: UserData, result: i32) {
         self.lingering -= 1;
         if result >= 0 {
@@ -271,7 +275,8 @@ impl Actions {
         }
     }
 
-    /// A receive is not armed any more: it was paused, found no buffer, ended, or merely has to be armed again.
+    /// A receive is not armed any more: it was paused, found no buffer, ended, or merely has to be
+    /// armed again.
     fn on_receive_over(&mut self, data: UserData, result: i32, was_paused: bool, on: On<'_>) {
         let (slot, generation) = (data.index, data.generation);
         // The callback may have closed, resumed or paused the slot meanwhile.
@@ -305,8 +310,8 @@ impl Actions {
         }
     }
 
-    /// Arms receives that had found no buffer: as many as buffers came back (rule R3), or as are free when none
-    /// did.
+    /// Arms receives that had found no buffer: as many as buffers came back (rule R3), or as are
+    /// free when none did.
     pub(super) fn arm_starved(&mut self, returned: usize, buffers: usize) {
         if self.starved.is_empty() {
             return;

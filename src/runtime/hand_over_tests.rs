@@ -1,5 +1,5 @@
-//! Everything together: cores that accept on one port, read the first bytes, hand the socket over to its home core
-//! through the mesh with a wake, and serve it there.
+//! Everything together: cores that accept on one port, read the first bytes, hand the socket over
+//! to its home core through the mesh with a wake, and serve it there.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
