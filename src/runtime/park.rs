@@ -31,8 +31,8 @@
 //! One way by eventfd from another thread: p50 22 to 24 us, p99 80 to 100 us, 3 ms when disturbed.
 //! 240,000 wakes with sleeps of 15 s: none was lost.
 //!
-//! Load: 500 connections with 16 messages in flight each 300 to 370 ns of CPU a message, 2 to 8
-//! enters a thousand messages; 1000 and 5000 connections with one in flight 5 to 8 us a message,
+//! Load: 500 connections with 16 messages in flight each 300 to 450 ns of CPU a message, 2 to 8
+//! enters a thousand messages; 1000 and 5000 connections with one in flight 5 to 9 us a message,
 //! one send and one completion each.
 #![allow(unsafe_code)] // glommio takes an eventfd only as a raw descriptor of a "file".
 
