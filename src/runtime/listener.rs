@@ -15,15 +15,16 @@ pub struct ListenerConfig {
     pub backlog: u32,
 }
 
-/// Binds one socket a core to the same address and port, with TCP_NODELAY for what is accepted. Says the address
-/// with the port that was bound.
+/// Binds one socket a core to the same address and port, with TCP_NODELAY for what is accepted.
+/// Says the address with the port that was bound.
 ///
 /// None listens when any of them fails: the port is then as free as before.
 ///
 /// # Errors
 ///
-/// `EADDRINUSE` also when the address has an owner that did not ask for SO_REUSEPORT or is another user's; an
-/// owner that shares it, such as a second broker of the same user, is found by a bind without the option first.
+/// `EADDRINUSE` also when the address has an owner that did not ask for SO_REUSEPORT or is another
+/// user's; an owner that shares it, such as a second broker of the same user, is found by a bind
+/// without the option first.
 pub fn bind(config: &ListenerConfig, cores: usize) -> io::Result<(SocketAddr, Vec<OwnedFd>)> {
     assert!(cores > 0, "a listener belongs to at least one core");
     if config.address.port() != 0 {
@@ -46,8 +47,8 @@ pub fn bind(config: &ListenerConfig, cores: usize) -> io::Result<(SocketAddr, Ve
     Ok((address, listeners))
 }
 
-/// Fails when anyone else listens there, also with SO_REUSEPORT. Connections that linger after a restart are no
-/// hindrance.
+/// Fails when anyone else listens there, also with SO_REUSEPORT. Connections that linger after a
+/// restart are no hindrance.
 fn probe(address: SocketAddr) -> io::Result<()> {
     let fd = socket::tcp_socket(address)?;
     socket::set_flag(&fd, libc::SOL_SOCKET, libc::SO_REUSEADDR)?;

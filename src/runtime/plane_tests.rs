@@ -509,7 +509,7 @@ fn a_slot_that_changes_hands_never_mixes_its_owners() {
 
 #[test]
 fn more_sends_than_the_submission_queue_has_entries() {
-    const CONNECTIONS: u32 = 60;
+    const CONNECTIONS: u32 = 150;
     let config = PlaneConfig {
         submissions: 8,
         completions: 16,
@@ -553,7 +553,7 @@ fn more_sends_than_the_submission_queue_has_entries() {
             .iter()
             .filter(|seen| matches!(seen, Seen::Closed(..)))
             .count()
-            == 60
+            == CONNECTIONS as usize
     });
     for client in &mut clients {
         assert_eq!(read_exactly(client, 3), b"bye");

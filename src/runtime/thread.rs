@@ -24,8 +24,8 @@ const EXECUTOR_RING_ENTRIES: usize = 128;
 /// How cores are run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CoresConfig {
-    /// How long a core looks for work before it sleeps (`spin_before_park_us`). Zero on machines that do other
-    /// things as well.
+    /// How long a core looks for work before it sleeps (`spin_before_park_us`). Zero on machines
+    /// that do other things as well.
     pub spin_before_park: Duration,
 }
 
@@ -61,8 +61,8 @@ enum Report {
     Failed(String),
 }
 
-/// Starts one core for each of `makers`, which run on the cores' threads and make what is driven there. Returns
-/// when all are made.
+/// Starts one core for each of `makers`, which run on the cores' threads and make what is driven
+/// there. Returns when all are made.
 ///
 /// # Errors
 ///
@@ -100,7 +100,8 @@ impl Cores {
     ///
     /// # Errors
     ///
-    /// The first core that failed, as soon as it has. The others may run on or wait for it: the process is to exit.
+    /// The first core that failed, as soon as it has. The others may run on or wait for it: the
+    /// process is to exit.
     pub fn join(self) -> Result<(), CoreFailed> {
         self.wait_for(Report::is_stopped)?;
         for thread in self.threads {
