@@ -151,6 +151,7 @@ fn sockets_move_to_their_home_with_every_byte_in_order() {
     let any = ListenerConfig {
         address: "127.0.0.1:0".parse().unwrap(),
         backlog: 64,
+        nodelay: true,
     };
     let (address, listeners) = listener::bind(&any, CORES).unwrap();
     let ends = mesh(CORES);

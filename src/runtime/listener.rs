@@ -13,6 +13,8 @@ pub struct ListenerConfig {
     pub address: SocketAddr,
     /// Connections that each core's socket may queue; the kernel caps it at `net.core.somaxconn`.
     pub backlog: u32,
+    /// Whether small packets of what is accepted are sent at once (TCP_NODELAY).
+    pub nodelay: bool,
 }
 
 /// Binds one socket a core to the same address and port, with TCP_NODELAY for what is accepted.
@@ -36,7 +38,9 @@ pub fn bind(config: &ListenerConfig, cores: usize) -> io::Result<(SocketAddr, Ve
         let fd = socket::tcp_socket(address)?;
         socket::set_flag(&fd, libc::SOL_SOCKET, libc::SO_REUSEADDR)?;
         socket::set_flag(&fd, libc::SOL_SOCKET, libc::SO_REUSEPORT)?;
-        socket::set_flag(&fd, libc::IPPROTO_TCP, libc::TCP_NODELAY)?;
+        if config.nodelay {
+            socket::set_flag(&fd, libc::IPPROTO_TCP, libc::TCP_NODELAY)?;
+        }
         socket::bind(&fd, address)?;
         address = socket::local_address(&fd)?;
         listeners.push(fd);
@@ -66,6 +70,7 @@ mod tests {
         ListenerConfig {
             address: address.parse().unwrap(),
             backlog: 16,
+            nodelay: true,
         }
     }
 

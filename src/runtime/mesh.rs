@@ -84,6 +84,17 @@ fn lane_bytes(cores: usize) -> usize {
     (MESH_BYTES / (cores * cores).max(1)).clamp(LANE_BYTES_MIN, LANE_BYTES_MAX)
 }
 
+/// Writes a ring once, so that its memory is the process's from the start and does not come as a
+/// surprise under load.
+fn touch(ring_in: &mut Producer<u8>, ring_out: &mut Consumer<u8>) {
+    if let Ok(chunk) = ring_in.write_chunk_uninit(ring_in.slots()) {
+        chunk.fill_from_iter(std::iter::repeat(0));
+    }
+    if let Ok(chunk) = ring_out.read_chunk(ring_out.slots()) {
+        chunk.commit_all();
+    }
+}
+
 fn mesh_with<P: Send>(cores: usize, lane_bytes: usize) -> Vec<MeshEnd<P>> {
     let parcels = (lane_bytes / LANE_BYTES_PER_PARCEL).max(1);
     let mut ends: Vec<_> = (0..cores)
@@ -91,7 +102,8 @@ fn mesh_with<P: Send>(cores: usize, lane_bytes: usize) -> Vec<MeshEnd<P>> {
         .collect();
     for source in 0..cores {
         for target in (0..cores).filter(|&target| target != source) {
-            let (bytes_in, bytes_out) = RingBuffer::new(lane_bytes);
+            let (mut bytes_in, mut bytes_out) = RingBuffer::new(lane_bytes);
+            touch(&mut bytes_in, &mut bytes_out);
             let (parcels_in, parcels_out) = RingBuffer::new(parcels);
             ends[source].outgoing[target] = Some(Outlet {
                 bytes: bytes_in,

@@ -2,11 +2,15 @@
 //! that knows io_uring and glommio.
 //!
 //! - [`thread`] starts one pinned thread a core, each with a glommio executor whose one task is the
-//!   core.
-//! - [`park`] runs that task: turn after turn, and decides how the core sleeps.
-//! - [`plane`] is the connection plane: one io_uring a core that owns the core's sockets.
-//! - [`mesh`] carries records and parcels from core to core; [`wake`] wakes a core that sleeps.
-//! - [`listener`] and [`socket`] make the sockets and ask them for addresses.
+//!   core; [`park`] runs that task turn after turn and decides how the core sleeps
+//! - [`core`] is the turn; [`door`] is the part of it before CONNECT is accepted, under the limits of
+//!   [`admission`]
+//! - [`plane`] is the connection plane: one io_uring a core that owns the core's sockets;
+//!   [`completion`] is what it reports
+//! - [`mesh`] carries records and parcels from core to core; [`wake`] wakes a core that sleeps
+//! - [`indexer`] is the thread that writes the shared index
+//! - [`listener`] and [`socket`] make the sockets; [`probe`] asks what the kernel can; [`log`] writes
+//!   the log; [`clock`] reads the time
 
 mod accepts;
 pub mod admission;
@@ -14,6 +18,8 @@ mod buffers;
 pub mod clock;
 pub mod completion;
 mod connections;
+pub mod core;
+pub mod door;
 #[cfg(test)]
 mod hand_over_tests;
 mod handshakes;

@@ -153,6 +153,7 @@ fn listen(bench: &mut Bench) -> SocketAddr {
     let config = ListenerConfig {
         address: "127.0.0.1:0".parse().unwrap(),
         backlog: 128,
+        nodelay: true,
     };
     let (address, mut listeners) = listener::bind(&config, 1).unwrap();
     bench.plane.listen(0, listeners.pop().unwrap());

@@ -24,6 +24,8 @@ const EXECUTOR_RING_ENTRIES: usize = 128;
 /// How cores are run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CoresConfig {
+    /// Whether each core stays on one CPU.
+    pub pin: bool,
     /// How long a core looks for work before it sleeps (`spin_before_park_us`). Zero on machines
     /// that do other things as well.
     pub spin_before_park: Duration,
@@ -170,7 +172,12 @@ fn run<C: CoreLoop>(
     make: impl FnOnce(Guests) -> io::Result<C>,
     reporter: &Sender<(usize, Report)>,
 ) -> io::Result<()> {
-    let executor = LocalExecutorBuilder::new(Placement::Fixed(cpu))
+    let placement = if config.pin {
+        Placement::Fixed(cpu)
+    } else {
+        Placement::Unbound
+    };
+    let executor = LocalExecutorBuilder::new(placement)
         .io_memory(EXECUTOR_IO_MEMORY_BYTES)
         .ring_depth(EXECUTOR_RING_ENTRIES)
         .make()

@@ -121,6 +121,7 @@ fn house(count: usize, config: CoresConfig) -> House {
         let any = ListenerConfig {
             address: "127.0.0.1:0".parse().unwrap(),
             backlog: 16,
+            nodelay: true,
         };
         let (address, mut listeners) = listener::bind(&any, 1).unwrap();
         addresses.push(address);
@@ -196,6 +197,7 @@ fn more_cores_than_cpus_serve_and_stop_when_told() {
 #[test]
 fn a_core_that_spins_before_it_sleeps_serves_as_well() {
     let config = CoresConfig {
+        pin: true,
         spin_before_park: Duration::from_micros(200),
     };
     let house = house(1, config);
