@@ -13,10 +13,11 @@
 //! - [`receive`]: bytes to packets; [`publish`], [`subscribe`], [`acks`]: what they do
 //! - [`deliver`], [`fanout`]: messages to clients; [`cross`], [`outbox`]: messages to other cores
 //! - [`replay`]: stored messages; [`timers`], [`close`]: what ends
-//! - [`clients`], [`connection`], [`registry`], [`memory`]: the tables
+//! - [`clients`], [`connection`], [`registry`], [`memory`]: the tables; [`census`] counts them
 
 pub mod acks;
 pub mod arrive;
+pub mod census;
 pub mod clients;
 pub mod close;
 pub mod connection;

@@ -21,6 +21,8 @@ use crate::shard::cross::Parcel;
 pub struct Outboxes {
     targets: Vec<Target>,
     turn: u64,
+    /// Bytes staged towards one core above which producers wait.
+    limit_bytes: usize,
 }
 
 struct Target {
@@ -43,7 +45,13 @@ impl Outboxes {
         Self {
             targets: (0..cores).map(|_| target()).collect(),
             turn: 0,
+            limit_bytes: OUTBOX_BYTES_MAX,
         }
+    }
+
+    /// Sets another limit than [`OUTBOX_BYTES_MAX`], for simulations that want to reach it.
+    pub fn set_limit_bytes(&mut self, limit_bytes: usize) {
+        self.limit_bytes = limit_bytes;
     }
 
     /// The number of the present turn.
@@ -74,12 +82,12 @@ impl Outboxes {
     pub fn over_limit(&self) -> bool {
         self.targets
             .iter()
-            .any(|target| target.staged.bytes() > OUTBOX_BYTES_MAX)
+            .any(|target| target.staged.bytes() > self.limit_bytes)
     }
 
     /// Whether an outbox has room for what has no socket to pause (replays, wills).
     pub fn has_room(&self, target: CoreId) -> bool {
-        self.targets[target.index()].staged.bytes() < OUTBOX_BYTES_MAX / 2
+        self.targets[target.index()].staged.bytes() < self.limit_bytes / 2
     }
 
     /// Whether nothing waits.

@@ -98,6 +98,11 @@ impl Replays {
         self.running.is_empty() && self.questions.is_empty() && self.cancels.is_empty()
     }
 
+    /// Replays to this core's sessions and, of all cores, from this core's store.
+    pub fn counts(&self) -> (usize, usize) {
+        (self.running.len() as usize, self.cursors.len())
+    }
+
     /// Whether a session of this core is being served.
     pub fn is_running(&self) -> bool {
         !self.running.is_empty()
