@@ -89,7 +89,7 @@ pub struct Shard {
     /// Records taken in from other cores.
     taken_records: u64,
     // Memory that is used again in each turn.
-    suspended_still: Vec<u32>,
+    suspended_spare: Vec<u32>,
     hits: Vec<Hit>,
     filters: Vec<FilterId>,
     merged: Vec<MergedSubscriber>,
@@ -172,7 +172,7 @@ impl Shard {
             assigned_ids: 0,
             salt: parts.seed[0] ^ parts.seed[1],
             taken_records: 0,
-            suspended_still: Vec::new(),
+            suspended_spare: Vec::new(),
             hits: Vec::new(),
             filters: Vec::new(),
             merged: Vec::new(),

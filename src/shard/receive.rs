@@ -90,7 +90,9 @@ impl Shard {
             return;
         }
         let blocked = self.outboxes.over_limit();
-        let mut suspended = std::mem::take(&mut self.suspended);
+        // Those that must wait again enter `self.suspended` while the others are looked at.
+        let spare = std::mem::take(&mut self.suspended_spare);
+        let mut suspended = std::mem::replace(&mut self.suspended, spare);
         for slot in suspended.drain(..) {
             let Some(connection) = live(&mut self.clients.connections, slot) else {
                 continue;
@@ -99,14 +101,14 @@ impl Shard {
                 continue;
             }
             if blocked || connection.awaits_index > 0 {
-                self.suspended_still.push(slot);
+                self.suspended.push(slot);
                 continue;
             }
             connection.flags.clear(Flags::SUSPENDED);
             self.work_off(slot);
             self.resume_if_drained(slot);
         }
-        self.suspended = std::mem::replace(&mut self.suspended_still, suspended);
+        self.suspended_spare = suspended;
     }
 
     /// Whether we have chosen not to read from a connection.
