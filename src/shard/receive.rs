@@ -107,8 +107,17 @@ impl Shard {
             connection.flags.clear(Flags::SUSPENDED);
             self.work_off(slot);
             self.resume_if_drained(slot);
+            self.close_if_peer_has(slot);
         }
         self.suspended_spare = suspended;
+    }
+
+    /// Ends a connection that the client has closed, once its last packet was handled.
+    fn close_if_peer_has(&mut self, slot: u32) {
+        let flags = self.clients.connections.at(slot).map(|c| c.flags);
+        if flags.is_some_and(|f| f.has(Flags::PEER_CLOSED) && !f.has(Flags::SUSPENDED)) {
+            self.close(slot, CloseReason::Closed, None);
+        }
     }
 
     /// Whether we have chosen not to read from a connection.

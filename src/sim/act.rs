@@ -59,7 +59,7 @@ impl World {
             Phase::Setup => self.set_up(who),
             Phase::Traffic => self.act_in_traffic(who),
             Phase::Rest => {}
-            Phase::Farewell => self.leave(who, 0, true),
+            Phase::Farewell => self.leave_for_good(who),
         }
     }
 
@@ -548,6 +548,13 @@ impl World {
         }
     }
 
+    /// Ends the session: 5.0 says so in DISCONNECT, 3.x needs a clean connection for it.
+    fn leave_for_good(&mut self, who: usize) {
+        let clean = self.clients[who].conn.is_some_and(|id| self.ledger.conns[id].clean);
+        let forget = clean || self.clients[who].version.is_v5();
+        self.leave(who, 0, forget);
+    }
+
     /// Says DISCONNECT; `forget` ends the session too.
     pub fn leave(&mut self, who: usize, reason: u8, forget: bool) {
         let Some(conn) = self.clients[who].conn else {
@@ -566,7 +573,7 @@ impl World {
             } else {
                 ReasonCode::DisconnectWithWillMessage
             },
-            session_expiry_interval: None,
+            session_expiry_interval: (forget && version.is_v5()).then_some(0),
             reason_string: None,
             server_reference: None,
             user_properties: UserProperties::default(),

@@ -17,7 +17,7 @@ use crate::sim::verdict::Failure;
 pub type Event = u64;
 
 /// Lines of the trace that a failure shows.
-const TRACE_LINES: usize = 400;
+const TRACE_LINES: usize = 20_000;
 
 /// A message that was published, or may be: a will.
 #[derive(Clone, Debug)]

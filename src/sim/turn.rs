@@ -152,10 +152,7 @@ impl World {
                     shard.handshake_ended(CloseReason::Closed);
                     self.close_conn(id);
                 }
-                Stage::Home(_, slot) => {
-                    let shard = &mut self.cores[core].shard;
-                    shard.close(slot, CloseReason::Closed, None);
-                }
+                Stage::Home(_, slot) => self.cores[core].shard.peer_closed(slot),
                 Stage::Crossing | Stage::Closed => {}
             },
             Completion::Sent(id) => self.go_on_sending(core, id),
