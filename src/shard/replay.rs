@@ -31,9 +31,7 @@ pub struct StoredMessage(pub Message);
 
 impl Stored for StoredMessage {
     fn version(&self) -> (u64, u8) {
-        let publication = self.0.view();
-        let core = u8::try_from(publication.publisher.0 >> 56).unwrap_or(u8::MAX);
-        (publication.received_us, core)
+        stored_version(&self.0.view())
     }
 
     fn expires_us(&self) -> Option<u64> {
@@ -47,6 +45,13 @@ impl Stored for StoredMessage {
     fn bytes(&self) -> usize {
         self.0.len()
     }
+}
+
+/// Which of two messages of a topic is the later one: by the time of their arrival, then by the core
+/// to which they came.
+pub fn stored_version(publication: &Publication<'_>) -> (u64, u8) {
+    let core = u8::try_from(publication.publisher.0 >> 56).unwrap_or(u8::MAX);
+    (publication.received_us, core)
 }
 
 /// One subscription that is being served with stored messages.

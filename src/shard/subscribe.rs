@@ -23,7 +23,7 @@ use crate::shard::Shard;
 use crate::shard::cross::Filters;
 use crate::shard::fanout::{Fanout, Grant};
 use crate::shard::receive::Fault;
-use crate::shard::replay::StoredMessage;
+use crate::shard::replay::{StoredMessage, stored_version};
 
 /// A SUBSCRIBE that is not answered yet.
 #[derive(Debug)]
@@ -213,7 +213,7 @@ impl Shard {
 
     /// Stores or clears the retained message of a topic [MQTT-3.3.1-5, 3.3.1-6].
     pub fn retain(&mut self, publication: &Publication<'_>) {
-        let version = (publication.received_us, self.clients.core.0);
+        let version = stored_version(publication);
         if publication.payload.is_empty() {
             self.routes.retained.remove(publication.topic, version);
             return;
