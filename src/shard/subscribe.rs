@@ -143,6 +143,11 @@ impl Shard {
 
     /// The index thread has answered.
     pub fn index_applied(&mut self, answer: IndexAnswer) {
+        if answer.epoch > self.routes.index.epoch() {
+            // The batch was published after this turn began. What is matched in this turn behind the
+            // SUBACK must know it, and nothing of an older match is held here.
+            self.routes.index.pass();
+        }
         let waiters = match answer.filter {
             Some(filter) => self
                 .routes
