@@ -59,7 +59,7 @@ pub fn stored_version(publication: &Publication<'_>) -> (u64, u8) {
 struct Replay {
     session: u32,
     wanted: WantedReplay,
-    /// Every core must have passed this.
+    /// Every core must have settled this.
     epoch: Epoch,
     /// The core being asked.
     keeper: CoreId,
@@ -198,7 +198,7 @@ impl Shard {
             return;
         };
         if replay.state == State::AwaitsEpoch {
-            if !self.routes.epochs.all_passed(replay.epoch) {
+            if !self.routes.epochs.all_settled(replay.epoch) {
                 return;
             }
             replay.state = State::Ready { first: true };
