@@ -114,6 +114,7 @@ impl World {
                 self.connect(who, clean);
             }
             Phase::Traffic => {}
+            Phase::Rest if client.rival => {}
             Phase::Rest => self.connect(who, !client.persistent),
             Phase::Farewell if !client.done => self.connect(who, true),
             Phase::Farewell => {}
@@ -171,6 +172,7 @@ impl World {
                     qos,
                     retain: false,
                     empty: false,
+                    conn: None,
                     sent: u64::MAX,
                     acked: None,
                     attempts: 1,
@@ -191,6 +193,7 @@ impl World {
             end: End::Open,
             ended_ms: None,
             closed_ms: None,
+            unread: false,
             next: None,
             abandoned: false,
             keep_alive_s,
@@ -246,6 +249,7 @@ impl World {
         self.clients[who].sent_ms = self.now.ms;
         self.ledger.digest(bytes);
         self.ledger.digest(&[0xC0, who.to_le_bytes()[0]]);
+        self.clients[who].only_pings = false;
         self.conns[conn].up.extend(bytes);
     }
 
@@ -253,7 +257,10 @@ impl World {
         let mut out = Vec::new();
         encode_pingreq(&mut out);
         self.clients[who].pings += 1;
+        let unheard = self.clients[who].conn.is_some_and(|id| !self.conns[id].up.is_empty());
+        let only_pings = self.clients[who].only_pings || !unheard;
         self.send(who, &out);
+        self.clients[who].only_pings = only_pings;
     }
 
     /// Most clients remember their keep-alive in time; before the end all do.
@@ -272,8 +279,13 @@ impl World {
             return;
         }
         self.clients[who].to_publish -= 1;
-        let qos = *self.rng.pick(&[QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce]);
-        let retain = self.rng.percent(self.plan.retain_chance) && !self.clients[who].rival;
+        let mut qos = *self.rng.pick(&[QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce]);
+        let rival = self.clients[who].rival;
+        if rival {
+            // Rivals share a session and do not know of each other's identifiers.
+            qos = qos.min(QoS::AtLeastOnce);
+        }
+        let retain = self.rng.percent(self.plan.retain_chance) && !rival;
         self.publish_with(who, qos, retain);
     }
 
@@ -303,6 +315,7 @@ impl World {
             qos,
             retain,
             empty,
+            conn: self.clients[who].conn,
             sent,
             acked: None,
             attempts: 0,

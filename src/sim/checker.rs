@@ -102,7 +102,8 @@ impl Ledger {
         message: &Published,
     ) -> Result<bool, String> {
         let log = &self.sessions[delivery.session];
-        let (from, to) = (message.sent, message.acked);
+        // What is on its way between cores goes to who subscribes before it arrives there.
+        let (from, to) = (message.sent, None);
         let is_own = message.session == Some(delivery.session) && message.will_of.is_none();
         let matching: Vec<&Subscription> = log
             .subscriptions
@@ -130,10 +131,14 @@ impl Ledger {
         let certain = matching.iter().all(|s| {
             let impossible = !s.possible(from, to);
             let one = s.versions_in(from, to).count() == 1;
-            impossible || (one && s.certain(from, to.unwrap_or(Event::MAX)))
+            impossible || (one && s.certain(message, Event::MAX))
         });
+        let replay = delivery.retain && !live.iter().any(|v| v.retain_as_published);
+        if replay && stored.is_empty() {
+            return Err("a stored message after a newer one".into());
+        }
         if !certain || !stored.is_empty() {
-            return Ok(live.is_empty());
+            return Ok(replay);
         }
         let mut identifiers: Vec<u32> = live.iter().filter_map(|v| v.identifier).collect();
         let mut got = delivery.identifiers.clone();
@@ -200,8 +205,8 @@ impl Ledger {
             let (publisher, topic) = (message.client, message.topic.clone());
             let key = (publisher, topic, message.qos, delivery.qos);
             let before = log.order.insert(key, number);
-            // A copy at QoS 0 may be lost; what is sent again comes later then.
-            let again = message.attempts > 1 && delivery.qos == QoS::AtMostOnce;
+            // What is sent again may come for the first time to who was not there before.
+            let again = message.attempts > 1 && message.qos == QoS::AtLeastOnce;
             if let Some(before) = before.filter(|before| *before > number && !again) {
                 return Err(format!("after message {before}"));
             }
@@ -213,13 +218,13 @@ impl Ledger {
     /// certain.
     pub fn check_unwanted(&mut self, number: usize) {
         let message = &self.published[number];
-        let (from, to) = (message.sent, message.acked.unwrap_or(Event::MAX));
+        let to = message.acked.unwrap_or(Event::MAX);
         let wanted = message.retain
             || self.sessions.iter().any(|log| {
                 !log.ended
-                    && self.conns[log.conn].expiry_s > 0
+                    && self.conns[log.conn].expiry_s > 10_000
                     && log.subscriptions.iter().any(|s| {
-                        topic_matches(&s.filter, &message.topic) && s.certain(from, to)
+                        topic_matches(&s.filter, &message.topic) && s.certain(message, to)
                     })
             });
         if wanted && message.attempts == 1 {

@@ -114,6 +114,8 @@ pub struct Client {
     pub pings: usize,
     /// The broker has said DISCONNECT on this connection.
     pub disconnected: bool,
+    /// It has sent nothing but pings since it last sent something else that was read.
+    pub only_pings: bool,
     /// When it last sent something, milliseconds.
     pub sent_ms: u64,
     /// Topic aliases it has set up on this connection.
@@ -164,7 +166,6 @@ impl Client {
             && self.out.is_empty()
             && self.owed.is_empty()
             && self.asked.is_empty()
-            && self.pings == 0
             && self.unreleased.is_empty()
     }
 }

@@ -35,7 +35,7 @@ impl Ledger {
         let certain: Vec<_> = log
             .subscriptions
             .iter()
-            .filter(|s| topic_matches(&s.filter, &message.topic) && s.certain(message.sent, to))
+            .filter(|s| topic_matches(&s.filter, &message.topic) && s.certain(message, to))
             .collect();
         certain.iter().any(|s| {
             s.versions_in(message.sent, Some(to)).all(|v| {
@@ -55,8 +55,8 @@ impl Ledger {
         }
     }
 
-    /// Each subscriber has the newest retained message of a topic.
-    pub fn check_retained(&mut self) {
+    /// Each subscriber has the newest retained message of a topic; at QoS 0 if nothing was dropped.
+    pub fn check_retained(&mut self, with_qos0: bool) {
         let mut newest: Vec<(usize, String)> = Vec::new();
         for (number, message) in self.published.iter().enumerate() {
             if message.retain {
@@ -66,14 +66,20 @@ impl Ledger {
         }
         for (number, topic) in newest {
             for session in 0..self.sessions.len() {
-                if let Some(what) = self.judge_retained(session, number, &topic) {
+                if let Some(what) = self.judge_retained(session, number, &topic, with_qos0) {
                     return self.fail(what);
                 }
             }
         }
     }
 
-    fn judge_retained(&self, session: usize, number: usize, topic: &str) -> Option<String> {
+    fn judge_retained(
+        &self,
+        session: usize,
+        number: usize,
+        topic: &str,
+        with_qos0: bool,
+    ) -> Option<String> {
         let log = &self.sessions[session];
         let message = &self.published[number];
         let acked = message.acked?;
@@ -82,8 +88,10 @@ impl Ledger {
         }
         // In force from before until now, or asked for later on a connection that lasts.
         let due = log.subscriptions.iter().any(|s| {
-            let lasting = topic_matches(&s.filter, topic) && s.unsub_sent.is_none();
-            let live = s.certain(message.sent, acked);
+            let lasting = topic_matches(&s.filter, topic)
+                && s.unsub_sent.is_none()
+                && (with_qos0 || s.versions.iter().all(|v| v.qos > QoS::AtMostOnce));
+            let live = s.certain(message, acked);
             let stored = !message.empty
                 && s.versions.last().is_some_and(|v| {
                     let asks = v.retain_handling == 0 || (v.retain_handling == 1 && v.new);
@@ -133,7 +141,7 @@ impl Ledger {
             (None, Some(_)) => false,
         };
         if log.end == End::Normal {
-            return (false, !closed_first);
+            return (false, !closed_first || log.unread);
         }
         if log.ended_ms.is_none() {
             return (false, false);
@@ -160,7 +168,7 @@ impl Ledger {
         self.sessions.iter().position(|log| {
             let certain = log.subscriptions.iter().any(|s| {
                 let at_least_once = s.versions_in(message.sent, None).all(|v| v.qos > QoS::AtMostOnce && !v.no_local);
-                topic_matches(&s.filter, &message.topic) && at_least_once && s.certain(message.sent, Event::MAX)
+                topic_matches(&s.filter, &message.topic) && at_least_once && s.certain(message, Event::MAX)
             });
             !log.ended && certain && !log.received.contains_key(&will)
         })

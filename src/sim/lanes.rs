@@ -13,7 +13,7 @@ pub struct Lane {
     parcels: VecDeque<Parcel>,
     capacity_bytes: usize,
     capacity_parcels: usize,
-    /// Until this step of the world the lane takes and gives nothing.
+    /// Until this step of the world the lane takes nothing.
     pub stalled_until: u64,
 }
 
@@ -45,11 +45,6 @@ impl Lane {
         }
         staged.consume(batch.bytes);
         batch.records
-    }
-
-    /// Gives out the first record unless the lane is stalled.
-    pub fn take_unless_stalled(&mut self, step: u64) -> Option<(Vec<u8>, Option<Parcel>)> {
-        (self.stalled_until <= step).then(|| self.take()).flatten()
     }
 
     /// Gives out the first record.

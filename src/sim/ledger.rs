@@ -34,6 +34,8 @@ pub struct Published {
     pub retain: bool,
     /// It has no payload: it clears a retained message.
     pub empty: bool,
+    /// The connection on which it was first sent.
+    pub conn: Option<usize>,
     /// When it was first sent; `Event::MAX` for a will that is not due.
     pub sent: Event,
     /// When its acknowledgement came.
@@ -148,6 +150,8 @@ pub struct ConnLog {
     pub ended_ms: Option<u64>,
     /// When the broker closed it, milliseconds.
     pub closed_ms: Option<u64>,
+    /// The broker had not read everything when it closed.
+    pub unread: bool,
     /// The next connection of the same client.
     pub next: Option<usize>,
     /// The client looks no more.
@@ -308,6 +312,7 @@ impl Ledger {
         let log = &mut self.conns[conn];
         log.closed_ms.get_or_insert(now_ms);
         log.ended_ms.get_or_insert(now_ms);
+        log.unread |= unread;
         if log.end != End::Normal || unread {
             self.allow_will(conn);
         }
@@ -352,10 +357,15 @@ impl Subscription {
         to.is_none_or(|to| begun < to) && self.unsub_acked.is_none_or(|end| end > from)
     }
 
-    /// Whether it was in force during all of a span.
-    pub fn certain(&self, from: Event, to: Event) -> bool {
-        let begun = self.versions.iter().filter_map(|v| v.acked).min();
-        begun.is_some_and(|begun| begun < from) && self.unsub_sent.is_none_or(|end| end > to)
+    /// Whether it was in force when a message was routed, which was by `to`. What the client itself
+    /// sends behind a SUBSCRIBE finds it in force.
+    pub fn certain(&self, message: &Published, to: Event) -> bool {
+        let from = message.sent;
+        let before = |v: &Version| {
+            let same = message.conn == Some(v.conn) && message.attempts == 1;
+            v.acked.is_some_and(|acked| acked < from || (same && v.sent < from))
+        };
+        self.versions.iter().any(before) && self.unsub_sent.is_none_or(|end| end > to)
     }
 
     /// The options that may have been in force at some moment of a span.

@@ -76,9 +76,9 @@ impl Conn {
         !self.sending.is_empty() && (self.up_ended || self.down.len() < self.down_capacity)
     }
 
-    /// Whether nothing keeps it from being closed.
+    /// Whether it is to be closed: soon, even if the client does not read.
     pub fn can_close(&self) -> bool {
-        self.closing && self.sending.is_empty() && self.stage != Stage::Closed
+        self.closing && self.stage != Stage::Closed
     }
 
     /// Moves what there is room for from `sending` to the client.

@@ -8,7 +8,7 @@ use crate::shard::cross::{Parcel, stage_handover};
 use crate::shard::handshake::{Handover, Handshake, Step};
 use crate::shard::subscribe::IndexAnswer;
 use crate::sim::net::{Stage, address_of, conn_of};
-use crate::sim::world::World;
+use crate::sim::world::{Phase, World};
 use std::collections::{BTreeMap, VecDeque};
 
 #[cfg(doc)]
@@ -64,13 +64,18 @@ impl Core {
 impl World {
     /// Whether a core has a reason to wake up, or is awake.
     pub fn wants_turn(&self, core: usize) -> bool {
-        let shard = &self.cores[core].shard;
-        let timer_due = shard.next_timer_ms().is_some_and(|at| at <= self.now.ms);
-        timer_due
-            || !self.cores[core].answers.is_empty()
-            || !shard.may_sleep()
-            || self.lanes_to(core).any(|lane| !lane.is_empty())
+        let timer = self.cores[core].shard.next_timer_ms();
+        timer.is_some_and(|at| at <= self.now.ms)
+            || self.is_at_work(core)
             || self.open_conns_of(core).any(|id| self.conns[id].has_input())
+    }
+
+    /// Whether a core has something to do but timers and what clients send.
+    pub fn is_at_work(&self, core: usize) -> bool {
+        !self.cores[core].answers.is_empty()
+            || !self.cores[core].shard.may_sleep()
+            || self.lanes_to(core).any(|lane| !lane.is_empty())
+            || self.open_conns_of(core).any(|id| self.conns[id].closing)
     }
 
     /// One turn.
@@ -97,7 +102,8 @@ impl World {
         self.flush(core);
         self.cores[core].shard.end_turn();
         self.carry_out(core);
-        if self.cores[core].shard.may_sleep() && self.rng.percent(60) {
+        let chance = if self.phase >= Phase::Rest { 100 } else { 60 };
+        if self.cores[core].shard.may_sleep() && self.rng.percent(chance) {
             self.cores[core].parked = true;
             self.cores[core].shard.park();
         }
@@ -193,14 +199,8 @@ impl World {
         let count = self.cores.len();
         let first = self.rng.below(count);
         for from in (0..count).map(|offset| (first + offset) % count) {
-            let mut budget = self.rng.range(0, 8);
-            while budget > 0 {
-                let step = self.step;
-                let lane = self.lane(from, core);
-                let Some((record, parcel)) = lane.take_unless_stalled(step) else {
-                    break;
-                };
-                budget -= 1;
+            // All that is there: what asks for stored messages relies on it.
+            while let Some((record, parcel)) = self.lane(from, core).take() {
                 self.stats.records_crossed += 1;
                 if let Some(Parcel::Handover(handover)) = &parcel {
                     self.cores[core].arrivals.push(conn_of(handover.peer));
@@ -302,7 +302,7 @@ impl World {
                 }
                 self.conns[id].push_down();
                 let clients = &mut self.cores[core].shard.clients;
-                clients.give_spare(cleared(out));
+                clients.give_spare(out);
                 if !self.conns[id].sending.is_empty() {
                     clients.blocked(slot);
                     self.stats.blocks += 1;
@@ -334,7 +334,7 @@ impl World {
             for run in out.runs() {
                 self.conns[id].sending.extend(run);
             }
-            self.cores[core].shard.clients.give_spare(cleared(out));
+            self.cores[core].shard.clients.give_spare(out);
             self.conns[id].push_down();
         }
         let patience = if self.ledger.is_abandoned(id) { 50 } else { 2 };
@@ -351,11 +351,4 @@ impl World {
         self.ledger.server_ends(id, unread, self.now.ms);
         self.open.retain(|open| *open != id);
     }
-}
-
-/// The memory of an out-queue for reuse.
-fn cleared(mut out: crate::shard::outgoing::Outgoing) -> crate::shard::outgoing::Outgoing {
-    out.bytes.clear();
-    out.shared.clear();
-    out
 }

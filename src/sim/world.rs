@@ -20,7 +20,7 @@ use crate::sim::verdict::Stats;
 /// Rounds after which everything must have come to rest.
 const REST_ROUNDS_MAX: u64 = 4000;
 /// Rounds at rest after which nothing more is expected.
-const QUIET_ROUNDS: u64 = 3;
+const QUIET_ROUNDS: u64 = 6;
 /// Allowed lateness of the end of a silent connection, milliseconds: the unit in which the last
 /// sign of life is kept, a tick of the wheel, and its rounding.
 const SILENCE_SLACK_MS: u64 = 400;
@@ -261,6 +261,9 @@ impl World {
             lane.stalled_until = 0;
         }
         self.index.stalled_until = 0;
+        for core in 0..self.cores.len() {
+            self.turn_and_look(core);
+        }
         let mut quiet = 0;
         for _ in 0..REST_ROUNDS_MAX {
             if !self.is_well() || quiet > QUIET_ROUNDS {
@@ -271,9 +274,9 @@ impl World {
             for core in 0..self.cores.len() {
                 // Asleep unless something wakes it: what it forgets to say stays undone.
                 if self.wants_turn(core) {
-                    busy = true;
                     self.turn_and_look(core);
                 }
+                busy |= self.is_at_work(core);
             }
             busy |= self.index.is_busy();
             self.step_index();
@@ -290,8 +293,10 @@ impl World {
         let waking: Vec<usize> = (0..self.cores.len())
             .filter(|core| self.wants_turn(*core))
             .collect();
+        let census: Vec<_> = waking.iter().map(|core| self.cores[*core].shard.census()).collect();
+        let open: Vec<_> = self.open.iter().map(|id| (*id, &self.conns[*id])).collect();
         self.ledger.fail(format!(
-            "no rest in {phase:?}: clients {unsettled:?}, cores {waking:?}, index {}",
+            "no rest in {phase:?}: clients {unsettled:?}, cores {waking:?} {census:?}, index {}, open {open:?}",
             self.index.is_busy()
         ));
     }
@@ -299,7 +304,10 @@ impl World {
     /// Whether a client waits for nothing.
     fn is_settled(&self, who: usize) -> bool {
         let client = &self.clients[who];
-        let unread = client.conn.is_some_and(|id| !self.conns[id].down.is_empty());
+        let unread = client.conn.is_some_and(|id| {
+            let unheard = !self.conns[id].up.is_empty() && !client.only_pings;
+            unheard || !self.conns[id].down.is_empty() || !self.conns[id].sending.is_empty()
+        });
         let at_rest = match self.phase {
             Phase::Farewell => client.done && client.state == State::Away,
             // Rivals would throw each other out for ever.
@@ -321,7 +329,7 @@ impl World {
             return;
         }
         self.ledger.check_missing();
-        self.ledger.check_retained();
+        self.ledger.check_retained(dropped == 0);
         self.stats.wills = self.ledger.check_wills();
     }
 
@@ -416,7 +424,7 @@ fn client(at: usize, plan: &Plan, rng: &mut Rng) -> Client {
         version,
         persistent,
         expiry_s: if persistent {
-            *rng.pick(&[3, 60, 100_000])
+            *rng.pick::<u32>(if plan.overflow { &[100_000] } else { &[3, 60, 100_000] })
         } else {
             0
         },
@@ -440,6 +448,7 @@ fn client(at: usize, plan: &Plan, rng: &mut Rng) -> Client {
         outstanding: 0,
         asked: Default::default(),
         pings: 0,
+        only_pings: true,
         disconnected: false,
         sent_ms: 0,
         aliases: Default::default(),
