@@ -27,21 +27,18 @@ impl Ledger {
         if message.empty || message.will_of.is_some() {
             return false;
         }
-        let to = match (message.qos, message.acked) {
-            (QoS::AtMostOnce, _) if qos0 => Event::MAX,
-            (QoS::AtMostOnce, _) | (_, None) => return false,
-            (_, Some(acked)) => acked,
-        };
-        let certain: Vec<_> = log
-            .subscriptions
-            .iter()
-            .filter(|s| topic_matches(&s.filter, &message.topic) && s.certain(message, to))
-            .collect();
-        certain.iter().any(|s| {
-            s.versions_in(message.sent, Some(to)).all(|v| {
-                let is_own = v.no_local && message.session == Some(session);
-                !is_own && (qos0 || v.qos > QoS::AtMostOnce)
-            })
+        if message.qos == QoS::AtMostOnce && !qos0 || message.qos > QoS::AtMostOnce && message.acked.is_none() {
+            return false;
+        }
+        // What is on its way between cores is governed by the options that it finds there, and lost
+        // by an UNSUBSCRIBE that comes first.
+        log.subscriptions.iter().any(|s| {
+            topic_matches(&s.filter, &message.topic)
+                && s.certain(message, Event::MAX)
+                && s.versions_in(message.sent, None).all(|v| {
+                    let is_own = v.no_local && message.session == Some(session);
+                    !is_own && (qos0 || v.qos > QoS::AtMostOnce)
+                })
         })
     }
 
@@ -86,18 +83,23 @@ impl Ledger {
         if log.ended || message.session == Some(session) {
             return None;
         }
+        let matching = || log.subscriptions.iter().filter(|s| topic_matches(&s.filter, topic));
+        let mut versions = matching().flat_map(|s| &s.versions);
+        // QoS 0 may be lost, and may overtake what waits at another QoS.
+        let kept = if versions.clone().any(|v| v.qos > QoS::AtMostOnce) {
+            versions.all(|v| v.qos > QoS::AtMostOnce)
+        } else {
+            with_qos0 && versions.all(|v| v.conn == log.conn)
+        };
         // In force from before until now, or asked for later on a connection that lasts.
-        let due = log.subscriptions.iter().any(|s| {
-            let lasting = topic_matches(&s.filter, topic)
-                && s.unsub_sent.is_none()
-                && (with_qos0 || s.versions.iter().all(|v| v.qos > QoS::AtMostOnce));
+        let due = kept && matching().filter(|s| s.unsub_sent.is_none()).any(|s| {
             let live = s.certain(message, acked);
             let stored = !message.empty
                 && s.versions.last().is_some_and(|v| {
                     let asks = v.retain_handling == 0 || (v.retain_handling == 1 && v.new);
                     asks && v.acked.is_some() && v.conn == log.conn
                 });
-            lasting && (live || stored)
+            live || stored
         });
         let last = log.last_on_topic.get(topic);
         let expected = (!message.empty).then_some(number);
