@@ -1,0 +1,24 @@
+//! The run's clock: nanoseconds since the harness started, the same in all of its threads.
+
+use std::time::{Duration, Instant};
+
+/// A copyable clock; all copies share their origin.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock(Instant);
+
+impl Clock {
+    /// A clock that starts at 0 now.
+    pub(crate) fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    #[inline]
+    pub(crate) fn now_ns(self) -> u64 {
+        u64::try_from(self.0.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// How long until `due_ns`, at most `limit`.
+    pub(crate) fn until(self, due_ns: u64, limit: Duration) -> Duration {
+        Duration::from_nanos(due_ns.saturating_sub(self.now_ns())).min(limit)
+    }
+}

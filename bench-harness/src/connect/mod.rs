@@ -1,0 +1,450 @@
+//! `connect`: many connections opened on a schedule and kept, with what they cost the broker.
+
+mod worker;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Map, Value, json};
+
+use crate::cli::ConnectArgs;
+use crate::clock::Clock;
+use crate::codec::{Connect, Packet, Properties, Property, Version};
+use crate::environment::Environment;
+use crate::failure::{Context, Failure};
+use crate::histogram::Times;
+use crate::load::{self, Sources};
+use crate::probe::{self, CpuSample, MemorySample, Probe};
+use crate::progress::Progress;
+use crate::results::{HarnessFigures, Report};
+use crate::sys;
+use worker::Worker;
+
+/// How long workers get to be ready before the first connect is due.
+const START_DELAY: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+
+/// What every worker needs to know.
+struct Plan {
+    clock: Clock,
+    target: SocketAddr,
+    sources: Sources,
+    version: Version,
+    connections: usize,
+    workers: usize,
+    start_ns: u64,
+    /// Between two connects; 0 opens them as fast as they are answered.
+    interval_ns: f64,
+    in_flight_max: usize,
+    connect_timeout_ns: u64,
+    ping_interval_ns: u64,
+    client_ids: ClientIds,
+    /// A CONNECT whose client id is still to be filled in, and where it stands.
+    connect_template: Vec<u8>,
+    client_id_offset: usize,
+    subscribe_own: bool,
+    abort: bool,
+}
+
+/// Client ids of one length: prefix, zeros, number.
+struct ClientIds {
+    prefix: String,
+    length: usize,
+}
+
+impl ClientIds {
+    fn write(&self, index: usize, out: &mut [u8]) {
+        out.fill(b'0');
+        out[..self.prefix.len()].copy_from_slice(self.prefix.as_bytes());
+        let mut rest = index;
+        for digit in out[self.prefix.len()..].iter_mut().rev() {
+            *digit = b"0123456789"[rest % 10];
+            rest /= 10;
+        }
+    }
+}
+
+/// Counters that a worker publishes each turn; one writer each.
+#[derive(Default)]
+#[repr(align(128))]
+struct Counters {
+    connected: AtomicU64,
+    failed: AtomicU64,
+    disconnected: AtomicU64,
+    pongs: AtomicU64,
+}
+
+#[derive(Default)]
+struct Shared {
+    counters: Vec<Counters>,
+    stop: AtomicBool,
+}
+
+impl Shared {
+    fn sum(&self, pick: impl Fn(&Counters) -> &AtomicU64) -> u64 {
+        self.counters
+            .iter()
+            .map(|c| pick(c).load(Ordering::Relaxed))
+            .sum()
+    }
+}
+
+/// What a worker hands back.
+struct Tally {
+    connect_latency: Times,
+    subscribe_latency: Times,
+    ping_latency: Times,
+    lag: Times,
+    failures: BTreeMap<String, u64>,
+    disconnects: BTreeMap<String, u64>,
+    connected: u64,
+    last_connected_ns: u64,
+    pings: u64,
+    pongs: u64,
+}
+
+impl Tally {
+    fn new() -> Self {
+        Self {
+            connect_latency: Times::new(),
+            subscribe_latency: Times::new(),
+            ping_latency: Times::new(),
+            lag: Times::new(),
+            failures: BTreeMap::new(),
+            disconnects: BTreeMap::new(),
+            connected: 0,
+            last_connected_ns: 0,
+            pings: 0,
+            pongs: 0,
+        }
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.connect_latency.add(&other.connect_latency);
+        self.subscribe_latency.add(&other.subscribe_latency);
+        self.ping_latency.add(&other.ping_latency);
+        self.lag.add(&other.lag);
+        for (total, part) in [
+            (&mut self.failures, &other.failures),
+            (&mut self.disconnects, &other.disconnects),
+        ] {
+            for (reason, count) in part {
+                *total.entry(reason.clone()).or_default() += count;
+            }
+        }
+        self.connected += other.connected;
+        self.last_connected_ns = self.last_connected_ns.max(other.last_connected_ns);
+        self.pings += other.pings;
+        self.pongs += other.pongs;
+    }
+}
+
+/// What was read from the broker's process at the turns of the run.
+#[derive(Default)]
+struct BrokerSamples {
+    memory_before: Option<MemorySample>,
+    memory_ramped: Option<MemorySample>,
+    memory_held: Option<MemorySample>,
+    slab_before: Option<u64>,
+    slab_ramped: Option<u64>,
+    ramp_cpu: Option<Duration>,
+    hold_cpu: Option<Duration>,
+    hold: Duration,
+}
+
+/// Runs the load and judges it.
+///
+/// # Errors
+/// Options that cannot be met, or a system call the run cannot do without.
+pub fn run(args: &ConnectArgs) -> Result<Report, Failure> {
+    let environment = Environment::read();
+    let plan = Arc::new(plan(args)?);
+    let probe = Probe::find(args.common.broker_pid, &plan.target);
+    let shared = Arc::new(Shared {
+        counters: (0..plan.workers).map(|_| Counters::default()).collect(),
+        stop: AtomicBool::new(false),
+    });
+    let mut samples = BrokerSamples {
+        memory_before: probe.and_then(Probe::memory),
+        slab_before: probe::kernel_slab_bytes(),
+        ..BrokerSamples::default()
+    };
+    let cpu_before = probe.and_then(Probe::cpu);
+    let own_cpu_before = sys::own_cpu();
+    let mut threads = Vec::new();
+    for number in 0..plan.workers {
+        let (plan, shared) = (Arc::clone(&plan), Arc::clone(&shared));
+        let body = move || Worker::new(&plan, &shared, number).and_then(Worker::run);
+        let builder = thread::Builder::new().name(format!("connect-{number}"));
+        threads.push(builder.spawn(body).context("cannot start a worker")?);
+    }
+    watch(
+        args,
+        &plan,
+        &shared,
+        probe,
+        cpu_before.as_ref(),
+        &mut samples,
+        &|| threads.iter().any(thread::JoinHandle::is_finished),
+    );
+    shared.stop.store(true, Ordering::Relaxed);
+    let mut tally = Tally::new();
+    for thread in threads {
+        let result = thread
+            .join()
+            .map_err(|_| Failure::Broker("a worker panicked".to_owned()))?;
+        tally.add(&result.context("a worker's system call failed")?);
+    }
+    let own_cpu = sys::own_cpu().saturating_sub(own_cpu_before).as_secs_f64();
+    let harness = HarnessFigures::new(plan.workers, &tally.lag, own_cpu);
+    let measured = measured(&plan, &tally, &samples);
+    let mut report = Report::new(
+        &args.common,
+        "connect",
+        environment,
+        probe,
+        harness,
+        measured,
+    );
+    judge(args, &mut report);
+    Ok(report)
+}
+
+fn plan(args: &ConnectArgs) -> Result<Plan, Failure> {
+    let target = args.common.target_address()?;
+    if args.connections == 0 || args.rate < 0.0 || args.hold < 0.0 || args.settle < 0.0 {
+        return Failure::usage("connections must be at least 1, times and rates not negative");
+    }
+    let digits = args.connections.to_string().len();
+    let length = args.client_id_length;
+    if args.client_id_prefix.len() + digits > length || length > 1000 {
+        return Failure::usage(format!(
+            "client ids of {length} bytes do not hold '{}' and {digits} digits",
+            args.client_id_prefix
+        ));
+    }
+    let client_ids = ClientIds {
+        prefix: args.client_id_prefix.clone(),
+        length,
+    };
+    let (connect_template, client_id_offset) = connect_template(args);
+    let clock = Clock::start();
+    let seconds_ns = |s: f64| {
+        Duration::from_secs_f64(s)
+            .as_nanos()
+            .try_into()
+            .unwrap_or(u64::MAX)
+    };
+    Ok(Plan {
+        clock,
+        target,
+        sources: Sources::new(&args.common, &target, args.connections),
+        version: args.common.mqtt_version.into(),
+        connections: args.connections,
+        workers: load::worker_count(&args.common, args.connections)?,
+        start_ns: clock.now_ns() + seconds_ns(START_DELAY.as_secs_f64()),
+        interval_ns: if args.rate > 0.0 {
+            1e9 / args.rate
+        } else {
+            0.0
+        },
+        in_flight_max: args.in_flight.max(1),
+        connect_timeout_ns: args.common.connect_timeout.saturating_mul(1_000_000_000),
+        ping_interval_ns: seconds_ns(args.ping_interval.unwrap_or_else(|| args.keep_alive.into())),
+        client_ids,
+        connect_template,
+        client_id_offset,
+        subscribe_own: args.subscribe_own,
+        abort: args.abort,
+    })
+}
+
+/// The CONNECT of all connections; the client id is made of a byte that occurs nowhere else, by
+/// which its place is found.
+fn connect_template(args: &ConnectArgs) -> (Vec<u8>, usize) {
+    let placeholder = "\u{1}".repeat(args.client_id_length);
+    let version = args.common.mqtt_version.into();
+    let mut connect = Connect::new(version, &placeholder);
+    connect.clean_start = !args.no_clean;
+    connect.keep_alive_s = args.keep_alive;
+    connect.username.clone_from(&args.common.username);
+    connect.password = args
+        .common
+        .password
+        .as_ref()
+        .map(|p| p.clone().into_bytes());
+    if args.no_clean {
+        connect.properties = Properties(vec![Property::SessionExpiryInterval(3600)]);
+    }
+    let bytes = Packet::Connect(connect).to_bytes(version);
+    let offset = bytes
+        .windows(placeholder.len())
+        .position(|window| window == placeholder.as_bytes())
+        .expect("the packet holds its client id");
+    (bytes, offset)
+}
+
+/// Follows the run from the first connect to the end of the hold.
+fn watch(
+    args: &ConnectArgs,
+    plan: &Plan,
+    shared: &Shared,
+    probe: Option<Probe>,
+    cpu_before: Option<&CpuSample>,
+    samples: &mut BrokerSamples,
+    has_died: &dyn Fn() -> bool,
+) {
+    let mut progress = Progress::new(args.common.quiet);
+    let total = plan.connections as u64;
+    while shared.sum(|c| &c.connected) + shared.sum(|c| &c.failed) < total && !has_died() {
+        thread::sleep(POLL_INTERVAL);
+        progress.tick(|| progress_line(plan, shared, "ramp", None));
+    }
+    let cpu_ramped = probe.and_then(Probe::cpu);
+    samples.ramp_cpu = cpu_ramped
+        .as_ref()
+        .zip(cpu_before)
+        .map(|(after, before)| after.since(before));
+    let mut pause = |seconds: f64, phase: &str| {
+        let end = Instant::now() + Duration::from_secs_f64(seconds);
+        while Instant::now() < end && !has_died() {
+            let left = end.saturating_duration_since(Instant::now());
+            thread::sleep(left.min(POLL_INTERVAL));
+            progress.tick(|| progress_line(plan, shared, phase, Some(left)));
+        }
+    };
+    pause(args.settle, "settle");
+    samples.memory_ramped = probe.and_then(Probe::memory);
+    samples.slab_ramped = probe::kernel_slab_bytes();
+    let (hold_start, cpu_settled) = (Instant::now(), probe.and_then(Probe::cpu));
+    pause(args.hold, "hold");
+    let cpu_held = probe.and_then(Probe::cpu);
+    samples.hold = hold_start.elapsed();
+    samples.hold_cpu = cpu_held
+        .zip(cpu_settled)
+        .map(|(after, before)| after.since(&before));
+    samples.memory_held = probe.and_then(Probe::memory);
+    progress.finish();
+}
+
+fn progress_line(plan: &Plan, shared: &Shared, phase: &str, left: Option<Duration>) -> String {
+    let connected = shared.sum(|c| &c.connected);
+    let failed = shared.sum(|c| &c.failed);
+    let elapsed_s = plan.clock.now_ns().saturating_sub(plan.start_ns) as f64 / 1e9;
+    let remaining = (plan.connections as u64).saturating_sub(connected + failed) as f64;
+    let rate = (connected + failed) as f64 / elapsed_s.max(0.001);
+    let left_s = left.map_or_else(|| remaining / rate.max(0.001), |left| left.as_secs_f64());
+    format!(
+        "{phase}: {connected} of {} connected ({rate:.0}/s), {failed} failed, {} lost, {} pongs, \
+         {left_s:.0} s left",
+        plan.connections,
+        shared.sum(|c| &c.disconnected),
+        shared.sum(|c| &c.pongs),
+    )
+}
+
+fn measured(plan: &Plan, tally: &Tally, samples: &BrokerSamples) -> Map<String, Value> {
+    let mut m = Map::new();
+    let count = |map: &BTreeMap<String, u64>| map.values().sum::<u64>();
+    let connected = tally.connected;
+    let ramp_ns = tally.last_connected_ns.saturating_sub(plan.start_ns);
+    m.insert("connections".into(), json!(plan.connections));
+    m.insert("connected".into(), json!(connected));
+    m.insert("failed_connects".into(), json!(count(&tally.failures)));
+    m.insert("failed_connects_by_reason".into(), json!(tally.failures));
+    m.insert("disconnects".into(), json!(count(&tally.disconnects)));
+    m.insert("disconnects_by_reason".into(), json!(tally.disconnects));
+    m.insert("ramp_seconds".into(), json!(round3(ramp_ns as f64 / 1e9)));
+    m.insert(
+        "connects_per_second".into(),
+        json!((connected as f64 / (ramp_ns as f64 / 1e9).max(1e-9)).round()),
+    );
+    tally.connect_latency.write_to(&mut m, "latency");
+    tally
+        .subscribe_latency
+        .write_to(&mut m, "subscribe_latency");
+    tally.ping_latency.write_to(&mut m, "ping_latency");
+    m.insert("pings".into(), json!(tally.pings));
+    m.insert("pongs".into(), json!(tally.pongs));
+    write_broker(&mut m, connected.max(1) as f64, samples);
+    m
+}
+
+fn write_broker(m: &mut Map<String, Value>, connected: f64, samples: &BrokerSamples) {
+    let per_connect = samples
+        .ramp_cpu
+        .map(|cpu| round3(cpu.as_secs_f64() * 1e6 / connected));
+    m.insert("cpu_us_per_connect".into(), json!(per_connect));
+    let idle = samples
+        .hold_cpu
+        .map(|cpu| round3(100.0 * cpu.as_secs_f64() / samples.hold.as_secs_f64().max(1e-9)));
+    m.insert("idle_cpu_percent".into(), json!(idle));
+    m.insert(
+        "hold_seconds".into(),
+        json!(round3(samples.hold.as_secs_f64())),
+    );
+    let user = |sample: Option<MemorySample>| sample.map(MemorySample::user_bytes);
+    m.insert("idle_user_bytes".into(), json!(user(samples.memory_before)));
+    m.insert(
+        "ramped_user_bytes".into(),
+        json!(user(samples.memory_ramped)),
+    );
+    m.insert("held_user_bytes".into(), json!(user(samples.memory_held)));
+    let growth = |before: Option<u64>, after: Option<u64>| {
+        let (before, after) = before.zip(after)?;
+        Some(((after as f64 - before as f64) / connected * 10.0).round() / 10.0)
+    };
+    let (before, ramped) = (user(samples.memory_before), user(samples.memory_ramped));
+    m.insert(
+        "user_bytes_per_connection".into(),
+        json!(growth(before, ramped)),
+    );
+    let held = user(samples.memory_held);
+    m.insert(
+        "held_user_bytes_per_connection".into(),
+        json!(growth(before, held)),
+    );
+    let slab = growth(samples.slab_before, samples.slab_ramped);
+    m.insert(
+        "kernel_slab_bytes_per_connection_both_ends".into(),
+        json!(slab),
+    );
+}
+
+fn round3(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}
+
+fn judge(args: &ConnectArgs, report: &mut Report) {
+    report.judge("failed_connects", "<=", args.max_failed_connects);
+    report.judge("disconnects", "<=", args.max_disconnects);
+    report.judge(
+        "user_bytes_per_connection",
+        "<=",
+        args.max_user_bytes_per_connection,
+    );
+    report.judge("idle_user_bytes", "<=", args.max_idle_user_bytes);
+    report.judge("idle_cpu_percent", "<=", args.max_idle_cpu_percent);
+    report.judge("cpu_us_per_connect", "<=", args.max_cpu_us_per_connect);
+    report.judge("latency_us_p99", "<=", args.max_latency_us_p99);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn client_ids_have_their_length() {
+        let ids = ClientIds {
+            prefix: "bench-".to_owned(),
+            length: 20,
+        };
+        let mut out = [0; 20];
+        ids.write(12_345, &mut out);
+        assert_eq!(&out, b"bench-00000000012345");
+    }
+}

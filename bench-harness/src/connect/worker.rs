@@ -1,0 +1,462 @@
+//! One thread's share of the connections: every `workers`-th one, in one epoll.
+
+use std::io;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::{Counters, Plan, Shared, Tally};
+use crate::codec::{self, Packet, Subscribe, SubscriptionOptions};
+use crate::load::{self, EVENTS_PER_WAIT};
+use crate::sys::{self, Epoll, Interest, Socket};
+
+/// A worker looks at the stop flag at least this often.
+const WAIT_MAX: Duration = Duration::from_millis(50);
+/// Connects and pings started in one turn at most, so that answers are read in between.
+const STARTS_PER_TURN: usize = 64;
+const READ_BUFFER_BYTES: usize = 64 * 1024;
+const SUBSCRIBE_PACKET_ID: u16 = 1;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Unborn,
+    TcpConnecting,
+    AwaitingConnAck,
+    AwaitingSubAck,
+    Ready,
+    Gone,
+}
+
+/// An idle connection is this and nothing else.
+struct Connection {
+    socket: Option<Socket>,
+    state: State,
+    /// Low bits of the time of an unanswered ping (us), or of the SUBSCRIBE; 0 when none.
+    asked_us: u32,
+    /// The beginning of a packet that is not complete yet.
+    partial: Option<Box<[u8]>>,
+}
+
+const _: () = assert!(
+    size_of::<Connection>() <= 32,
+    "a million of these have to fit"
+);
+
+pub(super) struct Worker<'a> {
+    plan: &'a Plan,
+    counters: &'a Counters,
+    shared: &'a Shared,
+    number: usize,
+    epoll: Epoll,
+    connections: Vec<Connection>,
+    /// The next connection to open.
+    next: usize,
+    /// No connection before this one is still in its handshake.
+    oldest_pending: usize,
+    in_flight: usize,
+    /// The next connection to ping in each round that has begun and not ended.
+    ping_rounds: Vec<(u64, usize)>,
+    ping_round_next: u64,
+    buffer: Vec<u8>,
+    packet: Vec<u8>,
+    disconnected: u64,
+    failed: u64,
+    tally: Tally,
+}
+
+impl<'a> Worker<'a> {
+    pub(super) fn new(plan: &'a Plan, shared: &'a Shared, number: usize) -> io::Result<Self> {
+        sys::private_descriptor_table()?;
+        let mine = (plan.connections + plan.workers - 1 - number) / plan.workers;
+        let unborn = || Connection {
+            socket: None,
+            state: State::Unborn,
+            asked_us: 0,
+            partial: None,
+        };
+        Ok(Self {
+            plan,
+            counters: &shared.counters[number],
+            shared,
+            number,
+            epoll: Epoll::new(EVENTS_PER_WAIT)?,
+            connections: (0..mine).map(|_| unborn()).collect(),
+            next: 0,
+            oldest_pending: 0,
+            in_flight: 0,
+            ping_rounds: Vec::new(),
+            ping_round_next: 0,
+            buffer: vec![0; READ_BUFFER_BYTES],
+            packet: Vec::new(),
+            disconnected: 0,
+            failed: 0,
+            tally: Tally::new(),
+        })
+    }
+
+    pub(super) fn run(mut self) -> io::Result<Tally> {
+        while !self.shared.stop.load(Ordering::Relaxed) {
+            let now_ns = self.plan.clock.now_ns();
+            self.start_due(now_ns);
+            self.ping_due(now_ns);
+            self.expire_pending(now_ns);
+            self.publish_counters();
+            let timeout = self.plan.clock.until(self.next_due_ns(), WAIT_MAX);
+            let ready = self.epoll.wait(timeout)?;
+            for index in 0..ready {
+                let event = self.epoll.event(index);
+                let index = usize::try_from(event.token).unwrap_or(usize::MAX);
+                self.on_event(index, event.readable);
+            }
+        }
+        self.close_all();
+        self.publish_counters();
+        Ok(self.tally)
+    }
+
+    fn global_index(&self, index: usize) -> usize {
+        index * self.plan.workers + self.number
+    }
+
+    /// When connection `index` of this worker is due.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // A time in ns is positive.
+    fn connect_due_ns(&self, index: usize) -> u64 {
+        self.plan.start_ns + (self.global_index(index) as f64 * self.plan.interval_ns) as u64
+    }
+
+    /// When connection `index` pings for the `round`-th time. Without a connect schedule the pings
+    /// are spread over the interval.
+    fn ping_due_ns(&self, index: usize, round: u64) -> u64 {
+        let interval_ns = self.plan.ping_interval_ns;
+        let base_ns = if self.plan.interval_ns > 0.0 {
+            self.connect_due_ns(index)
+        } else {
+            let spread = u128::from(interval_ns) * index as u128 / self.connections.len() as u128;
+            self.plan.start_ns + u64::try_from(spread).unwrap_or(0)
+        };
+        base_ns.saturating_add(interval_ns.saturating_mul(round + 1))
+    }
+
+    fn next_due_ns(&self) -> u64 {
+        let mut due_ns = u64::MAX;
+        if self.next < self.connections.len() && !self.is_held_back() {
+            due_ns = self.connect_due_ns(self.next);
+        }
+        if self.plan.ping_interval_ns > 0 && !self.connections.is_empty() {
+            due_ns = due_ns.min(self.ping_due_ns(0, self.ping_round_next));
+            for (round, index) in &self.ping_rounds {
+                due_ns = due_ns.min(self.ping_due_ns(*index, *round));
+            }
+        }
+        due_ns
+    }
+
+    /// Without a schedule, answers set the pace.
+    fn is_held_back(&self) -> bool {
+        self.plan.interval_ns == 0.0 && self.in_flight >= self.plan.in_flight_max
+    }
+
+    fn start_due(&mut self, now_ns: u64) {
+        for _ in 0..STARTS_PER_TURN {
+            if self.next >= self.connections.len() || self.is_held_back() {
+                return;
+            }
+            let due_ns = self.connect_due_ns(self.next);
+            if due_ns > now_ns {
+                return;
+            }
+            let index = self.next;
+            self.next += 1;
+            if self.plan.interval_ns > 0.0 {
+                self.tally
+                    .lag
+                    .record_ns(self.plan.clock.now_ns().saturating_sub(due_ns));
+            } else {
+                self.connections[index].asked_us = low_us(self.plan.clock.now_ns());
+            }
+            self.open(index);
+        }
+    }
+
+    fn open(&mut self, index: usize) {
+        let source = self.plan.sources.address(self.global_index(index));
+        let socket = Socket::connect(&self.plan.target, source).and_then(|socket| {
+            self.epoll.add(&socket, index as u64, Interest::Edges)?;
+            Ok(socket)
+        });
+        self.in_flight += 1;
+        self.connections[index].state = State::TcpConnecting;
+        match socket {
+            Ok(socket) => self.connections[index].socket = Some(socket),
+            Err(error) => self.end(index, &load::reason(&error)),
+        }
+    }
+
+    fn ping_due(&mut self, now_ns: u64) {
+        if self.plan.ping_interval_ns == 0 || self.connections.is_empty() {
+            return;
+        }
+        if self.ping_due_ns(0, self.ping_round_next) <= now_ns {
+            self.ping_rounds.push((self.ping_round_next, 0));
+            self.ping_round_next += 1;
+        }
+        for slot in 0..self.ping_rounds.len() {
+            for _ in 0..STARTS_PER_TURN {
+                let (round, index) = self.ping_rounds[slot];
+                if index >= self.connections.len() || self.ping_due_ns(index, round) > now_ns {
+                    break;
+                }
+                self.ping_rounds[slot].1 += 1;
+                self.ping(index, now_ns);
+            }
+        }
+        self.ping_rounds
+            .retain(|(_, index)| *index < self.connections.len());
+    }
+
+    fn ping(&mut self, index: usize, now_ns: u64) {
+        let connection = &mut self.connections[index];
+        let (State::Ready, Some(socket)) = (connection.state, &connection.socket) else {
+            return;
+        };
+        match socket.write(&[0xC0, 0]) {
+            Ok(_) => {
+                connection.asked_us = low_us(now_ns);
+                self.tally.pings += 1;
+            }
+            Err(error) => self.end(index, &load::reason(&error)),
+        }
+    }
+
+    fn expire_pending(&mut self, now_ns: u64) {
+        while self.oldest_pending < self.next {
+            let index = self.oldest_pending;
+            let pending = !matches!(self.connections[index].state, State::Ready | State::Gone);
+            if pending && self.pending_ns(index, now_ns) < self.plan.connect_timeout_ns {
+                return;
+            }
+            if pending {
+                self.end(index, "no CONNACK in time");
+            }
+            self.oldest_pending += 1;
+        }
+    }
+
+    /// How long a connection has been opening.
+    fn pending_ns(&self, index: usize, now_ns: u64) -> u64 {
+        if self.plan.interval_ns > 0.0 {
+            now_ns.saturating_sub(self.connect_due_ns(index))
+        } else {
+            self.since(self.connections[index].asked_us)
+        }
+    }
+
+    fn on_event(&mut self, index: usize, readable: bool) {
+        let Some(connection) = self.connections.get(index) else {
+            return;
+        };
+        if connection.state == State::TcpConnecting {
+            let Some(socket) = &connection.socket else {
+                return;
+            };
+            match socket
+                .pending_error()
+                .and_then(|()| self.send_connect(index))
+            {
+                Ok(()) => self.connections[index].state = State::AwaitingConnAck,
+                Err(error) => return self.end(index, &load::reason(&error)),
+            }
+        }
+        if readable {
+            self.read(index);
+        }
+    }
+
+    fn send_connect(&mut self, index: usize) -> io::Result<()> {
+        let number = self.global_index(index);
+        self.packet.clear();
+        self.packet.extend_from_slice(&self.plan.connect_template);
+        let (start, length) = (self.plan.client_id_offset, self.plan.client_ids.length);
+        self.plan
+            .client_ids
+            .write(number, &mut self.packet[start..start + length]);
+        self.send_packet(index)
+    }
+
+    fn send_packet(&self, index: usize) -> io::Result<()> {
+        let Some(socket) = &self.connections[index].socket else {
+            return Ok(());
+        };
+        if socket.write(&self.packet)? < self.packet.len() {
+            return Err(io::Error::new(
+                io::ErrorKind::WriteZero,
+                "socket buffer full",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Reads until the socket is empty, since it reports only edges.
+    fn read(&mut self, index: usize) {
+        loop {
+            let connection = &mut self.connections[index];
+            let Some(socket) = &connection.socket else {
+                return;
+            };
+            let kept = match connection.partial.take() {
+                Some(partial) => {
+                    let kept = partial.len().min(READ_BUFFER_BYTES / 2);
+                    self.buffer[..kept].copy_from_slice(&partial[..kept]);
+                    kept
+                }
+                None => 0,
+            };
+            match socket.read(&mut self.buffer[kept..]) {
+                Ok(0) => return self.end(index, "closed by the broker"),
+                Ok(n) => self.take_packets(index, kept + n),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if kept > 0 {
+                        self.keep_partial(index, 0, kept);
+                    }
+                    return;
+                }
+                Err(error) => return self.end(index, &load::reason(&error)),
+            }
+        }
+    }
+
+    fn take_packets(&mut self, index: usize, end: usize) {
+        let mut start = 0;
+        while start < end {
+            match codec::decode(&self.buffer[start..end], self.plan.version) {
+                Ok(Some((packet, length))) => {
+                    start += length;
+                    self.on_packet(index, &packet);
+                }
+                Ok(None) => return self.keep_partial(index, start, end),
+                Err(error) => return self.end(index, &format!("malformed packet: {error}")),
+            }
+        }
+    }
+
+    fn keep_partial(&mut self, index: usize, start: usize, end: usize) {
+        self.connections[index].partial = Some(self.buffer[start..end].into());
+    }
+
+    fn on_packet(&mut self, index: usize, packet: &Packet) {
+        match (self.connections[index].state, packet) {
+            (State::AwaitingConnAck, Packet::ConnAck(ack)) if ack.code == 0 => {
+                self.on_connected(index);
+            }
+            (State::AwaitingConnAck, Packet::ConnAck(ack)) => {
+                self.end(index, &format!("refused with code 0x{:02X}", ack.code));
+            }
+            (State::AwaitingSubAck, Packet::SubAck(ack)) if ack.codes[0] < 0x80 => {
+                let asked_us = std::mem::take(&mut self.connections[index].asked_us);
+                self.tally.subscribe_latency.record_ns(self.since(asked_us));
+                self.ready(index);
+            }
+            (State::AwaitingSubAck, Packet::SubAck(_)) => self.end(index, "subscription refused"),
+            (State::Ready, Packet::PingResp) => {
+                let asked_us = std::mem::take(&mut self.connections[index].asked_us);
+                if asked_us != 0 {
+                    self.tally.ping_latency.record_ns(self.since(asked_us));
+                    self.tally.pongs += 1;
+                }
+            }
+            (_, Packet::Disconnect(d)) => {
+                self.end(index, &format!("DISCONNECT with code 0x{:02X}", d.code));
+            }
+            _ => {}
+        }
+    }
+
+    fn since(&self, asked_us: u32) -> u64 {
+        u64::from(low_us(self.plan.clock.now_ns()).wrapping_sub(asked_us)) * 1000
+    }
+
+    fn on_connected(&mut self, index: usize) {
+        let now_ns = self.plan.clock.now_ns();
+        self.tally
+            .connect_latency
+            .record_ns(self.pending_ns(index, now_ns));
+        if !self.plan.subscribe_own {
+            self.connections[index].asked_us = 0;
+            return self.ready(index);
+        }
+        self.packet.clear();
+        let filter = format!("bench/own/{}", self.global_index(index));
+        let filters = vec![(filter, SubscriptionOptions::qos(0))];
+        let packet_id = SUBSCRIBE_PACKET_ID;
+        let subscribe = Subscribe {
+            packet_id,
+            filters,
+            ..Subscribe::default()
+        };
+        Packet::Subscribe(subscribe).encode(self.plan.version, &mut self.packet);
+        self.connections[index].state = State::AwaitingSubAck;
+        self.connections[index].asked_us = low_us(now_ns);
+        if let Err(error) = self.send_packet(index) {
+            self.end(index, &load::reason(&error));
+        }
+    }
+
+    fn ready(&mut self, index: usize) {
+        self.connections[index].state = State::Ready;
+        self.in_flight -= 1;
+        self.tally.connected += 1;
+        self.tally.last_connected_ns = self.plan.clock.now_ns();
+    }
+
+    /// Closes a connection that failed to open or was lost.
+    fn end(&mut self, index: usize, reason: &str) {
+        let connection = &mut self.connections[index];
+        let state = std::mem::replace(&mut connection.state, State::Gone);
+        connection.socket = None;
+        connection.partial = None;
+        match state {
+            State::Gone => {}
+            State::Ready => {
+                *self.tally.disconnects.entry(reason.to_owned()).or_default() += 1;
+                self.disconnected += 1;
+            }
+            _ => {
+                self.in_flight -= 1;
+                self.failed += 1;
+                *self.tally.failures.entry(reason.to_owned()).or_default() += 1;
+            }
+        }
+    }
+
+    fn publish_counters(&self) {
+        self.counters
+            .connected
+            .store(self.tally.connected, Ordering::Relaxed);
+        self.counters.failed.store(self.failed, Ordering::Relaxed);
+        self.counters
+            .disconnected
+            .store(self.disconnected, Ordering::Relaxed);
+        self.counters
+            .pongs
+            .store(self.tally.pongs, Ordering::Relaxed);
+    }
+
+    fn close_all(&mut self) {
+        for connection in &mut self.connections {
+            let Some(socket) = connection.socket.take() else {
+                continue;
+            };
+            // A socket that cannot take 2 bytes or an option is closed all the same.
+            if self.plan.abort {
+                drop(socket.reset_on_close());
+            } else {
+                drop(socket.write(&[0xE0, 0]));
+            }
+        }
+    }
+}
+
+/// Microseconds, wrapped to 32 bits, never 0.
+#[allow(clippy::cast_possible_truncation)] // Only differences are used, modulo 2^32.
+fn low_us(ns: u64) -> u32 {
+    ((ns / 1000) as u32).max(1)
+}

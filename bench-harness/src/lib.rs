@@ -1,0 +1,55 @@
+//! Load generator and judge for MQTT brokers.
+//!
+//! It shares no code with the broker it was written for, so that no bug can hide in what both
+//! use, and it drives any broker, so that all are measured by the same program.
+//!
+//! - [`cli`]: the options; [`run`]: the entry.
+//! - [`connect`]: many connections on a schedule; [`pubsub`]: messages, each one judged.
+//! - [`codec`]: a complete MQTT codec (3.1, 3.1.1, 5.0); [`client`]: a scripted client for
+//!   black-box tests; `wire`: the fast path of load runs.
+//! - `payload`, `checker`: what a message carries and what its arrival means.
+//! - `sys`: sockets and epoll, the only unsafe code; `load`: workers, source addresses.
+//! - `probe`, `environment`, `results`, `histogram`, `progress`: what is reported.
+//!
+//! Load comes from a few worker threads, each with its own epoll and its own descriptor table.
+//! Schedules are open-loop: what is due is sent when it is due, and latency counts from then.
+
+mod checker;
+pub mod cli;
+pub mod client;
+mod clock;
+pub mod codec;
+pub mod connect;
+mod environment;
+mod failure;
+mod histogram;
+mod load;
+mod payload;
+mod probe;
+mod progress;
+pub mod pubsub;
+pub mod results;
+mod sys;
+mod wire;
+
+pub use failure::Failure;
+
+use cli::{Cli, Command};
+use results::Report;
+
+/// Does what the command line says, prints the result and writes it.
+///
+/// # Errors
+/// See [`Failure`]; a verdict that fails is not an error but stands in the report.
+#[allow(clippy::print_stdout)] // The summary is the program's output.
+pub fn run(cli: &Cli) -> Result<Report, Failure> {
+    let (report, common) = match &cli.command {
+        Command::Connect(args) => (connect::run(args)?, &args.common),
+        Command::Pubsub(args) => (pubsub::run(args)?, &args.common),
+    };
+    report.print();
+    if !common.no_results {
+        println!("  written to {}", report.write(common)?.display());
+    }
+    Ok(report)
+}

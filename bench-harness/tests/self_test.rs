@@ -1,0 +1,213 @@
+//! The judge is judged: through a proxy that commits exactly one fault the harness reports exactly
+//! that fault, and without one it reports none.
+#![allow(clippy::disallowed_types)] // The stub broker is no data plane.
+#![allow(missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss
+)]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bench_harness::cli::Cli;
+use bench_harness::client::{Client, Error, Options};
+use bench_harness::codec::{Packet, Version};
+use bench_harness::results::Report;
+use clap::Parser;
+use support::proxy::{self, Fault};
+use support::stub;
+
+fn run(target: SocketAddr, line: &str) -> Report {
+    let target = target.to_string();
+    let mut words = vec!["bench-harness"];
+    words.extend(line.split_whitespace());
+    words.extend([
+        "--target",
+        &target,
+        "--no-results",
+        "--quiet",
+        "--commit",
+        "test",
+    ]);
+    bench_harness::run(&Cli::parse_from(words)).unwrap()
+}
+
+fn faults(report: &Report) -> BTreeMap<&'static str, u64> {
+    let names = [
+        "lost",
+        "duplicates",
+        "out_of_order",
+        "corrupt",
+        "redelivered",
+        "other_faults",
+        "overlap_copies",
+        "window_stalls",
+    ];
+    let count = |name| report.number(name).unwrap() as u64;
+    names
+        .into_iter()
+        .map(|name| (name, count(name)))
+        .filter(|(_, count)| *count > 0)
+        .collect()
+}
+
+const PAIRS: &str = "pubsub -p 3 -s 3 -m 300 --drain 0.5";
+
+fn assert_reports(fault: Fault, expected: &[(&'static str, u64)]) {
+    for load in [
+        "-q 0 -w 50",
+        "-q 1 -w 50",
+        "-q 2 -w 20",
+        "-q 0 --rate 2000",
+        "-q 1 --size 16",
+    ] {
+        let address = proxy::start(stub::start(), fault, 400);
+        let report = run(address, &format!("{PAIRS} {load}"));
+        let expected: BTreeMap<_, _> = expected.iter().copied().collect();
+        assert_eq!(faults(&report), expected, "{fault:?} {load}");
+    }
+}
+
+#[test]
+fn a_clean_run_reports_no_fault() {
+    assert_reports(Fault::None, &[]);
+}
+
+#[test]
+fn a_dropped_message_is_one_lost() {
+    assert_reports(Fault::Drop, &[("lost", 1)]);
+}
+
+#[test]
+fn a_doubled_message_is_one_duplicate() {
+    assert_reports(Fault::Double, &[("duplicates", 1)]);
+}
+
+#[test]
+fn a_swapped_message_is_one_out_of_order() {
+    assert_reports(Fault::Swap, &[("out_of_order", 1)]);
+}
+
+#[test]
+fn an_altered_message_is_one_corrupt_and_none_lost() {
+    assert_reports(Fault::Alter, &[("corrupt", 1)]);
+}
+
+#[test]
+fn the_very_last_message_is_missed_too() {
+    let address = proxy::start(stub::start(), Fault::Drop, 900);
+    let report = run(address, &format!("{PAIRS} -w 50"));
+    assert_eq!(faults(&report), BTreeMap::from([("lost", 1)]));
+}
+
+#[test]
+fn every_topology_and_version_is_clean_and_complete() {
+    let broker = stub::start();
+    for (topology, deliveries) in [
+        ("pairs", 4),
+        ("fan-in", 12),
+        ("fan-out", 12),
+        ("shared", 4),
+        ("wildcard", 4),
+    ] {
+        for more in [
+            "--version 5 -q 1 --workers 2",
+            "--version 3.1 -q 2 --workers 1 --churn 500",
+        ] {
+            let report = run(
+                broker,
+                &format!("pubsub -p 4 -s 3 -m 100 --topology {topology} {more}"),
+            );
+            assert_eq!(faults(&report), BTreeMap::new(), "{topology} {more}");
+            let got = report.number("deliveries").unwrap();
+            assert!(
+                (got - f64::from(deliveries * 100)).abs() < 0.5,
+                "{topology} {more}: {got}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_fault_in_a_shared_group_is_found() {
+    for (fault, name) in [
+        (Fault::Drop, "lost"),
+        (Fault::Double, "duplicates"),
+        (Fault::Alter, "corrupt"),
+    ] {
+        let address = proxy::start(stub::start(), fault, 150);
+        let report = run(
+            address,
+            "pubsub -p 2 -s 3 -m 200 --topology shared --drain 0.5",
+        );
+        assert_eq!(faults(&report), BTreeMap::from([(name, 1)]));
+    }
+}
+
+#[test]
+fn a_failed_verdict_is_told_and_a_kept_one_too() {
+    let address = proxy::start(stub::start(), Fault::Drop, 50);
+    let line = format!("{PAIRS} --expect-loss 0 --expect-duplicates 0");
+    let report = run(address, &line);
+    assert!(!report.passed());
+    let oks: Vec<bool> = report.verdicts.iter().map(|v| v.ok).collect();
+    assert_eq!(oks, [false, true]);
+    assert!(run(stub::start(), &line).passed());
+}
+
+#[test]
+fn connections_are_opened_pinged_and_kept() {
+    let line = "connect -n 200 --rate 2000 --hold 0.5 --settle 0.1 --ping-interval 0.2 \
+                --subscribe-own --max-failed-connects 0 --max-disconnects 0";
+    for version in ["3.1", "3.1.1", "5"] {
+        let report = run(stub::start(), &format!("{line} --version {version}"));
+        assert!(report.passed());
+        assert!((report.number("connected").unwrap() - 200.0).abs() < 0.5);
+        assert!(report.number("pongs").unwrap() >= 200.0);
+    }
+}
+
+#[test]
+fn refused_connects_are_counted() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let report = run(
+        nobody,
+        "connect -n 10 --rate 0 --hold 0 --settle 0 --max-failed-connects 0",
+    );
+    assert!(!report.passed());
+    assert!((report.number("failed_connects").unwrap() - 10.0).abs() < 0.5);
+}
+
+#[test]
+fn the_scripted_client_talks_to_a_broker() {
+    let broker = stub::start();
+    for version in [Version::V31, Version::V311, Version::V5] {
+        let mut receiver = Client::connect(broker, &Options::new(version, "receiver")).unwrap();
+        let mut sender = Client::connect(broker, &Options::new(version, "sender")).unwrap();
+        assert_eq!(receiver.subscribe("a/+", 1).unwrap(), 1);
+        sender.publish("a/b", 2, b"hello").unwrap();
+        let publish = receiver.expect_publish().unwrap();
+        assert_eq!(
+            (publish.qos, publish.payload.as_slice()),
+            (1, &b"hello"[..])
+        );
+        sender.send_raw(&[0xC0, 0]).unwrap();
+        assert_eq!(
+            sender.expect(Duration::from_secs(5)).unwrap(),
+            Packet::PingResp
+        );
+        sender.expect_nothing(Duration::from_millis(20)).unwrap();
+        assert!(matches!(
+            sender.expect_closed(Duration::from_millis(20)),
+            Err(Error::Timeout)
+        ));
+    }
+}
