@@ -10,3 +10,5 @@ pub mod routing;
 pub mod runtime;
 pub mod session;
 pub mod shard;
+#[cfg(test)]
+mod tidy;

@@ -335,7 +335,7 @@ mod tests {
     #[test]
     fn a_table_grows_and_shrinks_with_its_entries() {
         let (table, mut counts, mut memory) = table();
-        let hash = |address: u32| super::super::hash::mix(u64::from(address));
+        let hash = |address: u32| crate::routing::hash::mix(u64::from(address));
         let addresses = 2..if cfg!(miri) { 2_000 } else { 100_000 };
         for address in addresses.clone() {
             counts

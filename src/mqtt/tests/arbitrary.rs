@@ -1,12 +1,12 @@
 //! Bytes that nobody meant: no panic, no byte read past the packet, nothing after the last field.
 
-use super::super::decode_connect::decode_connect;
-use super::super::decode_server::decode_server;
-use super::super::frame::{Frame, PacketType, next_frame};
-use super::super::packet::{ClientPacket, decode};
-use super::super::property::properties;
-use super::super::version::Version;
 use super::{UNLIMITED, VERSIONS};
+use crate::mqtt::decode_connect::decode_connect;
+use crate::mqtt::decode_server::decode_server;
+use crate::mqtt::frame::{Frame, PacketType, next_frame};
+use crate::mqtt::packet::{ClientPacket, decode};
+use crate::mqtt::property::properties;
+use crate::mqtt::version::Version;
 use proptest::prelude::*;
 
 /// Decodes a frame as everything it could be, and reads everything that is decoded lazily.

@@ -1,9 +1,9 @@
 //! CONNECT: section 3.1 of each version.
 
-use super::super::property::UserProperties;
-use super::super::qos::QoS;
-use super::super::version::Version::{self, V5, V31, V311};
 use super::{assert_error, block, connect, packet, string};
+use crate::mqtt::property::UserProperties;
+use crate::mqtt::qos::QoS;
+use crate::mqtt::version::Version::{self, V5, V31, V311};
 
 /// A CONNECT with `tail` after the keep-alive.
 fn with_flags(version: Version, flags: u8, tail: &[&[u8]]) -> Vec<u8> {

@@ -1,8 +1,8 @@
 //! The fixed header.
 
-use super::super::frame::{Frame, PacketType, next_frame};
-use super::super::version::Version;
 use super::{UNLIMITED, VERSIONS, assert_error, from_client, from_server, packet, string};
+use crate::mqtt::frame::{Frame, PacketType, next_frame};
+use crate::mqtt::version::Version;
 
 #[test]
 fn reserved_type_and_flags() {

@@ -2,8 +2,8 @@
 
 use std::num::NonZeroU64;
 
-use super::super::message::{Message, Publication, PublisherRef, RECORD_HEAD_BYTES};
-use super::super::qos::QoS;
+use crate::mqtt::message::{Message, Publication, PublisherRef, RECORD_HEAD_BYTES};
+use crate::mqtt::qos::QoS;
 use proptest::prelude::*;
 
 fn example() -> Publication<'static> {

@@ -1,11 +1,11 @@
 //! PUBLISH: section 3.3.
 
-use super::super::decode_publish::Publish;
-use super::super::packet::ClientPacket;
-use super::super::property::properties;
-use super::super::qos::QoS;
-use super::super::version::Version::{self, V5, V31, V311};
 use super::{VERSIONS, assert_error, block, from_client, from_server, packet, string};
+use crate::mqtt::decode_publish::Publish;
+use crate::mqtt::packet::ClientPacket;
+use crate::mqtt::property::properties;
+use crate::mqtt::qos::QoS;
+use crate::mqtt::version::Version::{self, V5, V31, V311};
 
 fn publish(bytes: &[u8], version: Version) -> Publish<'_> {
     match from_client(bytes, version) {

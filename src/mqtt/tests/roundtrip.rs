@@ -1,32 +1,32 @@
 //! Whatever is encoded is decoded to the same, in every version; a packet cut short is never
 //! taken for a whole one, and one with bytes after its last field is refused.
 
-use super::super::decode_ack::Ack;
-use super::super::decode_auth::Auth;
-use super::super::decode_connect::{Connect, ConnectProperties, Will, WillProperties};
-use super::super::decode_disconnect::Disconnect;
-use super::super::decode_server::ConnAck;
-use super::super::decode_subscribe::{RetainHandling, SubscribeEntry, SubscribeOptions};
-use super::super::encode_ack::{
+use super::{ClientPacket, ServerPacket, UNLIMITED, connect, from_client, from_server, packet};
+use crate::mqtt::decode_ack::Ack;
+use crate::mqtt::decode_auth::Auth;
+use crate::mqtt::decode_connect::{Connect, ConnectProperties, Will, WillProperties};
+use crate::mqtt::decode_disconnect::Disconnect;
+use crate::mqtt::decode_server::ConnAck;
+use crate::mqtt::decode_subscribe::{RetainHandling, SubscribeEntry, SubscribeOptions};
+use crate::mqtt::encode_ack::{
     encode_pingresp, encode_puback, encode_pubcomp, encode_pubrec, encode_pubrel,
 };
-use super::super::encode_client::{
+use crate::mqtt::encode_client::{
     encode_client_disconnect, encode_connect, encode_pingreq, encode_publish, encode_subscribe,
     encode_unsubscribe,
 };
-use super::super::encode_connack::{ConnAckProperties, encode_connack};
-use super::super::encode_disconnect::{encode_auth, encode_disconnect};
-use super::super::encode_publish::{OutgoingPublish, encode_publish_head, publish_wire_len};
-use super::super::encode_suback::{encode_suback, encode_unsuback};
-use super::super::frame::next_frame;
-use super::super::property::{Forwardable, UserProperties, encode_user_property};
-use super::super::qos::QoS;
-use super::super::reason::{
+use crate::mqtt::encode_connack::{ConnAckProperties, encode_connack};
+use crate::mqtt::encode_disconnect::{encode_auth, encode_disconnect};
+use crate::mqtt::encode_publish::{OutgoingPublish, encode_publish_head, publish_wire_len};
+use crate::mqtt::encode_suback::{encode_suback, encode_unsuback};
+use crate::mqtt::frame::next_frame;
+use crate::mqtt::property::{Forwardable, UserProperties, encode_user_property};
+use crate::mqtt::qos::QoS;
+use crate::mqtt::reason::{
     CONNACK_REASONS, PUBLISH_ANSWER_REASONS, RELEASE_REASONS, ReasonCode, ReasonSet,
     SERVER_DISCONNECT_REASONS, SUBACK_REASONS, UNSUBACK_REASONS,
 };
-use super::super::version::Version;
-use super::{ClientPacket, ServerPacket, UNLIMITED, connect, from_client, from_server, packet};
+use crate::mqtt::version::Version;
 use proptest::option;
 use proptest::prelude::*;
 
@@ -156,7 +156,7 @@ fn connect_properties() -> impl Strategy<Value = OwnedConnectProperties> {
 
 /// The typed fields of what is in `forwardable`, by way of an independent search.
 fn will_properties(version: Version, will: &OwnedWill) -> WillProperties<'_> {
-    use super::super::property::Property;
+    use crate::mqtt::property::Property;
     if !version.is_v5() {
         return WillProperties::default();
     }
@@ -167,7 +167,7 @@ fn will_properties(version: Version, will: &OwnedWill) -> WillProperties<'_> {
         forwardable: Forwardable::contiguous(&will.6),
         ..WillProperties::default()
     };
-    for property in super::super::property::properties(&will.6) {
+    for property in crate::mqtt::property::properties(&will.6) {
         match property {
             Property::PayloadFormatIndicator(value) => {
                 properties.payload_format_indicator = Some(value);

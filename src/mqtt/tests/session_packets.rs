@@ -1,10 +1,10 @@
 //! Acknowledgements, CONNACK, PINGREQ, DISCONNECT and AUTH.
 
-use super::super::decode_ack::Ack;
-use super::super::packet::ClientPacket;
-use super::super::reason::ReasonCode;
-use super::super::version::Version::{self, V5, V31, V311};
 use super::{VERSIONS, assert_error, block, from_client, from_server, packet, string};
+use crate::mqtt::decode_ack::Ack;
+use crate::mqtt::packet::ClientPacket;
+use crate::mqtt::reason::ReasonCode;
+use crate::mqtt::version::Version::{self, V5, V31, V311};
 
 const ACKS: [u8; 4] = [0x40, 0x50, 0x62, 0x70];
 

@@ -1,10 +1,10 @@
 //! SUBSCRIBE, UNSUBSCRIBE and their answers: sections 3.8 to 3.11.
 
-use super::super::decode_subscribe::{RetainHandling, SubscribeEntry, SubscribeOptions};
-use super::super::packet::ClientPacket;
-use super::super::qos::QoS;
-use super::super::version::Version::{self, V5, V31, V311};
 use super::{VERSIONS, assert_error, block, from_client, from_server, packet, string};
+use crate::mqtt::decode_subscribe::{RetainHandling, SubscribeEntry, SubscribeOptions};
+use crate::mqtt::packet::ClientPacket;
+use crate::mqtt::qos::QoS;
+use crate::mqtt::version::Version::{self, V5, V31, V311};
 
 /// Packet identifier 1 and, in 5.0, an empty property block.
 fn head(version: Version) -> &'static [u8] {

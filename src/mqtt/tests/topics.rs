@@ -1,9 +1,9 @@
 //! Topic names, filters and matching: section 4.7 and 4.8.2.
 
-use super::super::topic::{
+use super::assert_error;
+use crate::mqtt::topic::{
     SharedFilter, TopicFilter, TopicName, is_shared, is_within_levels, level_count, topic_matches,
 };
-use super::assert_error;
 use proptest::prelude::*;
 
 #[test]
