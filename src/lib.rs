@@ -4,6 +4,7 @@ pub mod base;
 pub mod boot;
 pub mod cli;
 pub mod config;
+pub mod gate;
 pub mod metrics;
 pub mod mqtt;
 pub mod routing;

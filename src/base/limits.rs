@@ -76,3 +76,9 @@ pub const REPLAY_NODES_PER_TURN: usize = 512;
 /// Topics of live retained messages that one replay remembers; beyond, a stored message may follow
 /// a live one of its topic.
 pub const REPLAY_SEEN_MAX: usize = 10_000;
+
+/// Bytes of records of other cores that one turn takes in: about 200 us of work.
+pub const MESH_BYTES_PER_TURN: usize = 256 * 1024;
+
+/// At a shutdown, the time in milliseconds that clients have to take what waits for them.
+pub const FAREWELL_MS: u64 = 2_000;

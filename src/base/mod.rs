@@ -8,4 +8,5 @@ pub mod limits;
 pub mod slab;
 pub mod staged;
 pub mod time;
+pub mod wake_flag;
 pub mod wheel;

@@ -286,11 +286,7 @@ fn check_flags(flags: u8, version: Version) -> Result<(), DecodeError> {
     if flags & RESERVED_FLAG != 0 && version != Version::V31 {
         return Err(DecodeError::malformed("MQTT-3.1.2-3 reserved connect flag"));
     }
-    if flags & WILL != 0 {
-        if will_qos(flags).is_none() {
-            return Err(DecodeError::malformed("MQTT-3.1.2-12 will QoS 3"));
-        }
-    } else if version != Version::V31 {
+    if flags & WILL == 0 && version != Version::V31 {
         if will_qos(flags) != Some(QoS::AtMostOnce) {
             return Err(DecodeError::malformed(
                 "MQTT-3.1.2-11 will QoS without a will",

@@ -1,6 +1,6 @@
 //! The properties of MQTT 5.0 packets (section 2.2.2).
 //!
-//! Each packet reads its block with a [`PropertyCursor`], which knows what that packet allows:
+//! Each packet reads its block with a `PropertyCursor`, which knows what that packet allows:
 //! an identifier the packet does not have is malformed, a property that comes twice is a
 //! protocol error. The raw block stays valid for as long as the packet, so rarely needed
 //! properties are looked up in it later by [`properties`].

@@ -50,8 +50,8 @@ pub struct Clients {
 pub struct Effects {
     /// Sockets that have come home: to be entered at the slot of their connection.
     pub install: Vec<(Key, Option<OwnedFd>)>,
-    /// Sockets that cannot come home: what to say, then close.
-    pub refuse: Vec<(Option<OwnedFd>, Vec<u8>)>,
+    /// Sockets that cannot come home: the listener they came by, what to say.
+    pub refuse: Vec<(Option<OwnedFd>, u8, Vec<u8>)>,
     /// Connections with something to send.
     pub dirty: Vec<u32>,
     /// Connections from which nothing is to be received for now.
@@ -195,9 +195,15 @@ impl Clients {
         }
     }
 
-    /// What waits for a connection that is gone.
+    /// Counts bytes that are handed to the kernel.
+    pub fn count_bytes_sent(&self, bytes: usize) {
+        self.metrics.add(Counter::BytesSent, bytes as u64);
+    }
+
+    /// What waits for a connection, whatever its state.
     pub fn force_out(&mut self, slot: u32) -> Option<Outgoing> {
         let connection = self.connections.at_mut(slot)?;
+        connection.flags.clear(Flags::DIRTY);
         if connection.out == NONE {
             return None;
         }

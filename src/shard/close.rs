@@ -150,12 +150,12 @@ impl Shard {
         Some(session)
     }
 
-    /// The driver has closed a connection: its slot is free.
-    pub fn slot_closed(&mut self, slot: u32) {
+    /// The driver has closed a connection: its slot is free. Says by which listener it had come.
+    pub fn slot_closed(&mut self, slot: u32) -> Option<u8> {
         if let Some(out) = self.clients.force_out(slot) {
             self.clients.give_spare(out);
         }
-        self.clients.connections.remove_at(slot);
+        self.clients.connections.remove_at(slot).map(|connection| connection.listener)
     }
 
     /// Deletes, publishes or delays the will of a session.

@@ -59,8 +59,8 @@ pub struct Handover {
 pub enum Step {
     /// CONNECT is not complete.
     Wait,
-    /// Refused: say this (maybe nothing), then close.
-    Refuse(Vec<u8>, CloseReason),
+    /// Refused and counted: say this (maybe nothing), then close.
+    Refuse(Vec<u8>),
     /// Accepted: goes home.
     Home(CoreId, Box<Handover>),
 }
@@ -84,11 +84,13 @@ impl Shard {
             .metrics
             .add(Counter::BytesReceived, bytes.len() as u64);
         handshake.received.extend_from_slice(bytes);
-        let step = self.judge(handshake);
-        if let Step::Refuse(_, reason) = &step {
-            self.count_close(*reason);
+        match self.judge(handshake) {
+            Ok(step) => step,
+            Err(refusal) => {
+                self.count_close(refusal.reason);
+                Step::Refuse(refusal.last)
+            }
         }
-        step
     }
 
     /// A socket in handshake ended before its CONNECT was accepted.
@@ -96,50 +98,42 @@ impl Shard {
         self.count_close(reason);
     }
 
-    fn judge(&mut self, handshake: &mut Handshake) -> Step {
+    fn judge(&mut self, handshake: &mut Handshake) -> Result<Step, Refusal> {
         let max = self.clients.rules.max_packet_size;
-        let frame = match next_frame(&handshake.received, max) {
-            Ok(Some(frame)) => frame,
-            Ok(None) if handshake.received.len() > HANDSHAKE_BYTES_MAX => {
-                return Step::Refuse(Vec::new(), CloseReason::FrameTooLarge);
-            }
-            Ok(None) => return first_byte_is_connect(&handshake.received),
-            Err(error) => return refuse_undecodable(&handshake.received, error),
+        let received = &handshake.received;
+        let Some(frame) = next_frame(received, max).map_err(Refusal::silent)? else {
+            return still_a_connect(received);
         };
         if frame.packet_type != PacketType::Connect {
-            return Step::Refuse(Vec::new(), CloseReason::Malformed);
+            return Err(Refusal::with_nothing(CloseReason::Malformed));
         }
         let connect_len = frame.wire_len;
-        let connect = match decode_connect(&frame) {
-            Ok(connect) => connect,
-            Err(error) => return refuse_connect(&error),
-        };
+        let connect = decode_connect(&frame).map_err(|error| Refusal::of_connect(&error))?;
         self.clients.metrics.inc(Counter::PacketsConnectReceived);
         if let Err(reason) = self.admit(&connect) {
-            return refuse(connect.version, reason);
+            return Err(Refusal {
+                last: refusal(connect.version, reason),
+                reason: CloseReason::of_refusal(reason),
+            });
         }
         let assigned = connect.client_id.is_empty();
         let client_id: CompactString = if assigned {
             let core = self.clients.core;
-            self.homes
-                .assign_client_id(core, &mut self.assigned_ids, self.salt)
-                .into()
+            self.homes.assign_client_id(core, &mut self.assigned_ids, self.salt).into()
         } else {
             connect.client_id.into()
         };
         let home = self.homes.of_client(&client_id);
-        Step::Home(
-            home,
-            Box::new(Handover {
-                received: std::mem::take(&mut handshake.received),
-                connect_len,
-                client_id,
-                assigned,
-                listener: handshake.listener,
-                peer: handshake.peer,
-                socket: None,
-            }),
-        )
+        let handover = Handover {
+            received: std::mem::take(&mut handshake.received),
+            connect_len,
+            client_id,
+            assigned,
+            listener: handshake.listener,
+            peer: handshake.peer,
+            socket: None,
+        };
+        Ok(Step::Home(home, Box::new(handover)))
     }
 
     /// Whether a well-formed CONNECT is welcome.
@@ -177,34 +171,45 @@ impl Shard {
     }
 }
 
-/// An incomplete packet may still become a CONNECT, or not.
-fn first_byte_is_connect(received: &[u8]) -> Step {
+/// What an incomplete packet may still become.
+fn still_a_connect(received: &[u8]) -> Result<Step, Refusal> {
+    if received.len() > HANDSHAKE_BYTES_MAX {
+        return Err(Refusal::with_nothing(CloseReason::FrameTooLarge));
+    }
     match received.first() {
         Some(first) if *first != PacketType::Connect.first_byte(0) => {
-            Step::Refuse(Vec::new(), CloseReason::Malformed)
+            Err(Refusal::with_nothing(CloseReason::Malformed))
         }
-        _ => Step::Wait,
+        _ => Ok(Step::Wait),
     }
 }
 
-/// A frame that cannot be cut: only a CONNECT that is too large has an answer.
-fn refuse_undecodable(received: &[u8], error: DecodeError) -> Step {
-    let is_connect = received.first() == Some(&PacketType::Connect.first_byte(0));
-    if is_connect && error.reason == ReasonCode::PacketTooLarge {
-        return Step::Refuse(Vec::new(), CloseReason::FrameTooLarge);
-    }
-    Step::Refuse(Vec::new(), CloseReason::Malformed)
+/// A handshake that ends: what is said, and how it counts.
+struct Refusal {
+    last: Vec<u8>,
+    reason: CloseReason,
 }
 
-fn refuse_connect(error: &ConnectError) -> Step {
-    match error.answer {
-        Some(version) => Step::Refuse(refusal(version, error.error.reason), CloseReason::Malformed),
-        None => Step::Refuse(Vec::new(), CloseReason::Malformed),
+impl Refusal {
+    fn with_nothing(reason: CloseReason) -> Self {
+        Self { last: Vec::new(), reason }
     }
-}
 
-fn refuse(version: Version, reason: ReasonCode) -> Step {
-    Step::Refuse(refusal(version, reason), CloseReason::of_refusal(reason))
+    /// Bytes that are no packet have no answer.
+    fn silent(error: DecodeError) -> Self {
+        Self::with_nothing(match error.reason {
+            ReasonCode::PacketTooLarge => CloseReason::FrameTooLarge,
+            _ => CloseReason::Malformed,
+        })
+    }
+
+    fn of_connect(error: &ConnectError) -> Self {
+        let answer = |version| refusal(version, error.error.reason);
+        Self {
+            last: error.answer.map(answer).unwrap_or_default(),
+            reason: CloseReason::Malformed,
+        }
+    }
 }
 
 /// A CONNACK that refuses [MQTT-3.2.2-7].

@@ -13,6 +13,7 @@
 //! - [`receive`]: bytes to packets; [`publish`], [`subscribe`], [`acks`]: what they do
 //! - [`deliver`], [`fanout`]: messages to clients; [`cross`], [`outbox`]: messages to other cores
 //! - [`replay`]: stored messages; [`timers`], [`close`]: what ends
+//! - [`stop`]: shutdown
 //! - [`clients`], [`connection`], [`registry`], [`memory`]: the tables
 
 pub mod acks;
@@ -33,6 +34,7 @@ pub mod receive;
 pub mod registry;
 pub mod replay;
 pub mod rules;
+pub mod stop;
 pub mod subscribe;
 pub mod timers;
 
@@ -76,6 +78,8 @@ pub struct Shard {
     cores: u8,
     /// No new client is taken in.
     stopping: bool,
+    /// Nothing that clients send is handled.
+    deaf: bool,
     /// SUBSCRIBEs that wait for the index thread.
     subacks: Slab<PendingSuback>,
     /// Wills to be published.
@@ -165,6 +169,7 @@ impl Shard {
             homes: Homes::new(parts.hash_key, parts.cores),
             cores: parts.cores,
             stopping: false,
+            deaf: false,
             subacks: Slab::default(),
             pending_wills: VecDeque::new(),
             suspended: Vec::new(),
@@ -276,12 +281,6 @@ impl Shard {
     /// When the next timer is due, milliseconds since process start.
     pub fn next_timer_ms(&self) -> Option<u64> {
         self.clients.wheel.next_due_ms()
-    }
-
-    /// Records staged for and taken from other cores so far; in sum over all cores the same when
-    /// nothing is on its way.
-    pub fn crossing_records(&self) -> (u64, u64) {
-        (self.outboxes.staged_records(), self.taken_records)
     }
 
     /// Whether an outbox is so full that producers have to wait.

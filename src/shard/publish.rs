@@ -354,7 +354,6 @@ impl Shard {
                 filters: &filters,
             };
             head.stage(&mut self.outboxes, core, publication, shared.as_ref());
-            self.clients.metrics.inc(Counter::MeshRecords);
         }
         self.filters = filters;
     }

@@ -72,6 +72,9 @@ impl Shard {
             return;
         };
         connection.last_heard = heard;
+        if self.deaf {
+            return;
+        }
         if let Some(received) = &mut connection.received {
             received.extend_from_slice(bytes);
             if !connection.flags.has(Flags::SUSPENDED) {
@@ -86,7 +89,7 @@ impl Shard {
 
     /// Goes on with suspended connections whose reason may have gone.
     pub fn resume_suspended(&mut self) {
-        if self.suspended.is_empty() {
+        if self.suspended.is_empty() || self.deaf {
             return;
         }
         let blocked = self.outboxes.over_limit();

@@ -143,6 +143,9 @@ impl Shard {
 
     /// The index thread has answered.
     pub fn index_applied(&mut self, answer: IndexAnswer) {
+        // What a client sent behind its SUBSCRIBE is handled in this very turn, and must be matched
+        // with the epoch that is being answered.
+        self.routes.index.pass();
         let waiters = match answer.filter {
             Some(filter) => self
                 .routes

@@ -199,7 +199,8 @@ fn forwardable_is_borrowed_when_it_lies_together() {
     let user = [&[0x26][..], &string("k"), &string("v")].concat();
     let format = [0x01, 1];
     let (alias, expiry) = ([0x23, 0, 1], [0x02, 0, 0, 0, 9]);
-    let cases: [(&[&[u8]], &[&[u8]], bool); 8] = [
+    type Parts<'a> = &'a [&'a [u8]];
+    let cases: [(Parts<'_>, Parts<'_>, bool); 8] = [
         (&[], &[], true),
         (&[&alias], &[], true),
         (&[&alias, &expiry], &[], true),

@@ -84,9 +84,18 @@ fn options_and_identifier_of_5_0() {
     assert_eq!((options.to_byte(V5), options.to_byte(V311)), (0x2D, 1));
 }
 
+type Refusal = (Version, Vec<u8>, u8, &'static str);
+
+#[track_caller]
+fn assert_refused(table: &[Refusal]) {
+    for (version, bytes, reason, rule) in table {
+        assert_error(from_client(bytes, *version), *reason, rule, bytes);
+    }
+}
+
 #[test]
-fn refused() {
-    let mut table: Vec<(Version, Vec<u8>, u8, &str)> = vec![
+fn refused_options() {
+    assert_refused(&[
         (V311, one(V311, "a", 3), 0x81, "MQTT-3.8.3-4"),
         (V5, one(V5, "a", 3), 0x82, "3.8.3.1"),
         (V31, one(V31, "a", 0x04), 0x81, "MQTT-3.8.3-5"),
@@ -96,81 +105,62 @@ fn refused() {
         (V5, one(V5, "a", 0x30), 0x82, "3.8.3.1"),
         (V5, one(V5, "$share/g/a", 0x04), 0x82, "MQTT-3.8.3-4"),
         (V5, one(V5, "$queue/a", 0x04), 0x82, "MQTT-3.8.3-4"),
-    ];
-    for (bad, what) in [
-        (&[0x0B, 0][..], "3.8.2.1.2"),
-        (&[0x0B, 1, 0x0B, 1], "2.2.2.2"),
-    ] {
-        let bytes = packet(0x82, &[&[0, 1], &block(&[bad]), &string("a"), &[0]]);
-        table.push((V5, bytes, 0x82, what));
-    }
-    let with_expiry = block(&[&[0x11, 0, 0, 0, 1]]);
-    table.push((
-        V5,
-        packet(0x82, &[&[0, 1], &with_expiry, &string("a"), &[0]]),
-        0x81,
-        "2.2.2.2",
-    ));
-    table.push((
-        V5,
-        packet(0xA2, &[&[0, 1], &block(&[&[0x0B, 1]]), &string("a")]),
-        0x81,
-        "2.2.2.2",
-    ));
+    ]);
+}
+
+#[test]
+fn refused_properties() {
+    let subscribe =
+        |property: &[u8]| packet(0x82, &[&[0, 1], &block(&[property]), &string("a"), &[0]]);
+    let unsubscribe = |property: &[u8]| packet(0xA2, &[&[0, 1], &block(&[property]), &string("a")]);
+    assert_refused(&[
+        (V5, subscribe(&[0x0B, 0]), 0x82, "3.8.2.1.2"),
+        (V5, subscribe(&[0x0B, 1, 0x0B, 1]), 0x82, "2.2.2.2"),
+        (V5, subscribe(&[0x11, 0, 0, 0, 1]), 0x81, "2.2.2.2"),
+        (V5, unsubscribe(&[0x0B, 1]), 0x81, "2.2.2.2"),
+    ]);
+}
+
+#[test]
+fn refused_lists() {
+    let a = string("a");
     for version in VERSIONS {
-        let zero = [0, 0, 0];
-        let zero = if version == V5 { &zero[..] } else { &zero[..2] };
-        table.extend([
+        let zero = [&[0, 0], &head(version)[2..]].concat();
+        let subscribe = |tail: &[&[u8]]| packet(0x82, &[&[head(version)], tail].concat());
+        let unsubscribe = |tail: &[&[u8]]| packet(0xA2, &[&[head(version)], tail].concat());
+        assert_refused(&[
+            (version, subscribe(&[]), 0x82, "MQTT-3.8.3-2"),
+            (version, unsubscribe(&[]), 0x82, "MQTT-3.10.3-2"),
             (
                 version,
-                packet(0x82, &[head(version)]),
-                0x82,
-                "MQTT-3.8.3-2",
-            ),
-            (
-                version,
-                packet(0xA2, &[head(version)]),
-                0x82,
-                "MQTT-3.10.3-2",
-            ),
-            (
-                version,
-                packet(0x82, &[zero, &string("a"), &[0]]),
+                packet(0x82, &[&zero, &a, &[0]]),
                 0x82,
                 "MQTT-2.2.1-3",
             ),
+            (version, packet(0xA2, &[&zero, &a]), 0x82, "MQTT-2.2.1-3"),
+            (version, packet(0x82, &[&[0]]), 0x81, "1.2"),
+            (version, subscribe(&[&a]), 0x81, "1.2"),
+            (version, subscribe(&[&a, &[0, 0]]), 0x81, "1.2"),
+            (version, unsubscribe(&[&a, &[0]]), 0x81, "1.2"),
             (
                 version,
-                packet(0xA2, &[zero, &string("a")]),
-                0x82,
-                "MQTT-2.2.1-3",
-            ),
-            (
-                version,
-                packet(0x82, &[head(version), &string("a")]),
-                0x81,
-                "1.2",
-            ),
-            (
-                version,
-                packet(0x82, &[head(version), &string("a"), &[0, 0]]),
-                0x81,
-                "1.2",
-            ),
-            (
-                version,
-                packet(0xA2, &[head(version), &string("a"), &[0]]),
-                0x81,
-                "1.2",
-            ),
-            (
-                version,
-                packet(0x82, &[head(version), &string([0xFF]), &[0]]),
+                subscribe(&[&string([0xFF]), &[0]]),
                 0x81,
                 "MQTT-1.5.4-1",
             ),
-            (version, packet(0x82, &[&[0]]), 0x81, "1.2"),
+            (
+                version,
+                unsubscribe(&[&string("a\0")]),
+                0x81,
+                "MQTT-1.5.4-2",
+            ),
         ]);
+    }
+}
+
+#[test]
+fn refused_filters() {
+    for version in VERSIONS {
         for (filter, rule) in [
             ("", "MQTT-4.7.3-1"),
             ("a#", "MQTT-4.7.1-1"),
@@ -180,13 +170,12 @@ fn refused() {
             ("$share//a", "MQTT-4.8.2-1"),
             ("$share/g+/a", "MQTT-4.8.2-2"),
         ] {
-            table.push((version, one(version, filter, 0), 0x8F, rule));
-            let bytes = packet(0xA2, &[head(version), &string("good"), &string(filter)]);
-            table.push((version, bytes, 0x8F, rule));
+            let unsubscribe = packet(0xA2, &[head(version), &string("good"), &string(filter)]);
+            assert_refused(&[
+                (version, one(version, filter, 0), 0x8F, rule),
+                (version, unsubscribe, 0x8F, rule),
+            ]);
         }
-    }
-    for (version, bytes, reason, rule) in table {
-        assert_error(from_client(&bytes, version), reason, rule, &bytes);
     }
 }
 

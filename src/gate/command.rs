@@ -1,0 +1,29 @@
+//! What the control plane asks of a core.
+
+use std::os::fd::OwnedFd;
+
+/// A request to one core. A full channel refuses it; the sender decides what that means.
+#[derive(Debug)]
+pub enum Command {
+    /// Accept on this socket. Loss: the start fails.
+    Listen {
+        /// Number of the listener, the same on all cores.
+        listener: u8,
+        /// The core's own listening socket.
+        socket: OwnedFd,
+    },
+    /// Say how large the tables are. Loss: the report is incomplete.
+    ReportTables,
+    /// Say how far records to and from other cores have come. Loss: asked again.
+    ReportCrossing,
+    /// First step of a shutdown: no new connections; those in handshake are closed.
+    StopAccepting,
+    /// Second step: nothing more is read from clients.
+    StopReading,
+    /// Third step: wills of sessions that end by the shutdown are published.
+    PublishWills,
+    /// Fourth step: clients are told and closed, a batch a turn.
+    Farewell,
+    /// Last step: the core's thread ends.
+    Exit,
+}

@@ -1,0 +1,148 @@
+//! The ends of the gate: one port a core, one handle for everybody else.
+
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
+
+use crate::base::ids::CoreId;
+use crate::gate::command::Command;
+use crate::gate::event::{Event, What};
+
+/// Commands that may wait for one core.
+const COMMANDS_MAX: usize = 256;
+/// Events that may wait for the control plane, for each core.
+const EVENTS_MAX_PER_CORE: usize = 256;
+
+/// A core's end.
+#[derive(Debug)]
+pub struct GatePort {
+    core: CoreId,
+    commands: Receiver<Command>,
+    events: Sender<Event>,
+}
+
+/// Wakes a core that sleeps.
+pub type WakeCore = Arc<dyn Fn(CoreId) + Send + Sync>;
+
+/// The control plane's end.
+#[derive(Clone)]
+pub struct Gate {
+    commands: Vec<Sender<Command>>,
+    events: Receiver<Event>,
+    wake: WakeCore,
+}
+
+/// The ends for `cores` cores.
+pub fn gate(cores: u8, wake: WakeCore) -> (Gate, Vec<GatePort>) {
+    let (events, heard) = bounded(EVENTS_MAX_PER_CORE * usize::from(cores));
+    let (commands, ports) = (0..cores)
+        .map(|core| {
+            let (command, commands) = bounded(COMMANDS_MAX);
+            (
+                command,
+                GatePort {
+                    core: CoreId(core),
+                    commands,
+                    events: events.clone(),
+                },
+            )
+        })
+        .unzip();
+    (
+        Gate {
+            commands,
+            events: heard,
+            wake,
+        },
+        ports,
+    )
+}
+
+impl GatePort {
+    /// The next command, if there is one.
+    pub fn next(&self) -> Option<Command> {
+        match self.commands.try_recv() {
+            Ok(command) => Some(command),
+            Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
+        }
+    }
+
+    /// Whether a command waits.
+    pub fn has_work(&self) -> bool {
+        !self.commands.is_empty()
+    }
+
+    /// Tells the control plane; false if it does not keep up and the event is lost.
+    pub fn tell(&self, what: What) -> bool {
+        self.events
+            .try_send(Event {
+                core: self.core,
+                what,
+            })
+            .is_ok()
+    }
+}
+
+impl Gate {
+    /// Number of cores.
+    pub fn cores(&self) -> u8 {
+        u8::try_from(self.commands.len()).unwrap_or(u8::MAX)
+    }
+
+    /// Asks one core.
+    ///
+    /// # Errors
+    /// The command, if the core's channel is full or the core is gone.
+    pub fn ask(&self, core: CoreId, command: Command) -> Result<(), Command> {
+        let Some(channel) = self.commands.get(core.index()) else {
+            return Err(command);
+        };
+        match channel.try_send(command) {
+            Ok(()) => {
+                (self.wake)(core);
+                Ok(())
+            }
+            Err(TrySendError::Full(command) | TrySendError::Disconnected(command)) => Err(command),
+        }
+    }
+
+    /// Asks every core; says how many could be asked.
+    pub fn ask_all(&self, command: impl Fn() -> Command) -> usize {
+        (0..self.cores())
+            .filter(|core| self.ask(CoreId(*core), command()).is_ok())
+            .count()
+    }
+
+    /// What cores tell.
+    pub fn events(&self) -> &Receiver<Event> {
+        &self.events
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn commands_wake_their_core_and_a_full_channel_refuses() {
+        let wakes = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&wakes);
+        let wake: WakeCore = Arc::new(move |core| {
+            counted.fetch_add(1 + u64::from(core.0) * 1000, Ordering::Relaxed);
+        });
+        let (gate, ports) = gate(2, wake);
+        assert_eq!(gate.ask_all(|| Command::StopReading), 2);
+        assert_eq!(wakes.load(Ordering::Relaxed), 1002);
+        assert!(ports[0].has_work() && matches!(ports[0].next(), Some(Command::StopReading)));
+        assert!(ports[0].next().is_none());
+        for _ in 0..COMMANDS_MAX {
+            gate.ask(CoreId(0), Command::ReportCrossing).unwrap();
+        }
+        assert!(gate.ask(CoreId(0), Command::ReportCrossing).is_err());
+        assert!(gate.ask(CoreId(7), Command::ReportCrossing).is_err());
+        assert!(ports[1].tell(What::Started));
+        assert_eq!(gate.events().recv().unwrap().core, CoreId(1));
+    }
+}

@@ -1,0 +1,388 @@
+//! One core's turn: the plane's completions, the inboxes, the shard's work, the outboxes, the
+//! effects; in this order, each step bounded (architecture: "One core").
+//!
+//! The index's epoch is passed when the turn's completions have been taken from the kernel and before
+//! the first of them is handled: a PUBLISH that came after a SUBACK is matched with its subscription.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::base::ids::CoreId;
+use crate::base::limits::{FAREWELL_MS, MESH_BYTES_PER_TURN};
+use crate::gate::command::Command;
+use crate::gate::event::What;
+use crate::gate::port::GatePort;
+use crate::metrics::{Counter, Gauge};
+use crate::runtime::admission::ListenerShare;
+use crate::runtime::clock::Clock;
+use crate::runtime::completion::{Completion, PlaneCounters, Wait};
+use crate::runtime::door::Door;
+use crate::runtime::indexer::IndexPort;
+use crate::runtime::mesh::MeshEnd;
+use crate::runtime::park::{CoreLoop, Next};
+use crate::runtime::plane::{Actions, Plane};
+use crate::runtime::wake::Wakers;
+use crate::shard::Shard;
+use crate::shard::close::CloseReason;
+use crate::shard::cross::Parcel;
+use crate::shard::outgoing::Outgoing;
+
+/// Sleep while something waits that no event announces: room in a full ring, an epoch of another
+/// core, a client that does not read.
+const POLL: Duration = Duration::from_micros(500);
+/// Longest sleep.
+const SLEEP_MAX: Duration = Duration::from_secs(10);
+/// Figures that the shard does not count itself are copied to the metrics so often.
+const FIGURES_EVERY_MS: u64 = 500;
+/// Generations as the plane reports them.
+const GENERATION_MASK: u32 = crate::runtime::completion::GENERATION_MASK;
+
+/// What a core is made of, apart from its plane, which its own thread makes.
+pub struct CoreParts {
+    /// Its core.
+    pub core: CoreId,
+    /// The broker of the core.
+    pub shard: Shard,
+    /// The rings to and from the other cores.
+    pub mesh: MeshEnd<Parcel>,
+    /// The rings to and from the index thread.
+    pub index: IndexPort,
+    /// The way to and from the control plane.
+    pub gate: GatePort,
+    /// How to wake the others.
+    pub wakers: Arc<Wakers>,
+    /// Limits of the listeners, by number.
+    pub listeners: Arc<[ListenerShare]>,
+    /// Sockets that this core may have in handshake.
+    pub handshakes_max: usize,
+    /// The clock of all cores.
+    pub clock: Clock,
+}
+
+/// A core at work.
+pub struct Core {
+    plane: Plane,
+    inner: Inner,
+    slept: bool,
+    counted: PlaneCounters,
+    figures_at_ms: u64,
+}
+
+/// Everything but the plane, which calls back into it.
+struct Inner {
+    core: CoreId,
+    shard: Shard,
+    mesh: MeshEnd<Parcel>,
+    index: IndexPort,
+    gate: GatePort,
+    wakers: Arc<Wakers>,
+    door: Door,
+    clock: Clock,
+    farewell: Option<Farewell>,
+    exit: bool,
+}
+
+/// The last step of a shutdown in progress.
+struct Farewell {
+    /// When clients that do not read are cut.
+    force_at_ms: u64,
+}
+
+impl Core {
+    /// Takes up work on this thread.
+    ///
+    /// # Errors
+    /// When the core cannot be woken for want of descriptors.
+    pub fn new(parts: CoreParts, mut plane: Plane) -> io::Result<Self> {
+        parts.wakers.join(parts.core.index(), &mut plane)?;
+        parts.gate.tell(What::Started);
+        let inner = Inner {
+            core: parts.core,
+            shard: parts.shard,
+            mesh: parts.mesh,
+            index: parts.index,
+            gate: parts.gate,
+            wakers: parts.wakers,
+            door: Door::new(parts.listeners, parts.handshakes_max),
+            clock: parts.clock,
+            farewell: None,
+            exit: false,
+        };
+        Ok(Self { plane, inner, slept: false, counted: PlaneCounters::default(), figures_at_ms: 0 })
+    }
+
+    /// What the core wants now that its turn is over.
+    fn next(&mut self, more: bool) -> Next {
+        let inner = &mut self.inner;
+        if inner.exit {
+            return Next::Stop;
+        }
+        if more || inner.has_inbox_work() {
+            return Next::Again;
+        }
+        let polls = !inner.shard.may_sleep() || inner.farewell.is_some();
+        let now_ms = inner.shard.clients.now.ms;
+        let due_ms = [inner.shard.next_timer_ms(), inner.door.next_due_ms()];
+        let wait_ms = due_ms.into_iter().flatten().min().map(|due| due.saturating_sub(now_ms));
+        let sleep = wait_ms.map_or(SLEEP_MAX, Duration::from_millis).min(SLEEP_MAX);
+        Next::Idle { at_most: if polls { sleep.min(POLL) } else { sleep } }
+    }
+
+    /// Copies figures of the plane and of tables to the metrics, now and then.
+    fn publish_figures(&mut self) {
+        let inner = &mut self.inner;
+        let now_ms = inner.shard.clients.now.ms;
+        if now_ms < self.figures_at_ms {
+            return;
+        }
+        self.figures_at_ms = now_ms + FIGURES_EVERY_MS;
+        let (now, before) = (*self.plane.counters(), self.counted);
+        self.counted = now;
+        let metrics = &inner.shard.clients.metrics;
+        metrics.add(Counter::RingEnters, now.enters - before.enters);
+        metrics.add(Counter::RingCompletions, now.completions - before.completions);
+        metrics.add(Counter::RingEnobufs, now.buffers_exhausted - before.buffers_exhausted);
+        metrics.add(Counter::RingSends, now.sends - before.sends);
+        metrics.add(Counter::RingShortSends, now.sends_blocked - before.sends_blocked);
+        metrics.add(Counter::Parks, now.sleeps - before.sleeps);
+        inner.shard.publish_figures();
+        metrics_of_handshakes(inner);
+    }
+}
+
+fn metrics_of_handshakes(inner: &Inner) {
+    inner.shard.clients.metrics.set(Gauge::Handshakes, inner.door.handshakes() as u64);
+}
+
+impl CoreLoop for Core {
+    fn turn(&mut self, wait: Wait<'_>) -> io::Result<Next> {
+        let slept = std::mem::take(&mut self.slept);
+        let (plane, inner) = (&mut self.plane, &mut self.inner);
+        let mut begun = false;
+        let stats = plane.turn(wait, &mut |actions, completion| {
+            if !std::mem::replace(&mut begun, true) {
+                inner.begin(slept);
+            }
+            inner.on_completion(actions, completion);
+        })?;
+        if !begun {
+            inner.begin(slept);
+        }
+        let more = inner.take_in(plane);
+        let more = inner.shard.work() | more | (stats.backlog > 0);
+        inner.send_deltas();
+        inner.flush_outboxes(plane);
+        inner.shard.end_turn();
+        inner.say_farewell();
+        inner.carry_out(plane);
+        self.publish_figures();
+        let next = self.next(more);
+        if matches!(next, Next::Idle { .. }) {
+            // Between two turns the core reads nothing of the index, whether it sleeps or not.
+            self.inner.shard.park();
+            self.slept = true;
+        }
+        Ok(next)
+    }
+
+    fn has_inbox_work(&self) -> bool {
+        self.inner.has_inbox_work()
+    }
+}
+
+impl Inner {
+    fn begin(&mut self, slept: bool) {
+        if slept {
+            self.shard.unpark();
+        }
+        self.shard.begin_turn(self.clock.now());
+    }
+
+    fn has_inbox_work(&self) -> bool {
+        !self.mesh.inbox_is_empty() || self.index.has_work() || self.gate.has_work()
+    }
+
+    fn on_completion(&mut self, plane: &mut Actions, completion: Completion<'_>) {
+        match completion {
+            Completion::Received { slot, generation, bytes } => {
+                if self.is_present(slot, generation) {
+                    self.shard.receive(slot, bytes);
+                }
+            }
+            Completion::Ended { slot, generation, errno: _ } => {
+                if self.is_present(slot, generation) {
+                    self.shard.close(slot, CloseReason::Closed, None);
+                }
+            }
+            Completion::SendFailed { slot, generation, errno: _ } => {
+                if self.is_present(slot, generation) {
+                    self.shard.close(slot, CloseReason::SendFailed, None);
+                }
+            }
+            Completion::Drained { slot, generation } => {
+                if self.is_present(slot, generation) {
+                    self.shard.drained(slot);
+                }
+            }
+            Completion::Closed { slot, generation } => {
+                debug_assert!(self.is_present(slot, generation), "a slot closes once");
+                if let Some(listener) = self.shard.slot_closed(slot) {
+                    self.door.connection_closed(listener);
+                }
+            }
+            Completion::ReceivePaused { .. } | Completion::Woken => {}
+            at_the_door => self.door.on_completion(&mut self.shard, plane, at_the_door),
+        }
+    }
+
+    fn is_present(&self, slot: u32, generation: u32) -> bool {
+        let tenant = self.shard.clients.connections.key_at(slot);
+        tenant.is_some_and(|key| key.generation & GENERATION_MASK == generation)
+    }
+
+    /// Records of other cores, answers of the index thread, commands; says whether more waits.
+    fn take_in(&mut self, plane: &mut Plane) -> bool {
+        let Self { shard, mesh, .. } = self;
+        let drained = mesh.drain(MESH_BYTES_PER_TURN, &mut |source, record, parcel| {
+            shard.take_record(CoreId(u8::try_from(source).unwrap_or(u8::MAX)), record, parcel);
+        });
+        while let Some(answer) = self.index.answer() {
+            self.shard.index_applied(answer);
+        }
+        while let Some(command) = self.gate.next() {
+            self.obey(plane, command);
+        }
+        self.door.expire(&mut self.shard, plane);
+        if self.door.has_just_stopped() {
+            self.gate.tell(What::AcceptingStopped);
+        }
+        drained.more
+    }
+
+    fn obey(&mut self, plane: &mut Plane, command: Command) {
+        match command {
+            Command::Listen { listener, socket } => self.door.listen(plane, listener, socket),
+            Command::ReportTables => {
+                self.gate.tell(What::Tables(self.shard.tables()));
+            }
+            Command::ReportCrossing => {
+                self.gate.tell(What::Crossing(self.shard.crossing()));
+            }
+            Command::StopAccepting => {
+                self.shard.stop_accepting();
+                self.door.stop(&mut self.shard, plane);
+            }
+            Command::StopReading => {
+                self.shard.stop_reading();
+                self.gate.tell(What::ReadingStopped);
+            }
+            Command::PublishWills => {
+                self.shard.publish_all_wills();
+                self.gate.tell(What::WillsPublished);
+            }
+            Command::Farewell => {
+                let force_at_ms = self.shard.clients.now.ms + FAREWELL_MS;
+                self.farewell.get_or_insert(Farewell { force_at_ms });
+            }
+            Command::Exit => self.exit = true,
+        }
+    }
+
+    /// Pulls changes for the index thread while its ring has room.
+    fn send_deltas(&mut self) {
+        let mut sent = false;
+        while self.index.has_room() {
+            let Some(delta) = self.shard.next_delta() else {
+                break;
+            };
+            self.index.send(delta);
+            sent = true;
+        }
+        if sent {
+            self.index.ring();
+        }
+    }
+
+    /// One batch and at most one wake a core.
+    fn flush_outboxes(&mut self, plane: &mut Plane) {
+        if self.shard.outboxes.is_empty() {
+            return;
+        }
+        let waiting: smallvec::SmallVec<[CoreId; 16]> = self.shard.outboxes.waiting().collect();
+        for target in waiting {
+            let mesh = &mut self.mesh;
+            let mut moved = 0;
+            let mut bytes = 0;
+            let mut all = true;
+            self.shard.outboxes.flush(target, |staged| {
+                let flushed = mesh.flush(target.index(), staged);
+                moved = flushed.moved.records;
+                bytes = flushed.moved.bytes;
+                all = flushed.all;
+                moved
+            });
+            let metrics = &self.shard.clients.metrics;
+            metrics.add(Counter::MeshRecords, moved as u64);
+            metrics.add(Counter::MeshBytes, bytes as u64);
+            if !all {
+                metrics.inc(Counter::MeshFull);
+            }
+            if moved > 0 && self.wakers.wake_from_core(plane, target.index()) {
+                metrics.inc(Counter::MeshWakes);
+            }
+        }
+    }
+
+    /// The last step of a shutdown: a batch of clients a turn.
+    fn say_farewell(&mut self) {
+        let Some(farewell) = &self.farewell else {
+            return;
+        };
+        let force = self.shard.clients.now.ms >= farewell.force_at_ms;
+        self.shard.farewell(force);
+        if self.shard.clients.connections.is_empty() {
+            self.farewell = None;
+            self.gate.tell(What::FarewellDone);
+        }
+    }
+
+    /// What the shard asks for, in the order of its effects.
+    fn carry_out(&mut self, plane: &mut Plane) {
+        let mut effects = std::mem::take(&mut self.shard.clients.effects);
+        for (key, socket) in effects.install.drain(..) {
+            let first = self.shard.clients.force_out(key.index).unwrap_or_default();
+            self.shard.clients.count_bytes_sent(first.len());
+            if let Some(socket) = socket {
+                plane.install(key.index, key.generation, socket, first);
+            }
+        }
+        for (socket, listener, last) in effects.refuse.drain(..) {
+            if let Some(socket) = socket {
+                self.door.refuse_taken(plane, socket, &last);
+            }
+            self.door.connection_closed(listener);
+        }
+        for slot in effects.dirty.drain(..) {
+            if plane.is_blocked(slot) {
+                self.shard.clients.blocked(slot);
+            } else if let Some(out) = self.shard.clients.take_out(slot) {
+                plane.send(slot, out);
+                self.shard.clients.give_spare(plane.buffer());
+            }
+        }
+        for slot in effects.pause.drain(..) {
+            plane.pause_receive(slot);
+        }
+        for slot in effects.resume.drain(..) {
+            plane.resume_receive(slot);
+        }
+        for key in effects.close.drain(..) {
+            let last: Option<Outgoing> = self.shard.clients.force_out(key.index);
+            plane.close(key.index, last);
+        }
+        // The lists' memory is used again; what was asked for meanwhile comes first.
+        effects.dirty.append(&mut self.shard.clients.effects.dirty);
+        self.shard.clients.effects = effects;
+    }
+}

@@ -1,0 +1,325 @@
+//! The core's door: accepting, and sockets whose CONNECT is awaited.
+//!
+//! A socket in handshake is an ordinary descriptor, so their number is limited: at the limit the core
+//! accepts no more until one ends, and clients wait in the backlog.
+
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use crate::metrics::Counter;
+use crate::runtime::admission::{Admission, ListenerShare};
+use crate::runtime::completion::Completion;
+use crate::runtime::plane::Actions;
+use crate::runtime::socket;
+use crate::shard::Shard;
+use crate::shard::close::CloseReason;
+use crate::shard::cross::stage_handover;
+use crate::shard::handshake::{Handshake, Step};
+
+/// After descriptors ran out, accepting is tried again at the latest after this.
+const RETRY_ACCEPT_MS: u64 = 100;
+
+/// The door of one core.
+pub struct Door {
+    /// By the plane's number.
+    handshakes: Vec<Option<Open>>,
+    open: usize,
+    handshakes_max: usize,
+    /// When handshakes are given up, in the order in which they began: the time allowed is the same
+    /// for all.
+    deadlines: VecDeque<(u64, u32, u64)>,
+    /// Tells the tenants of one number apart.
+    serial: u64,
+    shares: Arc<[ListenerShare]>,
+    listeners: Vec<Listener>,
+    stopping: bool,
+    stop_told: bool,
+}
+
+struct Open {
+    handshake: Handshake,
+    serial: u64,
+}
+
+struct Listener {
+    number: u8,
+    /// Accepting goes on at this time.
+    paused_until_ms: Option<u64>,
+    /// Accepting goes on when a handshake ends.
+    waits_for_room: bool,
+    stopped: bool,
+}
+
+impl Door {
+    /// A door without listeners.
+    pub fn new(shares: Arc<[ListenerShare]>, handshakes_max: usize) -> Self {
+        Self {
+            handshakes: Vec::new(),
+            open: 0,
+            handshakes_max,
+            deadlines: VecDeque::new(),
+            serial: 0,
+            shares,
+            listeners: Vec::new(),
+            stopping: false,
+            stop_told: false,
+        }
+    }
+
+    /// Accepts on a socket from now on.
+    pub fn listen(&mut self, plane: &mut Actions, number: u8, socket: OwnedFd) {
+        plane.listen(number, socket);
+        self.listeners.push(Listener {
+            number,
+            paused_until_ms: None,
+            waits_for_room: false,
+            stopped: false,
+        });
+    }
+
+    /// Closes listeners and handshakes.
+    pub fn stop(&mut self, shard: &mut Shard, plane: &mut Actions) {
+        if std::mem::replace(&mut self.stopping, true) {
+            return;
+        }
+        for listener in &self.listeners {
+            plane.stop_accept(listener.number);
+        }
+        for number in 0..self.handshakes.len() {
+            let number = u32::try_from(number).unwrap_or(u32::MAX);
+            self.refuse(shard, plane, number, &[], CloseReason::Shutdown);
+        }
+    }
+
+    /// True once, when a stop is done.
+    pub fn has_just_stopped(&mut self) -> bool {
+        let done = self.stopping && self.listeners.iter().all(|listener| listener.stopped);
+        done && !std::mem::replace(&mut self.stop_told, true)
+    }
+
+    /// Sockets in handshake.
+    pub fn handshakes(&self) -> usize {
+        self.open
+    }
+
+    /// When something here is due, milliseconds since process start.
+    pub fn next_due_ms(&self) -> Option<u64> {
+        let deadline = self.deadlines.front().map(|(at_ms, ..)| *at_ms);
+        let paused = self.listeners.iter().filter_map(|l| l.paused_until_ms).min();
+        deadline.into_iter().chain(paused).min()
+    }
+
+    /// A connection that came in here, or any other core's, has been closed.
+    pub fn connection_closed(&self, listener: u8) {
+        if let Some(share) = self.shares.get(usize::from(listener)) {
+            share.closed();
+        }
+    }
+
+    /// What the plane reports of accepts and handshakes.
+    pub fn on_completion(
+        &mut self,
+        shard: &mut Shard,
+        plane: &mut Actions,
+        completion: Completion<'_>,
+    ) {
+        match completion {
+            Completion::Accepted { listener, fd } => self.accepted(shard, plane, listener, fd),
+            Completion::AcceptFailed { listener, errno: _ } => {
+                shard.clients.metrics.inc(Counter::AcceptErrors);
+                let retry_ms = shard.clients.now.ms + RETRY_ACCEPT_MS;
+                if let Some(listener) = self.listener(listener) {
+                    listener.waits_for_room = true;
+                    listener.paused_until_ms = Some(retry_ms);
+                }
+            }
+            Completion::AcceptStopped { listener } => {
+                if let Some(listener) = self.listener(listener) {
+                    listener.stopped = true;
+                }
+            }
+            Completion::HandshakeBytes { handshake, bytes } => {
+                self.handshake_bytes(shard, plane, handshake, bytes);
+            }
+            Completion::HandshakeEnded { handshake, errno: _ } => {
+                self.refuse(shard, plane, handshake, &[], CloseReason::Closed);
+            }
+            _ => {}
+        }
+    }
+
+    /// Gives up handshakes that take too long, and accepts again where a pause is over.
+    pub fn expire(&mut self, shard: &mut Shard, plane: &mut Actions) {
+        let now_ms = shard.clients.now.ms;
+        while let Some((at_ms, number, serial)) = self.deadlines.front().copied() {
+            if at_ms > now_ms {
+                break;
+            }
+            self.deadlines.pop_front();
+            if self.is_open(number, serial) {
+                self.refuse(shard, plane, number, &[], CloseReason::IdleTimeout);
+            }
+        }
+        for at in 0..self.listeners.len() {
+            if self.listeners[at].paused_until_ms.is_some_and(|until| until <= now_ms) {
+                self.listeners[at].paused_until_ms = None;
+                self.accept_again(plane, at);
+            }
+        }
+    }
+
+    /// Tells a client that no core takes, and closes its socket.
+    pub fn refuse_taken(&mut self, plane: &mut Actions, socket: OwnedFd, last: &[u8]) {
+        let number = plane.handshake_begin(socket);
+        plane.handshake_refuse(number, last);
+    }
+
+    fn accepted(&mut self, shard: &mut Shard, plane: &mut Actions, number: u8, fd: OwnedFd) {
+        let metrics = &shard.clients.metrics;
+        metrics.inc(Counter::AcceptAccepted);
+        if self.stopping {
+            return metrics.inc(Counter::ShutdownShutdown);
+        }
+        let now_ms = shard.clients.now.ms;
+        let admission = match self.shares.get(usize::from(number)) {
+            Some(share) => share.accepted(now_ms),
+            None => Admission::Full,
+        };
+        match admission {
+            Admission::Full => return metrics.inc(Counter::AcceptRefusedMaxConnections),
+            Admission::TakeAndPause(ms) => {
+                plane.pause_accept(number);
+                if let Some(listener) = self.listener(number) {
+                    listener.paused_until_ms = Some(now_ms + ms);
+                }
+            }
+            Admission::Take => {}
+        }
+        let Ok(peer) = socket::peer_address(&fd) else {
+            // It has gone already.
+            self.connection_closed(number);
+            return shard.handshake_ended(CloseReason::Closed);
+        };
+        self.begin(shard, plane, number, peer, fd);
+    }
+
+    fn begin(
+        &mut self,
+        shard: &mut Shard,
+        plane: &mut Actions,
+        listener: u8,
+        peer: std::net::SocketAddr,
+        fd: OwnedFd,
+    ) {
+        let handshake = shard.begin_handshake(listener, peer);
+        let number = plane.handshake_begin(fd);
+        let at = number as usize;
+        if self.handshakes.len() <= at {
+            self.handshakes.resize_with(at + 1, || None);
+        }
+        self.serial += 1;
+        self.deadlines.push_back((handshake.deadline_ms, number, self.serial));
+        self.handshakes[at] = Some(Open { handshake, serial: self.serial });
+        self.open += 1;
+        plane.handshake_receive(number);
+        if self.open >= self.handshakes_max {
+            for listener in &mut self.listeners {
+                listener.waits_for_room = true;
+                plane.pause_accept(listener.number);
+            }
+        }
+    }
+
+    fn handshake_bytes(
+        &mut self,
+        shard: &mut Shard,
+        plane: &mut Actions,
+        number: u32,
+        bytes: &[u8],
+    ) {
+        let Some(open) = self.handshakes.get_mut(number as usize).and_then(Option::as_mut) else {
+            return;
+        };
+        match shard.handshake_bytes(&mut open.handshake, bytes) {
+            Step::Wait => plane.handshake_receive(number),
+            Step::Refuse(last) => {
+                let listener = open.handshake.listener;
+                plane.handshake_refuse(number, &last);
+                self.connection_closed(listener);
+                self.forget(plane, number);
+            }
+            Step::Home(home, mut handover) => {
+                handover.socket = Some(plane.handshake_take(number));
+                self.forget(plane, number);
+                if home == shard.clients.core {
+                    shard.arrive(handover);
+                } else {
+                    shard.clients.metrics.inc(Counter::HandoverSent);
+                    stage_handover(&mut shard.outboxes, home, handover);
+                }
+            }
+        }
+    }
+
+    /// Ends a handshake without a CONNECT.
+    fn refuse(
+        &mut self,
+        shard: &mut Shard,
+        plane: &mut Actions,
+        number: u32,
+        last: &[u8],
+        reason: CloseReason,
+    ) {
+        let Some(open) = self.handshakes.get(number as usize).and_then(Option::as_ref) else {
+            return;
+        };
+        let listener = open.handshake.listener;
+        plane.handshake_refuse(number, last);
+        shard.handshake_ended(reason);
+        self.connection_closed(listener);
+        self.forget(plane, number);
+    }
+
+    /// A handshake has ended: there is room for another.
+    fn forget(&mut self, plane: &mut Actions, number: u32) {
+        if let Some(open) = self.handshakes.get_mut(number as usize)
+            && open.take().is_some()
+        {
+            self.open -= 1;
+        }
+        while let Some((_, number, serial)) = self.deadlines.front().copied() {
+            if self.is_open(number, serial) {
+                break;
+            }
+            self.deadlines.pop_front();
+        }
+        if self.open < self.handshakes_max {
+            for at in 0..self.listeners.len() {
+                if std::mem::take(&mut self.listeners[at].waits_for_room) {
+                    self.accept_again(plane, at);
+                }
+            }
+        }
+    }
+
+    fn accept_again(&mut self, plane: &mut Actions, at: usize) {
+        let listener = &self.listeners[at];
+        let waits = listener.waits_for_room && self.open >= self.handshakes_max;
+        if !self.stopping && !waits && listener.paused_until_ms.is_none() {
+            plane.resume_accept(listener.number);
+        }
+    }
+
+    fn is_open(&self, number: u32, serial: u64) -> bool {
+        self.handshakes
+            .get(number as usize)
+            .and_then(Option::as_ref)
+            .is_some_and(|open| open.serial == serial)
+    }
+
+    fn listener(&mut self, number: u8) -> Option<&mut Listener> {
+        self.listeners.iter_mut().find(|listener| listener.number == number)
+    }
+}
+

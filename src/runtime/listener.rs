@@ -1,0 +1,105 @@
+//! Listening sockets: one a core on the same port, so that the kernel spreads new connections.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+
+use super::socket;
+
+/// Where to listen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListenerConfig {
+    /// Port 0 lets the kernel choose one.
+    pub address: SocketAddr,
+    /// Connections that each core's socket may queue; the kernel caps it at `net.core.somaxconn`.
+    pub backlog: u32,
+}
+
+/// Binds one socket a core to the same address and port, with TCP_NODELAY for what is accepted. Says the address
+/// with the port that was bound.
+///
+/// None listens when any of them fails: the port is then as free as before.
+///
+/// # Errors
+///
+/// `EADDRINUSE` also when the address has an owner that did not ask for SO_REUSEPORT or is another user's; an
+/// owner that shares it, such as a second broker of the same user, is found by a bind without the option first.
+pub fn bind(config: &ListenerConfig, cores: usize) -> io::Result<(SocketAddr, Vec<OwnedFd>)> {
+    assert!(cores > 0, "a listener belongs to at least one core");
+    if config.address.port() != 0 {
+        probe(config.address)?;
+    }
+    let mut address = config.address;
+    let mut listeners = Vec::with_capacity(cores);
+    for _ in 0..cores {
+        let fd = socket::tcp_socket(address)?;
+        socket::set_flag(&fd, libc::SOL_SOCKET, libc::SO_REUSEADDR)?;
+        socket::set_flag(&fd, libc::SOL_SOCKET, libc::SO_REUSEPORT)?;
+        socket::set_flag(&fd, libc::IPPROTO_TCP, libc::TCP_NODELAY)?;
+        socket::bind(&fd, address)?;
+        address = socket::local_address(&fd)?;
+        listeners.push(fd);
+    }
+    for fd in &listeners {
+        socket::listen(fd, config.backlog)?;
+    }
+    Ok((address, listeners))
+}
+
+/// Fails when anyone else listens there, also with SO_REUSEPORT. Connections that linger after a restart are no
+/// hindrance.
+fn probe(address: SocketAddr) -> io::Result<()> {
+    let fd = socket::tcp_socket(address)?;
+    socket::set_flag(&fd, libc::SOL_SOCKET, libc::SO_REUSEADDR)?;
+    socket::bind(&fd, address)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::TcpStream;
+
+    use super::*;
+
+    fn config(address: &str) -> ListenerConfig {
+        ListenerConfig {
+            address: address.parse().unwrap(),
+            backlog: 16,
+        }
+    }
+
+    #[test]
+    fn all_cores_share_the_port_that_the_first_was_given() {
+        for any in ["127.0.0.1:0", "[::1]:0"] {
+            let (address, listeners) = bind(&config(any), 3).unwrap();
+            assert_ne!(address.port(), 0);
+            for fd in &listeners {
+                assert_eq!(socket::local_address(fd).unwrap(), address);
+            }
+            let mut client = TcpStream::connect(address).unwrap();
+            client.write_all(b"x").unwrap();
+            let accepted = listeners.iter().find_map(|fd| {
+                socket::set_nonblocking(fd);
+                socket::accept_now(fd)
+            });
+            let accepted = accepted.expect("one of the listeners has the connection");
+            assert_eq!(
+                socket::peer_address(&accepted).unwrap(),
+                client.local_addr().unwrap()
+            );
+        }
+    }
+
+    #[test]
+    fn a_port_with_another_owner_is_refused() {
+        let (address, _listeners) = bind(&config("127.0.0.1:0"), 1).unwrap();
+        let again = ListenerConfig {
+            address,
+            backlog: 16,
+        };
+        assert_eq!(
+            bind(&again, 1).unwrap_err().kind(),
+            io::ErrorKind::AddrInUse
+        );
+    }
+}

@@ -1,0 +1,116 @@
+//! The shard's part of an orderly shutdown, step by step as the driver is told.
+
+use crate::metrics::Gauge;
+use crate::gate::event::{Crossing, Tables};
+use crate::mqtt::reason::ReasonCode;
+use crate::session::will::WillFate;
+use crate::shard::Shard;
+use crate::shard::close::CloseReason;
+use crate::shard::connection::Flags;
+
+/// Clients that are told good-bye in one turn.
+const FAREWELLS_PER_TURN: usize = 256;
+
+impl Shard {
+    /// From now on no client is taken in.
+    pub fn stop_accepting(&mut self) {
+        self.stopping = true;
+    }
+
+    /// From now on nothing that clients send is handled.
+    pub fn stop_reading(&mut self) {
+        self.deaf = true;
+    }
+
+    /// Publishes the wills of all sessions: in memory they end with the process.
+    pub fn publish_all_wills(&mut self) {
+        let sessions: Vec<u32> = self
+            .clients
+            .registry
+            .iter()
+            .map(|(index, _)| index)
+            .collect();
+        for session in sessions {
+            self.settle_will(session, WillFate::Publish);
+        }
+    }
+
+    /// Tells a batch of clients that the broker stops, and closes them. Those whose socket takes
+    /// nothing are left for later unless `force`. Says whether any was closed.
+    pub fn farewell(&mut self, force: bool) -> bool {
+        let batch: Vec<u32> = self
+            .clients
+            .connections
+            .iter()
+            .filter(|(_, c)| {
+                !c.flags.has(Flags::CLOSING) && (force || !c.flags.has(Flags::BLOCKED))
+            })
+            .take(FAREWELLS_PER_TURN)
+            .map(|(key, _)| key.index)
+            .collect();
+        for slot in &batch {
+            self.close(
+                *slot,
+                CloseReason::Shutdown,
+                Some(ReasonCode::ServerShuttingDown),
+            );
+        }
+        !batch.is_empty()
+    }
+
+    /// How far records to and from other cores have come.
+    pub fn crossing(&self) -> Crossing {
+        Crossing {
+            staged: self.outboxes.staged_records(),
+            taken: self.taken_records,
+            idle: self.outboxes.is_empty() && self.pending_wills.is_empty() && self.acks.is_empty(),
+        }
+    }
+
+    /// Sets the gauges of the tables.
+    pub fn publish_figures(&self) {
+        let (clients, metrics) = (&self.clients, &self.clients.metrics);
+        let live = u64::from(clients.connections.len());
+        metrics.set(Gauge::LiveConnections, live);
+        metrics.set(Gauge::Sessions, u64::from(clients.registry.len()));
+        metrics.set(Gauge::Subscriptions, self.routes.local.len() as u64);
+        metrics.set(Gauge::Retained, u64::from(self.routes.retained.len()));
+        metrics.set(Gauge::QueuedBytes, clients.budget.used() as u64);
+        metrics.set(Gauge::OutboxBytes, self.outboxes.bytes() as u64);
+        metrics.set(Gauge::Timers, clients.wheel.len() as u64);
+    }
+
+    /// The sizes of the tables.
+    pub fn tables(&self) -> Tables {
+        let clients = &self.clients;
+        let row = |name, entries: usize, bytes: usize| (name, entries as u64, bytes as u64);
+        Tables {
+            rows: vec![
+                row(
+                    "connections",
+                    clients.connections.len() as usize,
+                    clients.connections.bytes(),
+                ),
+                row(
+                    "sessions",
+                    clients.registry.len() as usize,
+                    clients.registry.bytes(),
+                ),
+                row(
+                    "local index",
+                    self.routes.local.len(),
+                    self.routes.local.bytes(),
+                ),
+                row(
+                    "retained",
+                    self.routes.retained.len() as usize,
+                    self.routes.retained.bytes(),
+                ),
+                row("timers", clients.wheel.len(), clients.wheel.bytes()),
+                row("out-queues", clients.outs.len(), 0),
+                row("queued messages", 0, clients.budget.used()),
+                row("outboxes", 0, self.outboxes.bytes()),
+            ],
+        }
+    }
+}
