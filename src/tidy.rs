@@ -100,7 +100,13 @@ const UNSAFE_FILES: &[&str] = &[
     "src/boot/sys.rs",
     "src/mqtt/message.rs",
     "src/routing/arena.rs",
+    "src/runtime/accepts.rs",
+    "src/runtime/buffers.rs",
+    "src/runtime/connections.rs",
+    "src/runtime/plane.rs",
     "src/runtime/probe.rs",
+    "src/runtime/ring.rs",
+    "src/runtime/socket.rs",
     "bench-harness/src/sys.rs",
 ];
 
