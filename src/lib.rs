@@ -11,5 +11,7 @@ pub mod routing;
 pub mod runtime;
 pub mod session;
 pub mod shard;
+pub mod shutdown;
+
 #[cfg(test)]
 mod tidy;

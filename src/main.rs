@@ -1,17 +1,25 @@
-//! The broker's process: command line, checks, exit code.
+//! The broker's process: command line, checks, signals, exit code.
 
 use std::io::Write;
 use std::process::ExitCode;
 
-use millrace::boot::{self, Refusal};
+use crossbeam_channel::Receiver;
+use millrace::boot::{self, Refusal, run::Broker};
 use millrace::cli::Arguments;
 use millrace::runtime::log;
+use millrace::shutdown::{self, Ending, Signal};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::iterator::Signals;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Usage, configuration, or the machine: nothing was started.
 const EXIT_REFUSED: u8 = 2;
+/// The broker failed while it ran, or its shutdown was cut short.
+const EXIT_FAILED: u8 = 1;
+/// Signals that may wait to be handled.
+const SIGNALS_MAX: usize = 16;
 
 fn main() -> ExitCode {
     let arguments = Arguments::of_process();
@@ -41,11 +49,64 @@ fn check(arguments: &Arguments) -> Result<ExitCode, Refusal> {
 }
 
 fn run(arguments: &Arguments) -> Result<ExitCode, Refusal> {
+    let signals = signals()?;
     let ready = boot::prepare(arguments)?;
-    let _log = log::start(&ready.config.log)
+    let log = log::start(&ready.config.log)
         .map_err(|error| Refusal::from(format!("the log cannot be started: {error}")))?;
     for warning in ready.config.warnings(&ready.machine) {
         tracing::warn!("{warning}");
     }
-    Ok(ExitCode::SUCCESS)
+    let broker = boot::run::start(&ready)?;
+    announce(&broker);
+    let ending = shutdown::wait(&broker, &signals, ready.config.node.shutdown_timeout);
+    let code = match &ending {
+        Ending::Clean => {
+            tracing::info!("stopped");
+            ExitCode::SUCCESS
+        }
+        Ending::Failed(why) => {
+            tracing::error!("{why}");
+            ExitCode::from(EXIT_FAILED)
+        }
+    };
+    drop(log);
+    if ending != Ending::Clean {
+        // Cores that do not end would keep the process.
+        std::process::exit(i32::from(EXIT_FAILED));
+    }
+    broker.indexer.stop();
+    Ok(code)
+}
+
+/// One line a listener, then `ready`.
+fn announce(broker: &Broker) {
+    let mut out = std::io::stdout().lock();
+    for (name, address) in &broker.listening {
+        let _ = writeln!(out, "listening {name} {address}");
+    }
+    let _ = writeln!(out, "ready");
+    let _ = out.flush();
+}
+
+/// Signals of the process, from a thread that waits for them.
+fn signals() -> Result<Receiver<Signal>, Refusal> {
+    let refused = |error| Refusal::from(format!("signals cannot be handled: {error}"));
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1]).map_err(refused)?;
+    let (tell, heard) = crossbeam_channel::bounded(SIGNALS_MAX);
+    let wait = move || {
+        for signal in signals.forever() {
+            let signal = if signal == SIGUSR1 {
+                Signal::Report
+            } else {
+                Signal::Stop
+            };
+            // A signal too many is as good as none.
+            let _ = tell.try_send(signal);
+        }
+    };
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(wait)
+        .map_err(refused)?;
+    Ok(heard)
 }

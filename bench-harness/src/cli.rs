@@ -249,7 +249,7 @@ pub struct PubsubArgs {
     #[arg(long, default_value_t = 3.0)]
     pub drain: f64,
     /// Seconds without progress after which a closed-loop window is opened again.
-    #[arg(long, default_value_t = 2.0)]
+    #[arg(long, default_value_t = 5.0)]
     pub stall: f64,
     /// Receive maximum announced by the clients (5.0).
     #[arg(long)]
@@ -269,6 +269,9 @@ pub struct PubsubArgs {
     /// Further subscribers that stop reading once subscribed.
     #[arg(long, default_value_t = 0)]
     pub slow_subscribers: usize,
+    /// Seconds from the start in which the subscribers do not read, so that queues fill.
+    #[arg(long, default_value_t = 0.0, value_name = "SECONDS")]
+    pub pause_subscribers: f64,
     /// How often one message may reach one subscriber through overlapping filters.
     #[arg(long, value_enum, default_value = "once")]
     pub overlap_copies: OverlapCopies,
@@ -278,6 +281,10 @@ pub struct PubsubArgs {
     /// Verdict: exactly this many lost.
     #[arg(long)]
     pub expect_loss: Option<f64>,
+    /// Verdict: exactly as many lost as the last number this shell command prints after the run,
+    /// for example the broker's own count of drops.
+    #[arg(long, value_name = "COMMAND")]
+    pub expect_loss_from: Option<String>,
     /// Verdict: exactly this many duplicates.
     #[arg(long)]
     pub expect_duplicates: Option<f64>,

@@ -49,6 +49,14 @@ impl MemorySample {
     }
 }
 
+/// Run times of all threads so far.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RunTimes {
+    pub(crate) running: Duration,
+    /// Ready to run, and waiting for a CPU.
+    pub(crate) waiting: Duration,
+}
+
 impl Probe {
     /// The process given, else the owner of the socket that listens on `target`, if it lives on
     /// this machine and may be looked at.
@@ -76,15 +84,32 @@ impl Probe {
     }
 
     fn threads_ns(self) -> BTreeMap<u32, u64> {
+        self.schedstats()
+            .into_iter()
+            .map(|(thread, running, _)| (thread, running))
+            .collect()
+    }
+
+    /// None when the process is gone or may not be looked at.
+    pub(crate) fn run_times(self) -> Option<RunTimes> {
+        let stats = self.schedstats();
+        let running = Duration::from_nanos(stats.iter().map(|s| s.1).sum());
+        let waiting = Duration::from_nanos(stats.iter().map(|s| s.2).sum());
+        (!stats.is_empty()).then_some(RunTimes { running, waiting })
+    }
+
+    /// Each thread with the ns it ran and the ns it waited for a CPU.
+    fn schedstats(self) -> Vec<(u32, u64, u64)> {
         let Ok(tasks) = fs::read_dir(format!("/proc/{}/task", self.pid)) else {
-            return BTreeMap::new();
+            return Vec::new();
         };
-        let run_time = |task: fs::DirEntry| {
+        let stat = |task: fs::DirEntry| {
             let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
-            let ns = text.split_whitespace().next()?.parse().ok()?;
-            Some((task.file_name().to_str()?.parse().ok()?, ns))
+            let mut fields = text.split_whitespace().map(str::parse);
+            let (running, waiting) = (fields.next()?.ok()?, fields.next()?.ok()?);
+            Some((task.file_name().to_str()?.parse().ok()?, running, waiting))
         };
-        tasks.flatten().filter_map(run_time).collect()
+        tasks.flatten().filter_map(stat).collect()
     }
 
     pub(crate) fn memory(self) -> Option<MemorySample> {
@@ -130,30 +155,41 @@ fn owner_of_socket(inodes: &[String]) -> Option<u32> {
     if inodes.is_empty() {
         return None;
     }
-    for process in fs::read_dir("/proc").ok()?.flatten() {
-        let Some(pid) = process
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse().ok())
-        else {
-            continue;
-        };
-        let Ok(descriptors) = fs::read_dir(process.path().join("fd")) else {
-            continue;
-        };
-        for descriptor in descriptors.flatten() {
-            let Ok(link) = fs::read_link(descriptor.path()) else {
-                continue;
-            };
-            if inodes
+    let pids: Vec<u32> = fs::read_dir("/proc")
+        .ok()?
+        .flatten()
+        .filter_map(|process| process.file_name().to_str()?.parse().ok())
+        .collect();
+    let by_process = pids
+        .iter()
+        .find(|pid| holds(&format!("/proc/{pid}/fd"), inodes));
+    // A thread with a descriptor table of its own may hold the listener.
+    by_process
+        .or_else(|| pids.iter().find(|pid| a_thread_holds(**pid, inodes)))
+        .copied()
+}
+
+fn a_thread_holds(pid: u32, inodes: &[String]) -> bool {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return false;
+    };
+    tasks
+        .flatten()
+        .any(|task| holds(&task.path().join("fd").to_string_lossy(), inodes))
+}
+
+fn holds(directory: &str, inodes: &[String]) -> bool {
+    let Ok(descriptors) = fs::read_dir(directory) else {
+        return false;
+    };
+    descriptors
+        .flatten()
+        .filter_map(|descriptor| fs::read_link(descriptor.path()).ok())
+        .any(|link| {
+            inodes
                 .iter()
                 .any(|inode| link.as_os_str() == inode.as_str())
-            {
-                return Some(pid);
-            }
-        }
-    }
-    None
+        })
 }
 
 #[cfg(test)]

@@ -23,17 +23,17 @@ use support::proxy::{self, Fault};
 use support::stub;
 
 fn run(target: SocketAddr, line: &str) -> Report {
-    let target = target.to_string();
-    let mut words = vec!["bench-harness"];
-    words.extend(line.split_whitespace());
-    words.extend([
-        "--target",
-        &target,
-        "--no-results",
-        "--quiet",
-        "--commit",
-        "test",
-    ]);
+    run_with(target, line, &[])
+}
+
+fn run_with(target: SocketAddr, line: &str, more: &[&str]) -> Report {
+    let mut words: Vec<String> = vec!["bench-harness".to_owned()];
+    words.extend(line.split_whitespace().map(str::to_owned));
+    words.extend(more.iter().map(|word| (*word).to_owned()));
+    words.extend(["--target".to_owned(), target.to_string()]);
+    words.extend(["--no-results", "--quiet", "--commit", "test"].map(str::to_owned));
+    // The broker lives in this process, whose CPU says nothing about it: probe none.
+    words.extend(["--broker-pid", "4000000000"].map(str::to_owned));
     bench_harness::run(&Cli::parse_from(words)).unwrap()
 }
 
@@ -147,6 +147,17 @@ fn a_fault_in_a_shared_group_is_found() {
         );
         assert_eq!(faults(&report), BTreeMap::from([(name, 1)]));
     }
+}
+
+#[test]
+fn what_a_paused_subscriber_missed_is_compared_with_a_counter() {
+    let address = proxy::start(stub::start(), Fault::Drop, 20);
+    let line = "pubsub -p 2 -s 2 -q 1 --rate 200 -m 60 --pause-subscribers 0.2 --drain 0.3";
+    let report = run_with(address, line, &["--expect-loss-from", "echo drops: 1"]);
+    assert!(report.passed());
+    assert_eq!(faults(&report), BTreeMap::from([("lost", 1)]));
+    // The first message was due before the pause and arrived after it.
+    assert!(report.number("latency_us_max").unwrap() > 150_000.0);
 }
 
 #[test]

@@ -182,7 +182,8 @@ impl Reader {
     /// Begins the first turn after sleeping, which knows the returned epoch.
     pub fn unpark(&mut self) -> Epoch {
         self.parked = false;
-        self.line().store(self.seen, Ordering::Relaxed);
+        // Release again: whoever reads this value must have the reads of all earlier turns behind it.
+        self.line().store(self.seen, Ordering::Release);
         fence(Ordering::SeqCst);
         self.pass()
     }
@@ -214,7 +215,8 @@ impl Drop for Reader {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
 
@@ -252,7 +254,8 @@ mod tests {
     }
 }
 
-#[cfg(all(test, loom))]
+#[cfg(test)]
+#[cfg(loom)]
 #[allow(unsafe_code)] // loom's cells, whose accesses the models are about
 mod loom_tests {
     use super::*;

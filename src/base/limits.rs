@@ -82,3 +82,16 @@ pub const MESH_BYTES_PER_TURN: usize = 256 * 1024;
 
 /// At a shutdown, the time in milliseconds that clients have to take what waits for them.
 pub const FAREWELL_MS: u64 = 2_000;
+/// Removals of retained messages that a core remembers, so that an older message which arrives
+/// after the removal does not come back: 24 KiB, allocated with the first removal. More than what
+/// arrives within the delay of a ring between two cores.
+pub const RETAINED_REMOVALS_REMEMBERED: usize = 1024;
+
+/// How much later, in microseconds, an older message may arrive over another core's ring. One that
+/// is older by more has not been overtaken: the wall clock was set back, and it counts as new.
+pub const RETAINED_REORDER_US_MAX: u64 = 10_000_000;
+
+const _: () = assert!(
+    RETAINED_REMOVALS_REMEMBERED.is_power_of_two(),
+    "a hash is mapped by mask"
+);

@@ -112,8 +112,8 @@ impl TimerWheel {
         true
     }
 
-    /// When the next timer fires, exactly; in the past if timers wait for a call of
-    /// [`Self::expire`]. Costs one load.
+    /// When the next timer fires, exactly; in the past while a call of [`Self::expire`] has work
+    /// that its budget left over. Costs one load.
     pub fn next_due_ms(&self) -> Option<u64> {
         (self.next_due != NEVER).then(|| self.origin_ms + u64::from(self.next_due) * self.tick_ms)
     }

@@ -4,6 +4,8 @@ pub mod data_dir;
 pub mod load;
 pub mod machine;
 pub mod preflight;
+pub mod report;
+pub mod run;
 mod sys;
 
 use std::fmt;

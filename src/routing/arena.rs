@@ -46,12 +46,16 @@ impl Arena {
     pub(super) fn reserve() -> io::Result<Self> {
         let mut words = WORDS_MAX;
         loop {
-            match Self::map(words) {
-                Ok(start) => return Ok(Self { start, words }),
-                Err(error) if words <= WORDS_MIN => return Err(error),
-                Err(_) => words /= 2,
+            match Self::with_words(words) {
+                Err(_) if words > WORDS_MIN => words /= 2,
+                granted_or_not => return granted_or_not,
             }
         }
+    }
+
+    /// An arena of this size (whole pages).
+    pub(super) fn with_words(words: usize) -> io::Result<Self> {
+        Self::map(words).map(|start| Self { start, words })
     }
 
     fn map(words: usize) -> io::Result<std::ptr::NonNull<AtomicU64>> {
@@ -111,7 +115,11 @@ impl Drop for Arena {
 impl Arena {
     pub(super) fn reserve() -> io::Result<Self> {
         debug_assert!(WORDS_ON_HEAP < WORDS_MIN && WORDS_MIN < WORDS_MAX);
-        let heap = (0..WORDS_ON_HEAP).map(|_| AtomicU64::new(0)).collect();
+        Self::with_words(WORDS_ON_HEAP)
+    }
+
+    pub(super) fn with_words(words: usize) -> io::Result<Self> {
+        let heap = (0..words).map(|_| AtomicU64::new(0)).collect();
         Ok(Self { heap })
     }
 

@@ -7,9 +7,9 @@
 //! ```text
 //!            first SUBSCRIBE             Add pulled, answered
 //! unknown ------------------> pending ------------------------> live
-//!    ^                           | all left before the pull       | last subscriber leaves
-//!    |                           v                                v
-//!    +----- Remove pulled ---- (nothing sent)                  leaving --- SUBSCRIBE ---> live
+//!    ^                            | all left before the pull          | last one leaves
+//!    |                            | and no SUBACK is owed             v
+//!    +----------------------------+<-------- Remove pulled -------- leaving -- SUBSCRIBE --> live
 //! ```
 //!
 //! Deltas are pulled ([`LocalIndex::next_delta`]) when the ring to the index thread has room; until
@@ -25,179 +25,39 @@
 //! [`NO_SUBSCRIPTION`] when there is none). SUBSCRIBE finds an existing one in as many steps as the
 //! smaller of the two numbers, the session's subscriptions and the filter's subscribers;
 //! UNSUBSCRIBE walks the session's.
+//!
+//! Measured with `cargo bench --bench index` (CPU time; a million subscriptions on one core): 43
+//! bytes for a filter of one's own (24 and a slot), 32 for one of many subscribers of a filter; a new
+//! filter 560 ns with its round through the shared index; joining a filter 30 ns, leaving it at
+//! random 60 to 80; filter id to session at random 85 ns; a fan-out 0.4 to 0.8 ns a subscriber.
 
 mod changes;
 mod filters;
 mod lists;
+mod record;
 mod slab;
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests;
+mod types;
 
 use self::changes::Changes;
 use self::filters::{Filters, Head};
-use self::lists::{Entry, Lists, SESSIONS_MAX, SUBSCRIPTIONS_MAX};
+use self::lists::{Lists, SESSIONS_MAX, SUBSCRIPTIONS_MAX};
+use self::record::{NO_IDENTIFIER, Record, State};
 use self::slab::Slab;
 use super::reader::IndexReader;
 use crate::base::ids::{Epoch, FilterId};
 
 pub use self::changes::PENDING_FILTERS_MAX;
+pub use self::record::Subscribers;
+pub use self::types::{
+    LocalDelta, PendingFilter, SubOptions, SubscribeOutcome, SubscribedFilter, Subscriber,
+    Subscription, TooManyPending,
+};
 
 /// The head of a session without subscriptions.
 pub const NO_SUBSCRIPTION: u32 = u32::MAX;
-
-/// No subscription identifier.
-const NO_IDENTIFIER: u32 = u32::MAX;
-/// In an entry's flags: the subscription has an identifier.
-const HAS_IDENTIFIER: u8 = 1 << 6;
-const OPTION_BITS: u8 = HAS_IDENTIFIER - 1;
-
-/// Subscription options as in the packet [MQTT-3.8.3.1]: bits 0-1 the maximum QoS, 2 no local,
-/// 3 retain as published, 4-5 retain handling.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
-pub struct SubOptions(pub u8);
-
-impl SubOptions {
-    /// The options of one subscription; `qos` and `retain_handling` are 0 to 2.
-    pub fn new(qos: u8, no_local: bool, retain_as_published: bool, retain_handling: u8) -> Self {
-        let flags = u8::from(no_local) << 2 | u8::from(retain_as_published) << 3;
-        Self(qos & 3 | flags | (retain_handling & 3) << 4)
-    }
-
-    /// The maximum QoS.
-    pub fn qos(self) -> u8 {
-        self.0 & 3
-    }
-
-    /// Not to be sent what the session itself published.
-    pub fn no_local(self) -> bool {
-        self.0 & 1 << 2 != 0
-    }
-
-    /// The retain flag is to be passed on.
-    pub fn retain_as_published(self) -> bool {
-        self.0 & 1 << 3 != 0
-    }
-
-    /// Which retained messages a SUBSCRIBE asks for: 0 all, 1 if the subscription is new, 2 none.
-    pub fn retain_handling(self) -> u8 {
-        self.0 >> 4 & 3
-    }
-}
-
-/// One subscriber of a filter, as a fan-out sees it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Subscriber {
-    /// The session's number on this core.
-    pub session: u32,
-    /// The options.
-    pub options: SubOptions,
-    /// The subscription identifier, if it has one.
-    pub subscription_identifier: Option<u32>,
-}
-
-/// A filter whose id the index thread has not told yet; goes with the `Add` and its answer.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct PendingFilter(pub u32);
-
-/// A delta for the index thread; the caller adds its core.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum LocalDelta<'a> {
-    /// Answer with [`LocalIndex::applied`] or [`LocalIndex::refused`].
-    Add {
-        /// To go with the answer.
-        token: PendingFilter,
-        /// The filter's text.
-        filter: &'a str,
-    },
-    /// Needs no answer.
-    Remove {
-        /// The filter.
-        filter: FilterId,
-    },
-}
-
-/// What became of a SUBSCRIBE's filter.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct SubscribeOutcome {
-    /// The session had this subscription, whose options were replaced [MQTT-3.8.4-3].
-    pub existing: bool,
-    /// `None`: in force. Else the waiter is yielded when the filter is.
-    pub pending: Option<PendingFilter>,
-}
-
-/// Too many filters wait for the index thread ([`PENDING_FILTERS_MAX`]); answer "quota exceeded".
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct TooManyPending;
-
-/// The filter of one of a session's subscriptions.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum SubscribedFilter<'a> {
-    /// In force; the text is in the shared index.
-    Live(FilterId),
-    /// Waiting for the index thread.
-    Pending(&'a str),
-}
-
-/// One of a session's subscriptions.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Subscription<'a> {
-    /// Its filter.
-    pub filter: SubscribedFilter<'a>,
-    /// Its options.
-    pub options: SubOptions,
-    /// Its identifier, if it has one.
-    pub subscription_identifier: Option<u32>,
-}
-
-/// What the filter field of a record means.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-enum State {
-    /// A filter id.
-    Live,
-    /// A pending filter; `at` is the place among its subscriptions.
-    Pending,
-    /// Nothing: the index thread had no memory for it.
-    Refused,
-}
-
-/// One subscription of one session.
-#[derive(Clone, Copy, Debug)]
-struct Record {
-    session: u32,
-    filter: u32,
-    next_of_session: u32,
-    /// The place in the filter's list, or the low half of the birth epoch if it is alone.
-    at: u32,
-    identifier: u32,
-    born_high: u16,
-    options: SubOptions,
-    state: State,
-}
-
-const _: () = assert!(size_of::<Record>() == 24);
-
-impl Record {
-    fn entry(&self, number: u32) -> Entry {
-        let identifier = self.identifier != NO_IDENTIFIER;
-        let flags = self.options.0 & OPTION_BITS | u8::from(identifier) * HAS_IDENTIFIER;
-        Entry::new(number, self.session, flags)
-    }
-
-    fn identifier(&self) -> Option<u32> {
-        (self.identifier != NO_IDENTIFIER).then_some(self.identifier)
-    }
-
-    fn born(&self) -> u64 {
-        u64::from(self.born_high) << 32 | u64::from(self.at)
-    }
-
-    fn set_born(&mut self, epoch: u64) {
-        let [a, b, c, d, e, f, ..] = epoch.to_le_bytes();
-        self.at = u32::from_le_bytes([a, b, c, d]);
-        self.born_high = u16::from_le_bytes([e, f]);
-    }
-}
 
 /// The index of one core.
 #[derive(Debug)]
@@ -340,27 +200,20 @@ impl LocalIndex {
     /// filter is not known here, or the id is older than what it means now.
     #[inline]
     pub fn subscribers(&self, filter: FilterId, message_epoch: Epoch) -> Subscribers<'_> {
-        let mut found = Subscribers {
-            single: None,
-            current: [].iter(),
-            rest: [].iter(),
-            records: &self.records,
-        };
+        let mut found = Subscribers::none(&self.records);
         match self.filters.get(filter) {
-            None => {}
             Some(Head::One(number)) => {
                 let record = self.records.get(number);
                 if record.born() <= message_epoch.0 {
                     found.single = Some(record.entry(number));
                 }
             }
-            Some(Head::List(list)) => {
-                if self.lists.born(list) <= message_epoch.0 {
-                    let (first, rest) = self.lists.entries(list);
-                    found.current = first.iter();
-                    found.rest = rest.iter();
-                }
+            Some(Head::List(list)) if self.lists.born(list) <= message_epoch.0 => {
+                let (first, rest) = self.lists.entries(list);
+                found.current = first.iter();
+                found.rest = rest.iter();
             }
+            _ => {}
         }
         found
     }
@@ -620,72 +473,3 @@ enum Place {
     Live(FilterId, Option<Head>, u64),
     Pending(PendingFilter),
 }
-
-/// The subscribers of one filter. Folding (`for_each`) is the quickest way through.
-#[derive(Clone, Debug)]
-pub struct Subscribers<'a> {
-    single: Option<Entry>,
-    current: std::slice::Iter<'a, Entry>,
-    rest: std::slice::Iter<'a, Vec<Entry>>,
-    records: &'a Slab<Record>,
-}
-
-impl Subscribers<'_> {
-    #[inline]
-    fn subscriber(records: &Slab<Record>, entry: Entry) -> Subscriber {
-        let flags = entry.flags();
-        let subscription_identifier = if flags & HAS_IDENTIFIER == 0 {
-            None
-        } else {
-            records.get(entry.subscription()).identifier()
-        };
-        Subscriber {
-            session: entry.session(),
-            options: SubOptions(flags & OPTION_BITS),
-            subscription_identifier,
-        }
-    }
-}
-
-impl Iterator for Subscribers<'_> {
-    type Item = Subscriber;
-
-    #[inline]
-    fn next(&mut self) -> Option<Subscriber> {
-        if let Some(entry) = self.single.take() {
-            return Some(Self::subscriber(self.records, entry));
-        }
-        loop {
-            if let Some(entry) = self.current.next() {
-                return Some(Self::subscriber(self.records, *entry));
-            }
-            self.current = self.rest.next()?.iter();
-        }
-    }
-
-    #[inline]
-    fn fold<B, F: FnMut(B, Subscriber) -> B>(self, init: B, mut each: F) -> B {
-        let records = self.records;
-        let mut folded = init;
-        if let Some(entry) = self.single {
-            folded = each(folded, Self::subscriber(records, entry));
-        }
-        folded = self.current.fold(folded, |folded, entry| {
-            each(folded, Self::subscriber(records, *entry))
-        });
-        for segment in self.rest {
-            folded = segment.iter().fold(folded, |folded, entry| {
-                each(folded, Self::subscriber(records, *entry))
-            });
-        }
-        folded
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        let rest: usize = self.rest.clone().map(Vec::len).sum();
-        let len = usize::from(self.single.is_some()) + self.current.len() + rest;
-        (len, Some(len))
-    }
-}
-
-impl ExactSizeIterator for Subscribers<'_> {}

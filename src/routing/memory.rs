@@ -281,7 +281,8 @@ fn block_size(words: usize) -> Size {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
 

@@ -18,10 +18,12 @@
 //! (`+/+/+/777/#`) both cost 2.2 us among that million.
 //!
 //! Of two values of one topic that with the greater [`Version`] stays, whatever the order in which
-//! they come from different cores.
+//! they come from different cores; a removal has a version too. Only what seems older by more than
+//! `RETAINED_REORDER_US_MAX` counts as new: then the wall clock was set back.
 
 mod cursor;
 mod id_map;
+mod removals;
 mod text_table;
 mod tree;
 
@@ -30,6 +32,7 @@ use ahash::RandomState;
 use crate::base::slab::Slab;
 
 pub use cursor::{Cursor, Progress};
+use removals::{Removals, supersedes};
 use text_table::TextTable;
 use tree::{NONE, Tree};
 
@@ -75,7 +78,7 @@ pub enum Put<M> {
 /// Why a value was not stored.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Refusal {
-    /// The topic has a later one.
+    /// The topic has a later one, or a later removal.
     Older,
     /// As many messages as allowed.
     TooManyMessages,
@@ -94,6 +97,7 @@ pub struct RetainedStore<M> {
     messages: Slab<Message<M>>,
     /// Hash of the whole topic -> its node.
     topics: TextTable,
+    removals: Removals,
     value_bytes: usize,
     sweep: Sweep,
 }
@@ -122,6 +126,7 @@ impl<M: Stored> RetainedStore<M> {
             tree: Tree::new(hasher),
             messages: Slab::default(),
             topics: TextTable::new(),
+            removals: Removals::default(),
             value_bytes: 0,
             sweep: Sweep {
                 next_expiry_us: u64::MAX,
@@ -136,7 +141,7 @@ impl<M: Stored> RetainedStore<M> {
     pub fn put(&mut self, topic: &str, value: M) -> Put<M> {
         let hash = self.tree.hash(topic);
         let node = self.find(topic, hash);
-        if let Err(refusal) = self.check(topic, node, &value) {
+        if let Err(refusal) = self.check(topic, hash, node, &value) {
             return Put::Refused(refusal);
         }
         self.value_bytes += value.bytes();
@@ -155,15 +160,18 @@ impl<M: Stored> RetainedStore<M> {
     }
 
     /// Takes out the message of a topic, unless it is later than `version`: a PUBLISH without
-    /// payload clears what was retained before it.
+    /// payload clears what was retained before it [MQTT-3.3.1-6], also what arrives after it but is
+    /// older.
     pub fn remove(&mut self, topic: &str, version: Version) -> Option<M> {
         let hash = self.tree.hash(topic);
-        let node = self.find(topic, hash)?;
-        let index = self.tree.node(node).message;
-        if self.message(index).value.version() > version {
+        let stored = self
+            .find(topic, hash)
+            .map(|node| self.tree.node(node).message);
+        if stored.is_some_and(|index| !supersedes(version, self.message(index).value.version())) {
             return None;
         }
-        self.take(index, hash)
+        self.removals.note(hash, version);
+        self.take(stored?, hash)
     }
 
     /// The message of a topic.
@@ -233,12 +241,20 @@ impl<M: Stored> RetainedStore<M> {
 
     /// Bytes allocated, the values' own included (an estimate where B-trees are concerned).
     pub fn bytes(&self) -> usize {
-        self.tree.bytes() + self.messages.bytes() + self.topics.bytes() + self.value_bytes
+        self.tree.bytes()
+            + self.messages.bytes()
+            + self.topics.bytes()
+            + self.removals.bytes()
+            + self.value_bytes
     }
 
-    fn check(&self, topic: &str, node: Option<u32>, value: &M) -> Result<(), Refusal> {
+    fn check(&self, topic: &str, hash: u64, node: Option<u32>, value: &M) -> Result<(), Refusal> {
         let old = node.map(|node| &self.message(self.tree.node(node).message).value);
-        if old.is_some_and(|old| old.version() > value.version()) {
+        let is_older = match old {
+            Some(old) => !supersedes(value.version(), old.version()),
+            None => self.removals.overtook(hash, value.version()),
+        };
+        if is_older {
             return Err(Refusal::Older);
         }
         if value.payload_bytes() > self.limits.payload_bytes_max {
@@ -261,7 +277,7 @@ impl<M: Stored> RetainedStore<M> {
         Ok(())
     }
 
-    fn find(&self, topic: &str, hash: u32) -> Option<u32> {
+    fn find(&self, topic: &str, hash: u64) -> Option<u32> {
         self.topics
             .find(hash, |node| self.tree.is_topic(node, topic))
     }
@@ -275,7 +291,7 @@ impl<M: Stored> RetainedStore<M> {
             .then_some(value)
     }
 
-    fn take(&mut self, index: u32, topic_hash: u32) -> Option<M> {
+    fn take(&mut self, index: u32, topic_hash: u64) -> Option<M> {
         let message = self.messages.remove_at(index)?;
         self.topics.remove(topic_hash, message.node);
         self.tree.remove(message.node);

@@ -427,7 +427,8 @@ fn store_first(lists: &ShapeLists, arena: &Arena, shape: Shape, first: u64) {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
 

@@ -15,6 +15,20 @@
 //!
 //! A look-up goes: hash of the whole topic, one probe (exact filters); then one probe for each
 //! live shape of this topic length (`shape.rs`); then the overflow trie, if there is one.
+//!
+//! Measured with `cargo bench --bench index` (CPU time, 2 virtual CPUs shared with other work; one
+//! million filters "device/%08d/cmd", then one million "device/%08d/+/status" beside them):
+//!
+//! | | |
+//! | --- | --- |
+//! | bytes a filter, exact (19 bytes of text) / wildcard (24) | 50 (32 + 17) / 57 |
+//! | exact hit: one topic / 1000 topics / random of 1M / the same, warmed | 11 / 18 to 25 / 150 to 190 / 100 to 120 ns |
+//! | miss, 1000 topics | 12 ns |
+//! | one wildcard match: one topic / random of 1M | 38 / 330 to 390 ns |
+//! | ten wildcard matches (ten shapes), one topic | 135 to 150 ns |
+//! | exact hit of a topic length with eight shapes | 31 to 34 ns |
+//! | 128 shapes, 100 of them in the trie: topic matches none / all | 50 to 60 / 2900 ns |
+//! | delta, add and remove, batches of 1 to 1000 | 75 to 150 ns |
 
 use std::io;
 use std::sync::Arc;
@@ -50,8 +64,17 @@ impl SharedIndex {
         cores: u8,
         seed: [u64; 4],
     ) -> io::Result<(IndexWriter, Vec<IndexReader>, EpochsHandle)> {
+        Ok(Self::within(Arena::reserve()?, cores, seed))
+    }
+
+    /// The same in a given arena.
+    pub(super) fn within(
+        arena: Arena,
+        cores: u8,
+        seed: [u64; 4],
+    ) -> (IndexWriter, Vec<IndexReader>, EpochsHandle) {
         let shared = Arc::new(Self {
-            arena: Arc::new(Arena::reserve()?),
+            arena: Arc::new(arena),
             hashes: Hashes::new(seed),
             filters: Table::new(),
             shapes: ShapeLists::new(),
@@ -63,7 +86,7 @@ impl SharedIndex {
             .map(|epoch| IndexReader::new(Arc::clone(&shared), epoch))
             .collect();
         let handle = epochs.handle();
-        Ok((IndexWriter::new(shared, epochs, seed), readers, handle))
+        (IndexWriter::new(shared, epochs, seed), readers, handle)
     }
 
     /// The node of a filter by its text.

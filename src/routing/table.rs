@@ -84,7 +84,7 @@ fn slot_address(slot: u64) -> Address {
 /// Where the probing for a slot hash begins, and how it goes on (`& mask`).
 #[inline]
 fn home(slot_hash: u64, mask: usize) -> usize {
-    slot_hash as usize & mask
+    usize::try_from(slot_hash).unwrap_or(0) & mask
 }
 
 impl Table {
@@ -124,6 +124,20 @@ impl Table {
             at = (at + 1) & mask;
         }
         None
+    }
+}
+
+impl Table {
+    /// The address in the slot where the probing for this hash begins (0 or 1 if there is none):
+    /// to bring its cache line near.
+    #[inline]
+    pub(super) fn peek(&self, arena: &Arena, hash: u64) -> Address {
+        let word = self.segments[segment_of(hash)].load(Ordering::Acquire);
+        if word == 0 {
+            return 0;
+        }
+        let slots = Array::from_word(word).slots(arena);
+        slot_address(slots[home(slot_hash(hash), slots.len() - 1)].load(Ordering::Relaxed))
     }
 }
 
@@ -289,9 +303,11 @@ fn copy_live(from: &[AtomicU64], to: &[AtomicU64]) {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
+    use crate::routing::hash::mix;
     use std::sync::Arc;
 
     fn table() -> (Table, TableCounts, Memory) {
@@ -335,7 +351,7 @@ mod tests {
     #[test]
     fn a_table_grows_and_shrinks_with_its_entries() {
         let (table, mut counts, mut memory) = table();
-        let hash = |address: u32| crate::routing::hash::mix(u64::from(address));
+        let hash = |address: u32| mix(u64::from(address));
         let addresses = 2..if cfg!(miri) { 2_000 } else { 100_000 };
         for address in addresses.clone() {
             counts

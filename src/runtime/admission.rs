@@ -52,9 +52,15 @@ impl ListenerShare {
         }
         let now_us = now_ms * 1000;
         let advance = |next: u64| Some(next.max(now_us) + self.interval_us);
-        let next = self.next_us.fetch_update(Ordering::Relaxed, Ordering::Relaxed, advance);
+        let next = self
+            .next_us
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, advance);
         let ahead_ms = next.unwrap_or_else(|next| next).saturating_sub(now_us) / 1000;
-        if ahead_ms < BURST_MS { Admission::Take } else { Admission::TakeAndPause(ahead_ms) }
+        if ahead_ms < BURST_MS {
+            Admission::Take
+        } else {
+            Admission::TakeAndPause(ahead_ms)
+        }
     }
 
     /// A socket that was taken has been closed.
@@ -86,7 +92,9 @@ mod tests {
     #[test]
     fn pauses_when_accepts_run_ahead_of_the_rate() {
         let share = ListenerShare::new(None, Some(100));
-        let taken = (0..100).take_while(|_| share.accepted(1000) == Admission::Take).count();
+        let taken = (0..100)
+            .take_while(|_| share.accepted(1000) == Admission::Take)
+            .count();
         assert_eq!(taken, 10, "a tenth of a second's worth");
         assert!(matches!(share.accepted(1000), Admission::TakeAndPause(ms) if ms >= BURST_MS));
         assert_eq!(share.accepted(3000), Admission::Take);

@@ -13,13 +13,20 @@ pub struct Clock {
 impl Clock {
     /// A clock that starts now.
     pub fn start() -> Self {
-        Self { start: Instant::now() }
+        Self {
+            start: Instant::now(),
+        }
     }
 
     /// The present moment.
     pub fn now(&self) -> Now {
         let ms = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Now { ms, unix_us: u64::try_from(unix.as_micros()).unwrap_or(u64::MAX) }
+        let unix = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        Now {
+            ms,
+            unix_us: u64::try_from(unix.as_micros()).unwrap_or(u64::MAX),
+        }
     }
 }

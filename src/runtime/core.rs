@@ -71,7 +71,6 @@ pub struct Core {
 
 /// Everything but the plane, which calls back into it.
 struct Inner {
-    core: CoreId,
     shard: Shard,
     mesh: MeshEnd<Parcel>,
     index: IndexPort,
@@ -98,7 +97,6 @@ impl Core {
         parts.wakers.join(parts.core.index(), &mut plane)?;
         parts.gate.tell(What::Started);
         let inner = Inner {
-            core: parts.core,
             shard: parts.shard,
             mesh: parts.mesh,
             index: parts.index,
@@ -109,7 +107,13 @@ impl Core {
             farewell: None,
             exit: false,
         };
-        Ok(Self { plane, inner, slept: false, counted: PlaneCounters::default(), figures_at_ms: 0 })
+        Ok(Self {
+            plane,
+            inner,
+            slept: false,
+            counted: PlaneCounters::default(),
+            figures_at_ms: 0,
+        })
     }
 
     /// What the core wants now that its turn is over.
@@ -124,9 +128,17 @@ impl Core {
         let polls = !inner.shard.may_sleep() || inner.farewell.is_some();
         let now_ms = inner.shard.clients.now.ms;
         let due_ms = [inner.shard.next_timer_ms(), inner.door.next_due_ms()];
-        let wait_ms = due_ms.into_iter().flatten().min().map(|due| due.saturating_sub(now_ms));
-        let sleep = wait_ms.map_or(SLEEP_MAX, Duration::from_millis).min(SLEEP_MAX);
-        Next::Idle { at_most: if polls { sleep.min(POLL) } else { sleep } }
+        let wait_ms = due_ms
+            .into_iter()
+            .flatten()
+            .min()
+            .map(|due| due.saturating_sub(now_ms));
+        let sleep = wait_ms
+            .map_or(SLEEP_MAX, Duration::from_millis)
+            .min(SLEEP_MAX);
+        Next::Idle {
+            at_most: if polls { sleep.min(POLL) } else { sleep },
+        }
     }
 
     /// Copies figures of the plane and of tables to the metrics, now and then.
@@ -141,10 +153,19 @@ impl Core {
         self.counted = now;
         let metrics = &inner.shard.clients.metrics;
         metrics.add(Counter::RingEnters, now.enters - before.enters);
-        metrics.add(Counter::RingCompletions, now.completions - before.completions);
-        metrics.add(Counter::RingEnobufs, now.buffers_exhausted - before.buffers_exhausted);
+        metrics.add(
+            Counter::RingCompletions,
+            now.completions - before.completions,
+        );
+        metrics.add(
+            Counter::RingEnobufs,
+            now.buffers_exhausted - before.buffers_exhausted,
+        );
         metrics.add(Counter::RingSends, now.sends - before.sends);
-        metrics.add(Counter::RingShortSends, now.sends_blocked - before.sends_blocked);
+        metrics.add(
+            Counter::RingShortSends,
+            now.sends_blocked - before.sends_blocked,
+        );
         metrics.add(Counter::Parks, now.sleeps - before.sleeps);
         inner.shard.publish_figures();
         metrics_of_handshakes(inner);
@@ -152,10 +173,18 @@ impl Core {
 }
 
 fn metrics_of_handshakes(inner: &Inner) {
-    inner.shard.clients.metrics.set(Gauge::Handshakes, inner.door.handshakes() as u64);
+    inner
+        .shard
+        .clients
+        .metrics
+        .set(Gauge::Handshakes, inner.door.handshakes() as u64);
 }
 
 impl CoreLoop for Core {
+    fn plane(&mut self) -> &mut Plane {
+        &mut self.plane
+    }
+
     fn turn(&mut self, wait: Wait<'_>) -> io::Result<Next> {
         let slept = std::mem::take(&mut self.slept);
         let (plane, inner) = (&mut self.plane, &mut self.inner);
@@ -205,17 +234,29 @@ impl Inner {
 
     fn on_completion(&mut self, plane: &mut Actions, completion: Completion<'_>) {
         match completion {
-            Completion::Received { slot, generation, bytes } => {
+            Completion::Received {
+                slot,
+                generation,
+                bytes,
+            } => {
                 if self.is_present(slot, generation) {
                     self.shard.receive(slot, bytes);
                 }
             }
-            Completion::Ended { slot, generation, errno: _ } => {
+            Completion::Ended {
+                slot,
+                generation,
+                errno: _,
+            } => {
                 if self.is_present(slot, generation) {
                     self.shard.close(slot, CloseReason::Closed, None);
                 }
             }
-            Completion::SendFailed { slot, generation, errno: _ } => {
+            Completion::SendFailed {
+                slot,
+                generation,
+                errno: _,
+            } => {
                 if self.is_present(slot, generation) {
                     self.shard.close(slot, CloseReason::SendFailed, None);
                 }
@@ -245,7 +286,11 @@ impl Inner {
     fn take_in(&mut self, plane: &mut Plane) -> bool {
         let Self { shard, mesh, .. } = self;
         let drained = mesh.drain(MESH_BYTES_PER_TURN, &mut |source, record, parcel| {
-            shard.take_record(CoreId(u8::try_from(source).unwrap_or(u8::MAX)), record, parcel);
+            shard.take_record(
+                CoreId(u8::try_from(source).unwrap_or(u8::MAX)),
+                record,
+                parcel,
+            );
         });
         while let Some(answer) = self.index.answer() {
             self.shard.index_applied(answer);

@@ -106,7 +106,11 @@ impl Door {
     /// When something here is due, milliseconds since process start.
     pub fn next_due_ms(&self) -> Option<u64> {
         let deadline = self.deadlines.front().map(|(at_ms, ..)| *at_ms);
-        let paused = self.listeners.iter().filter_map(|l| l.paused_until_ms).min();
+        let paused = self
+            .listeners
+            .iter()
+            .filter_map(|l| l.paused_until_ms)
+            .min();
         deadline.into_iter().chain(paused).min()
     }
 
@@ -142,7 +146,10 @@ impl Door {
             Completion::HandshakeBytes { handshake, bytes } => {
                 self.handshake_bytes(shard, plane, handshake, bytes);
             }
-            Completion::HandshakeEnded { handshake, errno: _ } => {
+            Completion::HandshakeEnded {
+                handshake,
+                errno: _,
+            } => {
                 self.refuse(shard, plane, handshake, &[], CloseReason::Closed);
             }
             _ => {}
@@ -162,7 +169,10 @@ impl Door {
             }
         }
         for at in 0..self.listeners.len() {
-            if self.listeners[at].paused_until_ms.is_some_and(|until| until <= now_ms) {
+            if self.listeners[at]
+                .paused_until_ms
+                .is_some_and(|until| until <= now_ms)
+            {
                 self.listeners[at].paused_until_ms = None;
                 self.accept_again(plane, at);
             }
@@ -219,8 +229,12 @@ impl Door {
             self.handshakes.resize_with(at + 1, || None);
         }
         self.serial += 1;
-        self.deadlines.push_back((handshake.deadline_ms, number, self.serial));
-        self.handshakes[at] = Some(Open { handshake, serial: self.serial });
+        self.deadlines
+            .push_back((handshake.deadline_ms, number, self.serial));
+        self.handshakes[at] = Some(Open {
+            handshake,
+            serial: self.serial,
+        });
         self.open += 1;
         plane.handshake_receive(number);
         if self.open >= self.handshakes_max {
@@ -238,7 +252,11 @@ impl Door {
         number: u32,
         bytes: &[u8],
     ) {
-        let Some(open) = self.handshakes.get_mut(number as usize).and_then(Option::as_mut) else {
+        let Some(open) = self
+            .handshakes
+            .get_mut(number as usize)
+            .and_then(Option::as_mut)
+        else {
             return;
         };
         match shard.handshake_bytes(&mut open.handshake, bytes) {
@@ -271,7 +289,11 @@ impl Door {
         last: &[u8],
         reason: CloseReason,
     ) {
-        let Some(open) = self.handshakes.get(number as usize).and_then(Option::as_ref) else {
+        let Some(open) = self
+            .handshakes
+            .get(number as usize)
+            .and_then(Option::as_ref)
+        else {
             return;
         };
         let listener = open.handshake.listener;
@@ -319,7 +341,8 @@ impl Door {
     }
 
     fn listener(&mut self, number: u8) -> Option<&mut Listener> {
-        self.listeners.iter_mut().find(|listener| listener.number == number)
+        self.listeners
+            .iter_mut()
+            .find(|listener| listener.number == number)
     }
 }
-

@@ -33,8 +33,13 @@ const IDLE: Duration = Duration::from_secs(1);
 /// A delta on its way to the index thread.
 #[derive(Debug)]
 enum OwnedDelta {
-    Add { token: PendingFilter, filter: Box<str> },
-    Remove { filter: FilterId },
+    Add {
+        token: PendingFilter,
+        filter: Box<str>,
+    },
+    Remove {
+        filter: FilterId,
+    },
 }
 
 /// A core's end.
@@ -90,7 +95,10 @@ impl IndexPort {
     /// Sends a delta. The caller has asked [`Self::has_room`].
     pub fn send(&mut self, delta: LocalDelta<'_>) {
         let owned = match delta {
-            LocalDelta::Add { token, filter } => OwnedDelta::Add { token, filter: filter.into() },
+            LocalDelta::Add { token, filter } => OwnedDelta::Add {
+                token,
+                filter: filter.into(),
+            },
             LocalDelta::Remove { filter } => OwnedDelta::Remove { filter },
         };
         let sent = self.deltas.push(owned);
@@ -140,9 +148,15 @@ impl Indexer {
             figures: IndexFigures::default(),
         });
         let (links, ports) = (0..cores).map(|core| link(CoreId(core), &door)).unzip();
-        let mut worker = Worker { writer, links, wakers, door: Arc::clone(&door) };
-        let thread =
-            thread::Builder::new().name("index".to_owned()).spawn(move || worker.run())?;
+        let mut worker = Worker {
+            writer,
+            links,
+            wakers,
+            door: Arc::clone(&door),
+        };
+        let thread = thread::Builder::new()
+            .name("index".to_owned())
+            .spawn(move || worker.run())?;
         let _ = door.thread.set(thread.thread().clone());
         Ok((Self { door, thread }, ports))
     }
@@ -165,8 +179,17 @@ fn link(core: CoreId, door: &Arc<Door>) -> (CoreLink, IndexPort) {
     let (delta_in, deltas) = RingBuffer::new(RING_ENTRIES);
     let (answers, answer_out) = RingBuffer::new(RING_ENTRIES);
     (
-        CoreLink { core, deltas, answers, waiting: VecDeque::new() },
-        IndexPort { deltas: delta_in, answers: answer_out, door: Arc::clone(door) },
+        CoreLink {
+            core,
+            deltas,
+            answers,
+            waiting: VecDeque::new(),
+        },
+        IndexPort {
+            deltas: delta_in,
+            answers: answer_out,
+            door: Arc::clone(door),
+        },
     )
 }
 
@@ -208,7 +231,9 @@ impl Worker {
         if any {
             let epoch = self.writer.publish();
             for (at, answer) in fresh {
-                self.links[at].waiting.push_back(IndexAnswer { epoch, ..answer });
+                self.links[at]
+                    .waiting
+                    .push_back(IndexAnswer { epoch, ..answer });
             }
         }
         any
@@ -236,9 +261,15 @@ impl Worker {
 
     fn report(&self) {
         let figures = &self.door.figures;
-        figures.filters.store(self.writer.len() as u64, Ordering::Relaxed);
-        figures.bytes.store(index_bytes(&self.writer) as u64, Ordering::Relaxed);
-        figures.retired.store(self.writer.retired_len() as u64, Ordering::Relaxed);
+        figures
+            .filters
+            .store(self.writer.len() as u64, Ordering::Relaxed);
+        figures
+            .bytes
+            .store(index_bytes(&self.writer) as u64, Ordering::Relaxed);
+        figures
+            .retired
+            .store(self.writer.retired_len() as u64, Ordering::Relaxed);
     }
 
     fn sleep(&mut self) {
@@ -259,10 +290,17 @@ fn apply(writer: &mut IndexWriter, core: CoreId, delta: &OwnedDelta) -> Option<I
         OwnedDelta::Add { token, filter } => {
             let applied = writer.apply(Delta::Add { filter, core });
             let filter = applied.ok().map(|applied| applied.filter);
-            Some(IndexAnswer { token: *token, filter, epoch: Default::default() })
+            Some(IndexAnswer {
+                token: *token,
+                filter,
+                epoch: Default::default(),
+            })
         }
         OwnedDelta::Remove { filter } => {
-            let removed = writer.apply(Delta::Remove { filter: *filter, core });
+            let removed = writer.apply(Delta::Remove {
+                filter: *filter,
+                core,
+            });
             debug_assert!(removed.is_ok(), "removing needs no memory");
             None
         }

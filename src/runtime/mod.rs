@@ -1,4 +1,16 @@
-//! Layer 5: the driver of the data plane, everything in it that touches the kernel.
+//! Layer 5: the driver of the data plane, everything in it that touches the kernel. The only place
+//! that knows io_uring and glommio.
+//!
+//! - [`thread`] starts one pinned thread a core, each with a glommio executor whose one task is the
+//!   core; [`park`] runs that task turn after turn and decides how the core sleeps
+//! - [`core`] is the turn; [`door`] is the part of it before CONNECT is accepted, under the limits of
+//!   [`admission`]
+//! - [`plane`] is the connection plane: one io_uring a core that owns the core's sockets;
+//!   [`completion`] is what it reports
+//! - [`mesh`] carries records and parcels from core to core; [`wake`] wakes a core that sleeps
+//! - [`indexer`] is the thread that writes the shared index
+//! - [`listener`] and [`socket`] make the sockets; [`probe`] asks what the kernel can; [`log`] writes
+//!   the log; [`clock`] reads the time
 
 mod accepts;
 pub mod admission;
@@ -13,10 +25,16 @@ pub mod indexer;
 pub mod listener;
 pub mod log;
 pub mod mesh;
+pub mod park;
 pub mod plane;
+#[cfg(test)]
+mod plane_tests;
 pub mod probe;
 mod ring;
 mod sends;
 mod slots;
 pub mod socket;
+pub mod thread;
+#[cfg(test)]
+mod thread_tests;
 pub mod wake;

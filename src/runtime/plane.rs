@@ -20,7 +20,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use io_uring::{cqueue, opcode, squeue, types};
 
@@ -38,6 +38,10 @@ use super::socket;
 /// Completions from which on one enter may have left task work behind: without a larger `min_complete` the kernel
 /// runs 20 items (rule R1).
 const SMALL_ENTER_COMPLETIONS: usize = 16;
+
+/// Turns in a row that may leave the kernel alone because the ring shows nothing to take. The kernel keeps task
+/// work that one enter did not get to without showing it, so that an enter is due now and then.
+const SKIPPED_ENTERS_MAX: u32 = 16;
 
 /// One core's ring with its sockets. Made and used on one thread; [`Actions`] is what can be done with it.
 pub struct Plane {
@@ -65,10 +69,22 @@ pub struct Actions {
     pub(super) installing_used: usize,
     pub(super) buffer_bytes: u32,
     watched: Option<OwnedFd>,
+    alarm: Alarm,
+    /// Turns in a row that did not enter the kernel.
+    skipped_enters: u32,
     /// The last enter took so much that there may be more.
     busy: bool,
     /// An error in the middle of a turn; the next turn reports it.
     failed: Option<io::Error>,
+}
+
+/// The one timeout of the ring, for sleeps in the executor.
+#[derive(Default)]
+struct Alarm {
+    due: Option<Instant>,
+    number: u32,
+    /// Read by the kernel at submission.
+    timeout: Box<types::Timespec>,
 }
 
 /// What an entry is, as its completion says.
@@ -87,13 +103,14 @@ pub(super) enum Op {
     Watch,
     Woken,
     Wake,
+    Alarm,
     /// Made by the plane itself, never by the kernel.
     OwnSendFailed,
     OwnPaused,
     OwnAcceptStopped,
 }
 
-const OPS: [Op; 14] = [
+const OPS: [Op; 15] = [
     Op::Ignored,
     Op::Accept,
     Op::HandshakeReceive,
@@ -105,6 +122,7 @@ const OPS: [Op; 14] = [
     Op::Watch,
     Op::Woken,
     Op::Wake,
+    Op::Alarm,
     Op::OwnSendFailed,
     Op::OwnPaused,
     Op::OwnAcceptStopped,
@@ -168,6 +186,8 @@ impl Plane {
             installing_used: 0,
             buffer_bytes: config.buffer_bytes,
             watched: None,
+            alarm: Alarm::default(),
+            skipped_enters: 0,
             busy: false,
             failed: None,
         };
@@ -235,6 +255,11 @@ impl Plane {
                     actions.arm_watch();
                 }
                 on(actions, Completion::Woken);
+            }
+            Op::Alarm => {
+                if actions.alarm.number == generation {
+                    actions.alarm.due = None;
+                }
             }
             Op::Wake => actions.on_wake_failed(data.index),
             Op::OwnSendFailed if actions.reports(data) => {
@@ -323,6 +348,38 @@ impl Actions {
     /// Whether something was asked for that the next turn submits.
     pub fn has_submissions(&mut self) -> bool {
         !self.sends.queued.is_empty() || !self.closing.is_empty() || self.ring.queued() > 0
+    }
+
+    /// Submits what was asked for without waiting for the next turn; completions stay for it.
+    pub(super) fn submit_now(&mut self) -> io::Result<()> {
+        self.build_sends();
+        self.build_closes();
+        self.ring.submit()?;
+        self.settle()
+    }
+
+    /// Makes the ring signal an eventfd whenever there is something to take, or no more.
+    pub(super) fn signal_eventfd(&mut self, eventfd: Option<RawFd>) -> io::Result<()> {
+        self.ring.signal_eventfd(eventfd)
+    }
+
+    /// Makes a completion appear within this time, for a sleep that is not the ring's own.
+    pub(super) fn set_alarm(&mut self, timeout: Duration) {
+        let due = Instant::now() + timeout;
+        if self.alarm.due.is_some_and(|armed| armed <= due) {
+            return;
+        }
+        let old = UserData::new(Op::Alarm, self.alarm.number, 0);
+        if self.alarm.due.is_some() {
+            let remove = opcode::TimeoutRemove::new(old.pack()).build();
+            self.push_silent(remove, UserData::new(Op::Ignored, 0, 0));
+        }
+        self.make_room(1);
+        self.alarm.due = Some(due);
+        self.alarm.number = (self.alarm.number + 1) & GENERATION_MASK;
+        *self.alarm.timeout = timeout.into();
+        let alarm = opcode::Timeout::new(&raw const *self.alarm.timeout).build();
+        self.push(alarm, UserData::new(Op::Alarm, self.alarm.number, 0));
     }
 
     /// Reports [`Completion::Woken`] whenever another thread writes to this eventfd.
@@ -429,11 +486,15 @@ impl Actions {
             }
             Wait::No if self.busy => self.ring.submit_and_take(want, Duration::ZERO)?,
             Wait::No => {
-                if self.ring.queued() > 0 || self.ring.has_completions() {
-                    self.ring.submit_and_take(0, Duration::ZERO)?;
+                let nothing = self.ring.queued() == 0 && !self.ring.has_completions();
+                if nothing && self.skipped_enters < SKIPPED_ENTERS_MAX {
+                    self.skipped_enters += 1;
+                    return Ok(());
                 }
+                self.ring.submit_and_take(0, Duration::ZERO)?;
             }
         }
+        self.skipped_enters = 0;
         if let Wait::AtMost { asleep, .. } = wait {
             asleep.awake();
         }

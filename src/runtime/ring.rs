@@ -60,6 +60,15 @@ impl Ring {
             .map_err(|error| PlaneError::Kernel("a ring of provided buffers", error))
     }
 
+    /// Signals an eventfd whenever there is something to take, or no more.
+    pub(super) fn signal_eventfd(&self, eventfd: Option<RawFd>) -> io::Result<()> {
+        let submitter = self.uring.submitter();
+        match eventfd {
+            Some(eventfd) => submitter.register_eventfd(eventfd),
+            None => submitter.unregister_eventfd(),
+        }
+    }
+
     pub(super) fn fd(&self) -> RawFd {
         self.uring.as_raw_fd()
     }

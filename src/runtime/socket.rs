@@ -93,8 +93,17 @@ pub(super) fn accept_now(listener: &OwnedFd) -> Option<OwnedFd> {
 
 /// A new eventfd that never blocks its writers.
 pub(super) fn eventfd() -> io::Result<OwnedFd> {
+    new_eventfd(libc::EFD_CLOEXEC | libc::EFD_NONBLOCK)
+}
+
+/// A new eventfd whose reads wait for a signal.
+pub(super) fn blocking_eventfd() -> io::Result<OwnedFd> {
+    new_eventfd(libc::EFD_CLOEXEC)
+}
+
+fn new_eventfd(flags: libc::c_int) -> io::Result<OwnedFd> {
     // SAFETY: takes no memory of ours.
-    let fd = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
+    let fd = check(unsafe { libc::eventfd(0, flags) })?;
     // SAFETY: the kernel has just made this descriptor for us.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

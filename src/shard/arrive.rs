@@ -28,11 +28,9 @@ impl Shard {
         };
         if let Some(reason) = self.no_room() {
             self.count_close(CloseReason::of_refusal(reason));
-            let socket = handover.socket.take();
-            self.clients
-                .effects
-                .refuse
-                .push((socket, refusal(connect.version, reason)));
+            let (socket, listener) = (handover.socket.take(), handover.listener);
+            let last = refusal(connect.version, reason);
+            self.clients.effects.refuse.push((socket, listener, last));
             return;
         }
         let (session_index, present) = self.open_session(&handover, &connect);

@@ -155,7 +155,10 @@ impl Shard {
         if let Some(out) = self.clients.force_out(slot) {
             self.clients.give_spare(out);
         }
-        self.clients.connections.remove_at(slot).map(|connection| connection.listener)
+        self.clients
+            .connections
+            .remove_at(slot)
+            .map(|connection| connection.listener)
     }
 
     /// Deletes, publishes or delays the will of a session.

@@ -119,7 +119,9 @@ impl Shard {
         let assigned = connect.client_id.is_empty();
         let client_id: CompactString = if assigned {
             let core = self.clients.core;
-            self.homes.assign_client_id(core, &mut self.assigned_ids, self.salt).into()
+            self.homes
+                .assign_client_id(core, &mut self.assigned_ids, self.salt)
+                .into()
         } else {
             connect.client_id.into()
         };
@@ -192,7 +194,10 @@ struct Refusal {
 
 impl Refusal {
     fn with_nothing(reason: CloseReason) -> Self {
-        Self { last: Vec::new(), reason }
+        Self {
+            last: Vec::new(),
+            reason,
+        }
     }
 
     /// Bytes that are no packet have no answer.

@@ -1,7 +1,7 @@
 //! The shard's part of an orderly shutdown, step by step as the driver is told.
 
-use crate::metrics::Gauge;
 use crate::gate::event::{Crossing, Tables};
+use crate::metrics::Gauge;
 use crate::mqtt::reason::ReasonCode;
 use crate::session::will::WillFate;
 use crate::shard::Shard;

@@ -1,6 +1,7 @@
 //! Judges every delivery of one worker's subscribers.
 
-use super::plan::Plan;
+use super::plan::{Part, Plan};
+use super::window::Seen;
 use crate::checker::{Arrival, Faults, Stream};
 use crate::cli::{OverlapCopies, Topology};
 use crate::histogram::Times;
@@ -47,15 +48,17 @@ pub(super) struct Judge<'a> {
     pub(super) last_delivery_ns: u64,
     pub(super) overlap_copies: u64,
     pub(super) churn_deliveries: u64,
-    /// How far streams have moved this turn, by publisher, and for whom that is not 0.
-    advances: Vec<u64>,
+    /// How far this worker's receivers are, by publisher.
+    seen: Vec<Seen>,
+    /// Publishers for whom that changed this turn; each once.
     pub(super) advanced: Vec<usize>,
+    is_advanced: Vec<bool>,
     /// The shared group's streams, by publisher.
     group: Vec<Stream>,
 }
 
 impl<'a> Judge<'a> {
-    pub(super) fn new(plan: &'a Plan) -> Self {
+    pub(super) fn new(plan: &'a Plan, parts: &[Part]) -> Self {
         let is_group = plan.topology == Topology::Shared;
         Self {
             plan,
@@ -67,8 +70,9 @@ impl<'a> Judge<'a> {
             last_delivery_ns: 0,
             overlap_copies: 0,
             churn_deliveries: 0,
-            advances: vec![0; plan.publishers],
+            seen: receivers(plan, parts),
             advanced: Vec::new(),
+            is_advanced: vec![false; plan.publishers],
             group: vec![Stream::default(); if is_group { plan.publishers } else { 0 }],
         }
     }
@@ -118,7 +122,14 @@ impl<'a> Judge<'a> {
             (arrival, before)
         };
         let repeats_last = header.sequence + 1 == before;
-        self.count(arrival, publish, publisher, repeats_last);
+        if let Arrival::Next { advance } = arrival {
+            self.advance(
+                publisher,
+                header.sequence + 1 - advance,
+                header.sequence + 1,
+            );
+        }
+        self.count(arrival, publish, repeats_last);
         if matches!(arrival, Arrival::Next { .. } | Arrival::Late) {
             self.latency
                 .record_ns(now_ns.saturating_sub(header.scheduled_ns));
@@ -126,19 +137,9 @@ impl<'a> Judge<'a> {
         }
     }
 
-    fn count(
-        &mut self,
-        arrival: Arrival,
-        publish: &PublishView<'_>,
-        publisher: usize,
-        repeats_last: bool,
-    ) {
+    fn count(&mut self, arrival: Arrival, publish: &PublishView<'_>, repeats_last: bool) {
         match arrival {
-            Arrival::Next { advance } => {
-                self.arrived += 1;
-                self.advance(publisher, advance);
-            }
-            Arrival::Late => self.arrived += 1,
+            Arrival::Next { .. } | Arrival::Late => self.arrived += 1,
             Arrival::Unclassified => self.faults.unclassified += 1,
             Arrival::Duplicate if publish.dup && publish.qos == 1 => self.faults.redelivered += 1,
             Arrival::Duplicate
@@ -152,16 +153,38 @@ impl<'a> Judge<'a> {
         }
     }
 
-    fn advance(&mut self, publisher: usize, advance: u64) {
-        if self.advances[publisher] == 0 {
-            self.advanced.push(publisher);
+    #[inline]
+    fn advance(&mut self, publisher: usize, from: u64, to: u64) {
+        if self.seen[publisher].advance(from, to) {
+            self.note_advanced(publisher);
         }
-        self.advances[publisher] += advance;
     }
 
-    /// How far a publisher's streams have moved since the last call.
-    pub(super) fn take_advance(&mut self, publisher: usize) -> u64 {
-        std::mem::take(&mut self.advances[publisher])
+    fn note_advanced(&mut self, publisher: usize) {
+        if !std::mem::replace(&mut self.is_advanced[publisher], true) {
+            self.advanced.push(publisher);
+        }
+    }
+
+    /// Makes every publisher learn how far this worker's receivers are.
+    pub(super) fn advance_all(&mut self) {
+        (0..self.plan.publishers).for_each(|publisher| self.note_advanced(publisher));
+    }
+
+    /// The first message of a publisher that some receiver here has not seen.
+    pub(super) fn take_head(&mut self, publisher: usize) -> u64 {
+        self.is_advanced[publisher] = false;
+        self.seen[publisher].head()
+    }
+
+    /// The connection of a subscriber is lost: no window waits for it any more.
+    pub(super) fn retire(&mut self, subscriber: &Subscriber) {
+        for stream in 0..subscriber.streams.len() {
+            let publisher = self.plan.publisher_of_stream(subscriber.index, stream);
+            if self.seen[publisher].retire_receiver() {
+                self.note_advanced(publisher);
+            }
+        }
     }
 
     /// Judges a delivery to a client that subscribes and unsubscribes all the time: it has to be
@@ -203,4 +226,25 @@ impl<'a> Judge<'a> {
             .map(|(p, stream)| stream.missing(sent(p)));
         self.faults.lost += missing.sum::<u64>();
     }
+}
+
+/// The receivers of each publisher among `parts`; a shared group is one receiver.
+fn receivers(plan: &Plan, parts: &[Part]) -> Vec<Seen> {
+    let mut seen: Vec<Seen> = (0..plan.publishers).map(|_| Seen::default()).collect();
+    let mut subscribers = parts.iter().filter_map(|part| match part {
+        Part::Subscriber(n) => Some(*n),
+        _ => None,
+    });
+    if plan.topology == Topology::Shared {
+        if subscribers.next().is_some() {
+            seen.iter_mut().for_each(Seen::add_receiver);
+        }
+        return seen;
+    }
+    for subscriber in subscribers {
+        for stream in 0..plan.streams(subscriber) {
+            seen[plan.publisher_of_stream(subscriber, stream)].add_receiver();
+        }
+    }
+    seen
 }

@@ -4,13 +4,15 @@ mod judge;
 mod plan;
 mod publisher;
 mod setup;
+mod watch;
+mod window;
 mod worker;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
@@ -23,7 +25,7 @@ use crate::probe::{CpuSample, MemorySample, Probe};
 use crate::progress::Progress;
 use crate::results::{HarnessFigures, Report};
 use crate::sys::{self, Wake};
-use plan::{Plan, Schedule, seconds_ns};
+use plan::{Plan, seconds_ns};
 use worker::Worker;
 
 /// Between the last SUBACK and the first message.
@@ -54,12 +56,11 @@ struct WorkerCounters {
 }
 
 /// What a publisher's and its receivers' workers tell each other.
-#[derive(Default)]
 #[repr(align(64))]
 struct PublisherCounters {
     sent: AtomicU64,
-    /// By how much the streams of all its receivers have moved, summed up.
-    progress: AtomicU64,
+    /// By worker: the first message that some receiver there has not seen.
+    heads: Box<[AtomicU64]>,
 }
 
 struct Shared {
@@ -90,7 +91,10 @@ impl Shared {
                 .map(|_| counters())
                 .collect::<Result<_, Failure>>()?,
             publishers: (0..plan.publishers)
-                .map(|_| PublisherCounters::default())
+                .map(|_| PublisherCounters {
+                    sent: AtomicU64::new(0),
+                    heads: (0..plan.workers).map(|_| AtomicU64::new(0)).collect(),
+                })
                 .collect(),
             phase: AtomicU8::new(Phase::Setup as u8),
             start_ns: AtomicU64::new(u64::MAX),
@@ -122,8 +126,13 @@ impl Shared {
         self.publishing_is_over.load(Ordering::Relaxed)
     }
 
-    fn progress(&self, publisher: usize) -> u64 {
-        self.publishers[publisher].progress.load(Ordering::Relaxed)
+    /// Messages of a publisher that all of its receivers have seen.
+    fn seen(&self, publisher: usize) -> u64 {
+        let heads = self.publishers[publisher].heads.iter();
+        heads
+            .map(|head| head.load(Ordering::Relaxed))
+            .min()
+            .unwrap_or(u64::MAX)
     }
 
     fn sum(&self, pick: impl Fn(&WorkerCounters) -> &AtomicU64) -> u64 {
@@ -236,7 +245,14 @@ pub fn run(args: &PubsubArgs) -> Result<Report, Failure> {
         costs.memory_ready = probe.and_then(Probe::memory);
         let cpu_before = probe.and_then(Probe::cpu);
         let start = shared.start(&plan);
-        watch(args, &plan, &shared, &threads, &mut progress);
+        watch::until_over(
+            args,
+            &plan,
+            &shared,
+            &|| has_ended(&threads),
+            probe,
+            &mut progress,
+        );
         costs.broker_cpu = probe.and_then(Probe::cpu).zip(cpu_before).map(since);
         costs.harness_cpu = sys::own_cpu().saturating_sub(start.1);
         costs.memory_after = probe.and_then(Probe::memory);
@@ -265,7 +281,7 @@ pub fn run(args: &PubsubArgs) -> Result<Report, Failure> {
         harness,
         measured,
     );
-    judge(args, &mut report);
+    judge(args, &mut report)?;
     Ok(report)
 }
 
@@ -325,67 +341,6 @@ fn await_setup(
         progress.tick(|| format!("set-up: {} of {all} connections", shared.sum(|w| &w.ready)));
     }
     Ok(())
-}
-
-/// Waits until everything expected has arrived, or nothing more comes.
-fn watch(
-    args: &PubsubArgs,
-    plan: &Plan,
-    shared: &Shared,
-    threads: &Workers,
-    progress: &mut Progress,
-) {
-    let mut last_change = (0, Instant::now());
-    let mut last_print = (0, Instant::now());
-    while !has_ended(threads) {
-        thread::sleep(POLL_INTERVAL);
-        let (expected, arrived) = (shared.sum(|w| &w.expected), shared.sum(|w| &w.arrived));
-        let done = shared.sum(|w| &w.publishers_done);
-        let activity = shared.sum(|w| &w.deliveries) + shared.sum(|w| &w.acked) + done;
-        if activity != last_change.0 {
-            last_change = (activity, Instant::now());
-        }
-        let is_over = done == plan.publishers as u64;
-        if is_over {
-            shared.publishing_is_over.store(true, Ordering::Relaxed);
-        }
-        let is_quiet = last_change.1.elapsed().as_secs_f64() > args.drain;
-        // A publisher whose acknowledgements never come would keep the run for ever.
-        let is_stuck = is_quiet && last_change.1.elapsed().as_secs_f64() > args.drain + args.stall;
-        if (is_over && (arrived >= expected || is_quiet)) || (is_stuck && is_all_sent(plan, shared))
-        {
-            return;
-        }
-        progress.tick(|| {
-            let rate = (arrived - last_print.0) as f64 / last_print.1.elapsed().as_secs_f64();
-            last_print = (arrived, Instant::now());
-            progress_line(plan, shared, arrived, rate)
-        });
-    }
-}
-
-/// Whether the schedule holds no more messages, be they sent or held back by the broker.
-fn is_all_sent(plan: &Plan, shared: &Shared) -> bool {
-    let elapsed_ns = plan.clock.now_ns().saturating_sub(shared.start_ns());
-    match plan.schedule {
-        Schedule::Open { interval_ns } => elapsed_ns > plan.due_ns(interval_ns, 0, plan.messages),
-        // What moves the window is what is missing here.
-        Schedule::Closed { .. } => true,
-    }
-}
-
-fn progress_line(plan: &Plan, shared: &Shared, arrived: u64, rate: f64) -> String {
-    let sent = shared.sum(|w| &w.sent);
-    let elapsed_s = plan.clock.now_ns().saturating_sub(shared.start_ns()) as f64 / 1e9;
-    let total = plan.messages.saturating_mul(plan.publishers as u64);
-    let by_rate_s = total.saturating_sub(sent) as f64 * elapsed_s / (sent as f64).max(1.0);
-    let left_s = (plan.duration_ns as f64 / 1e9 - elapsed_s)
-        .min(by_rate_s)
-        .max(0.0);
-    format!(
-        "{sent} sent, {arrived} of {} arrived, {rate:.0}/s, {left_s:.0} s left",
-        shared.sum(|w| &w.expected)
-    )
 }
 
 fn measured(plan: &Plan, tally: &Tally, costs: &Costs) -> Map<String, Value> {
@@ -485,8 +440,11 @@ fn round3(value: f64) -> f64 {
     (value * 1000.0).round() / 1000.0
 }
 
-fn judge(args: &PubsubArgs, report: &mut Report) {
+fn judge(args: &PubsubArgs, report: &mut Report) -> Result<(), Failure> {
     report.judge("lost", "=", args.expect_loss);
+    if let Some(command) = &args.expect_loss_from {
+        report.judge("lost", "=", Some(number_from(command)?));
+    }
     report.judge("duplicates", "=", args.expect_duplicates);
     report.judge("out_of_order", "=", args.expect_order_errors);
     report.judge("corrupt", "=", args.expect_corrupt);
@@ -498,4 +456,19 @@ fn judge(args: &PubsubArgs, report: &mut Report) {
         ">=",
         args.min_deliveries_per_second,
     );
+    Ok(())
+}
+
+/// The last number that a shell command prints.
+fn number_from(command: &str) -> Result<f64, Failure> {
+    let output = std::process::Command::new("sh")
+        .args(["-c", command])
+        .output();
+    let output = output.context(format!("cannot run '{command}'"))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let number = text
+        .split_whitespace()
+        .rev()
+        .find_map(|word| word.parse().ok());
+    number.ok_or_else(|| Failure::Usage(format!("'{command}' printed no number")))
 }

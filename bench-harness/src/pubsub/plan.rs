@@ -56,6 +56,8 @@ pub(super) struct Plan {
     pub(super) messages: u64,
     pub(super) duration_ns: u64,
     pub(super) stall_ns: u64,
+    /// From the start, no subscriber reads for so long.
+    pub(super) pause_ns: u64,
     pub(super) in_flight_max: usize,
     pub(super) connect_timeout_ns: u64,
     pub(super) connect_interval_ns: f64,
@@ -106,6 +108,7 @@ impl Plan {
             messages: messages(args, format),
             duration_ns: args.duration.map_or(u64::MAX, seconds_ns),
             stall_ns: seconds_ns(args.stall),
+            pause_ns: seconds_ns(args.pause_subscribers),
             in_flight_max: in_flight_max as usize,
             connect_timeout_ns: args.common.connect_timeout.saturating_mul(1_000_000_000),
             connect_interval_ns: 1e9 / args.connect_rate,
@@ -298,7 +301,7 @@ fn check(args: &PubsubArgs) -> Result<(), Failure> {
     if args.rate.is_some_and(|rate| !positive(rate)) || !positive(args.connect_rate) {
         return Failure::usage("rates must be above 0");
     }
-    if args.churn < 0.0 || args.drain < 0.0 || args.stall < 0.0 {
+    if args.churn < 0.0 || args.drain < 0.0 || args.stall < 0.0 || args.pause_subscribers < 0.0 {
         return Failure::usage("times and rates must not be negative");
     }
     Ok(())

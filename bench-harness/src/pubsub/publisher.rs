@@ -94,14 +94,13 @@ pub(super) struct Publisher {
     pub(super) sent: u64,
     /// Messages due so far, on an open schedule.
     pub(super) due: u64,
-    /// Deliveries that the window no longer waits for, since nothing moved for too long.
+    /// Messages that the window no longer waits for, since nothing moved for too long.
     pub(super) forgiven: u64,
-    pub(super) last_progress: u64,
-    pub(super) last_progress_ns: u64,
+    pub(super) last_seen: u64,
+    pub(super) last_seen_ns: u64,
     /// Sends no more: all is sent, the time is over, or the connection is lost.
     pub(super) finished: bool,
     is_done: bool,
-    fan: u64,
     ids: PacketIds,
     in_flight_max: usize,
     template: Vec<u8>,
@@ -137,11 +136,10 @@ impl Publisher {
             sent: 0,
             due: 0,
             forgiven: 0,
-            last_progress: 0,
-            last_progress_ns: 0,
+            last_seen: 0,
+            last_seen_ns: 0,
             finished: false,
             is_done: false,
-            fan: plan.fan(index),
             ids: PacketIds::new(),
             in_flight_max: plan.in_flight_max,
             template,
@@ -168,9 +166,9 @@ impl Publisher {
         self.ids = PacketIds::new();
     }
 
-    /// Deliveries that the window still waits for, given how far the receivers are.
-    pub(super) fn outstanding(&self, progress: u64) -> u64 {
-        (self.sent * self.fan).saturating_sub(progress + self.forgiven)
+    /// Messages that the window still waits for, given how many all receivers have seen.
+    pub(super) fn outstanding(&self, seen: u64) -> u64 {
+        self.sent.saturating_sub(seen.max(self.forgiven))
     }
 
     /// Appends what may be sent now and returns how many messages that were.
@@ -179,12 +177,13 @@ impl Publisher {
         plan: &Plan,
         start_ns: u64,
         now_ns: u64,
-        progress: u64,
+        seen: u64,
         out: &mut Vec<u8>,
     ) -> u64 {
         if self.finished {
             return 0;
         }
+        let ack_room = (self.in_flight_max - self.ids.in_flight) as u64;
         let mut count = match plan.schedule {
             Schedule::Open { .. } => self.due - self.sent,
             Schedule::Closed { window } => {
@@ -192,13 +191,12 @@ impl Publisher {
                     self.finished = true;
                     return 0;
                 }
-                let room = (window * self.fan).saturating_sub(self.outstanding(progress));
-                whole_step(room / self.fan, window)
+                let seen_room = window.saturating_sub(self.outstanding(seen));
+                whole_step(seen_room, window).min(whole_step(ack_room, self.in_flight_max as u64))
             }
         };
         if plan.qos > 0 {
-            let room = (self.in_flight_max - self.ids.in_flight) as u64;
-            count = count.min(whole_step(room, self.in_flight_max as u64));
+            count = count.min(ack_room);
         }
         count = count.min(plan.messages - self.sent);
         let room = OUT_BYTES_MAX

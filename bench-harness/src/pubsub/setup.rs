@@ -156,11 +156,15 @@ fn subscribe(worker: &mut Worker<'_>, index: usize, subscriber: usize) {
 fn ready(worker: &mut Worker<'_>, index: usize) {
     let connection = &mut worker.connections[index];
     connection.state = State::Ready;
-    if let (Role::Slow, Some(socket)) = (&connection.role, &connection.socket) {
-        // From here on it reads nothing.
-        if let Err(error) = worker.epoll.modify(socket, index as u64, Interest::Nothing) {
-            return worker.lose(index, &load::reason(&error));
-        }
+    let does_not_read = match connection.role {
+        Role::Slow => true,
+        Role::Subscriber(_) => worker.plan.pause_ns > 0,
+        Role::Publisher(_) | Role::Churner(_) => false,
+    };
+    if let (true, Some(socket)) = (does_not_read, &connection.socket)
+        && let Err(error) = worker.epoll.modify(socket, index as u64, Interest::Nothing)
+    {
+        return worker.lose(index, &load::reason(&error));
     }
     worker.ready += 1;
     let ready = worker.ready as u64;

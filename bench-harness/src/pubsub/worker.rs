@@ -117,6 +117,7 @@ pub(super) struct Worker<'a> {
     churn_next: u64,
     stall_check_ns: u64,
     publishers_done: u64,
+    is_paused: bool,
     pub(super) setup_next: usize,
     pub(super) setup_start_ns: u64,
     pub(super) ready: usize,
@@ -150,7 +151,7 @@ impl<'a> Worker<'a> {
             publisher_at,
             publishers,
             churners,
-            judge: Judge::new(plan),
+            judge: Judge::new(plan, &parts),
             tally: Tally::new(),
             buffer: vec![0; READ_BUFFER_BYTES],
             dirty: Vec::new(),
@@ -160,6 +161,7 @@ impl<'a> Worker<'a> {
             churn_next: 0,
             stall_check_ns: 0,
             publishers_done: 0,
+            is_paused: plan.pause_ns > 0,
             setup_next: 0,
             setup_start_ns: plan.clock.now_ns(),
             ready: 0,
@@ -172,6 +174,8 @@ impl<'a> Worker<'a> {
             self.flush_dirty()?;
             self.wait_and_handle(Duration::from_millis(1))?;
         }
+        self.judge.advance_all();
+        self.spread_advances();
         self.queue_publishers();
         while self.shared.phase() == Phase::Run {
             let now_ns = self.plan.clock.now_ns();
@@ -179,6 +183,7 @@ impl<'a> Worker<'a> {
                 self.schedule_due(now_ns);
                 self.churn_due(now_ns);
                 self.forgive_stalls(now_ns);
+                self.resume_reading(now_ns)?;
                 self.pump_queue(now_ns);
             }
             self.flush_dirty()?;
@@ -486,6 +491,20 @@ impl<'a> Worker<'a> {
         self.mark_dirty(index);
     }
 
+    /// Ends the subscribers' pause, if there is one.
+    fn resume_reading(&mut self, now_ns: u64) -> io::Result<()> {
+        if !self.is_paused || now_ns < self.shared.start_ns() + self.plan.pause_ns {
+            return Ok(());
+        }
+        self.is_paused = false;
+        for (index, connection) in self.connections.iter().enumerate() {
+            if let (Role::Subscriber(_), Some(socket)) = (&connection.role, &connection.socket) {
+                self.epoll.modify(socket, index as u64, Interest::Read)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Opens windows again that nothing moves: what they wait for is lost.
     fn forgive_stalls(&mut self, now_ns: u64) {
         if !matches!(self.plan.schedule, Schedule::Closed { .. })
@@ -502,16 +521,16 @@ impl<'a> Worker<'a> {
             let Role::Publisher(publisher) = &mut self.connections[index].role else {
                 continue;
             };
-            let progress = self.shared.progress(publisher.index);
-            let outstanding = publisher.outstanding(progress);
-            if progress != publisher.last_progress || outstanding == 0 || publisher.finished {
-                publisher.last_progress = progress;
-                publisher.last_progress_ns = now_ns;
-            } else if now_ns - publisher.last_progress_ns.max(self.shared.start_ns())
+            let seen = self.shared.seen(publisher.index);
+            let outstanding = publisher.outstanding(seen);
+            if seen != publisher.last_seen || outstanding == 0 || publisher.finished {
+                publisher.last_seen = seen;
+                publisher.last_seen_ns = now_ns;
+            } else if now_ns - publisher.last_seen_ns.max(self.shared.start_ns())
                 > self.plan.stall_ns
             {
-                publisher.forgiven += outstanding;
-                publisher.last_progress_ns = now_ns;
+                publisher.forgiven = publisher.sent;
+                publisher.last_seen_ns = now_ns;
                 self.tally.window_stalls += 1;
                 self.enqueue(index);
             }
@@ -531,8 +550,8 @@ impl<'a> Worker<'a> {
             let Role::Publisher(publisher) = &mut connection.role else {
                 continue;
             };
-            let progress = self.shared.progress(publisher.index);
-            let count = publisher.pump(self.plan, start_ns, now_ns, progress, &mut connection.out);
+            let seen = self.shared.seen(publisher.index);
+            let count = publisher.pump(self.plan, start_ns, now_ns, seen, &mut connection.out);
             self.publishers_done += u64::from(publisher.becomes_done());
             if count > 0 {
                 self.shared.publishers[publisher.index]
@@ -550,10 +569,8 @@ impl<'a> Worker<'a> {
     fn spread_advances(&mut self) {
         for n in 0..self.judge.advanced.len() {
             let publisher = self.judge.advanced[n];
-            let advance = self.judge.take_advance(publisher);
-            self.shared.publishers[publisher]
-                .progress
-                .fetch_add(advance, Ordering::Relaxed);
+            let head = self.judge.take_head(publisher);
+            self.shared.publishers[publisher].heads[self.number].store(head, Ordering::Relaxed);
             if !matches!(self.plan.schedule, Schedule::Closed { .. }) {
                 continue;
             }
@@ -652,7 +669,8 @@ impl<'a> Worker<'a> {
                 self.publishers_done += u64::from(publisher.becomes_done());
             }
             Role::Slow => return self.tally.slow_subscribers_cut_off += 1,
-            Role::Subscriber(_) | Role::Churner(_) => {}
+            Role::Subscriber(subscriber) => self.judge.retire(subscriber),
+            Role::Churner(_) => {}
         }
         *self
             .tally

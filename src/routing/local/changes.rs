@@ -8,13 +8,16 @@ use std::collections::{HashMap, VecDeque};
 use hashbrown::HashTable;
 
 use super::slab::number_of;
-use super::{LocalDelta, PendingFilter};
+use super::types::{LocalDelta, PendingFilter};
 use crate::base::ids::FilterId;
 
 /// Filters of one core that wait for the index thread's answer (about 100 bytes and the text
 /// each). A core that has this many is faster than the index thread by far; further SUBSCRIBEs to
 /// unknown filters are refused.
 pub const PENDING_FILTERS_MAX: usize = 1 << 20;
+
+/// Entries that the queue and the map of leaving filters keep room for when they are empty.
+const CAPACITY_KEPT: usize = 1024;
 
 /// A filter whose id is not known yet.
 #[derive(Debug, Default)]
@@ -155,7 +158,11 @@ impl Changes {
     /// The next delta for the index thread, which counts as sent.
     pub(super) fn next(&mut self) -> Option<LocalDelta<'_>> {
         loop {
-            match self.dirty.pop_front()? {
+            let Some(dirty) = self.dirty.pop_front() else {
+                self.give_back();
+                return None;
+            };
+            match dirty {
                 Dirty::Add(number) => {
                     let filter = PendingFilter(number);
                     let pending = self.get(filter);
@@ -175,6 +182,16 @@ impl Changes {
                     }
                 }
             }
+        }
+    }
+
+    /// After a storm of goings nothing of it stays.
+    fn give_back(&mut self) {
+        if self.dirty.capacity() > CAPACITY_KEPT {
+            self.dirty = VecDeque::new();
+        }
+        if self.leaving.capacity() > CAPACITY_KEPT {
+            self.leaving = HashMap::with_hasher(self.hashes.clone());
         }
     }
 

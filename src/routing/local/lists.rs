@@ -23,6 +23,8 @@ pub(super) const SESSIONS_MAX: u32 = 1 << SESSION_BITS;
 /// Subscriptions a core can number (a billion, 24 GB of them).
 pub(super) const SUBSCRIPTIONS_MAX: u32 = 1 << (64 - SESSION_BITS - FLAG_BITS);
 
+const _: () = assert!(BLOCK[BLOCK.len() - 1] > LARGE_MIN && LARGE as usize == BLOCK.len());
+
 /// One subscriber as a list holds it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Entry(u64);

@@ -41,8 +41,12 @@ impl<T: Copy> Slab<T> {
     }
 
     pub(super) fn remove(&mut self, number: u32) -> T {
+        let record = *self.get(number);
         self.free.push(number);
-        *self.get(number)
+        if self.len() == 0 {
+            *self = Self::default();
+        }
+        record
     }
 
     #[inline]
@@ -59,7 +63,10 @@ impl<T: Copy> Slab<T> {
 
     /// Records in use.
     pub(super) fn len(&self) -> usize {
-        self.segments.iter().map(Vec::len).sum::<usize>() - self.free.len()
+        let Some(last) = self.segments.last() else {
+            return 0;
+        };
+        (self.segments.len() - 1) * SEGMENT + last.len() - self.free.len()
     }
 
     /// Bytes held.

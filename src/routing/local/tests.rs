@@ -341,7 +341,7 @@ fn step() -> impl Strategy<Value = Step> {
 const FILTERS: [&str; 6] = ["a", "a/b", "+/b", "a/#", "$x/+", "//"];
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 4 } else { 500 }, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 4 } else { 200 }, ..ProptestConfig::default() })]
 
     #[test]
     fn random_subscriptions_agree_with_a_naive_list(steps in prop::collection::vec(step(), 1..300)) {

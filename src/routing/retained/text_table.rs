@@ -29,7 +29,8 @@ impl TextTable {
     }
 
     /// The index under this hash whose owner says that the text is its own.
-    pub(super) fn find(&self, hash: u32, owns: impl Fn(u32) -> bool) -> Option<u32> {
+    pub(super) fn find(&self, hash: u64, owns: impl Fn(u32) -> bool) -> Option<u32> {
+        let hash = kept(hash);
         self.segments[segment_of(hash)]
             .find(spread(hash), |entry| {
                 entry.hash == hash && owns(entry.index)
@@ -38,7 +39,8 @@ impl TextTable {
     }
 
     /// Adds an index that is not there yet.
-    pub(super) fn insert(&mut self, hash: u32, index: u32) {
+    pub(super) fn insert(&mut self, hash: u64, index: u32) {
+        let hash = kept(hash);
         self.segments[segment_of(hash)].insert_unique(
             spread(hash),
             Entry { hash, index },
@@ -46,7 +48,8 @@ impl TextTable {
         );
     }
 
-    pub(super) fn remove(&mut self, hash: u32, index: u32) {
+    pub(super) fn remove(&mut self, hash: u64, index: u32) {
+        let hash = kept(hash);
         let found =
             self.segments[segment_of(hash)].find_entry(spread(hash), |entry| entry.index == index);
         if let Ok(entry) = found {
@@ -60,6 +63,11 @@ impl TextTable {
             .map(|segment| size_of_val(segment) + segment.allocation_size())
             .sum()
     }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "half the hash is kept")]
+fn kept(hash: u64) -> u32 {
+    hash as u32
 }
 
 fn segment_of(hash: u32) -> usize {

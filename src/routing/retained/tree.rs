@@ -104,9 +104,8 @@ impl Tree {
         self.names.key_at(self.find_name(text, self.hash(text))?)
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "half the hash is kept")]
-    pub(super) fn hash(&self, text: &str) -> u32 {
-        self.hasher.hash_one(text) as u32
+    pub(super) fn hash(&self, text: &str) -> u64 {
+        self.hasher.hash_one(text)
     }
 
     /// Whether the node is the end of this topic.
@@ -208,7 +207,7 @@ impl Tree {
         index
     }
 
-    fn find_name(&self, text: &str, hash: u32) -> Option<u32> {
+    fn find_name(&self, text: &str, hash: u64) -> Option<u32> {
         self.name_table
             .find(hash, |index| self.name(index).text == text)
     }

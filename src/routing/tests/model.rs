@@ -2,7 +2,11 @@
 //! blocks are reused at once. Core 0 owns the stable filters, core 1 and 2 the changing ones: a
 //! block that is reused under a reader shows as a hit with another filter's cores.
 
+use std::sync::Arc;
+
 use loom::thread;
+
+use crate::base::atomic::{AtomicU64, Ordering};
 
 use crate::base::core_set::CoreSet;
 use crate::base::ids::{CoreId, Epoch, FilterId};
@@ -132,6 +136,7 @@ fn loom_the_trie_changes_under_a_reader() {
         |reader| {
             assert_eq!(cores(reader, "x/s"), [CoreSet(1)]);
             assert!([&[][..], &[CoreSet(2)]].contains(&&cores(reader, "x/a")[..]));
+            assert!([&[][..], &[CoreSet(4)]].contains(&&cores(reader, "x/b")[..]));
         },
         |reader| {
             assert!(cores(reader, "x/a").is_empty());
@@ -166,4 +171,32 @@ fn loom_the_list_of_shapes_changes_under_a_reader() {
             assert_eq!(cores(reader, "x/b"), [CoreSet(4)]);
         },
     );
+}
+
+/// The order on which SUBACK hangs: what the writer has published and told is matched by every turn
+/// that begins after it was told, whatever the core did before.
+#[test]
+fn loom_what_was_acknowledged_is_matched_from_the_next_turn_on() {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(2);
+    builder.check(|| {
+        let (mut writer, mut readers, _) = SharedIndex::new(1, [1, 2, 3, 4]).unwrap();
+        let mut reader = readers.remove(0);
+        let acknowledged = Arc::new(AtomicU64::new(0));
+        let told = Arc::clone(&acknowledged);
+        let thread = thread::spawn(move || {
+            reader.unpark();
+            let told = told.load(Ordering::Acquire);
+            let epoch = reader.pass();
+            let found = cores(&mut reader, "a");
+            if told > 0 {
+                assert!(epoch >= Epoch(told));
+                assert_eq!(found, [CoreSet(2)]);
+            }
+        });
+        add(&mut writer, "a", 1);
+        let epoch = writer.publish();
+        acknowledged.store(epoch.0, Ordering::Release);
+        thread.join().unwrap();
+    });
 }

@@ -49,7 +49,7 @@ fn write(writer: &mut IndexWriter, gone: &Gone) -> u64 {
     let mut random = 1u64;
     for _ in 0..ROUNDS {
         let mut removed = Vec::new();
-        for (n, id) in (0..).zip(ids.iter_mut()) {
+        for (n, id) in ids.iter_mut().enumerate() {
             random = random
                 .wrapping_mul(6_364_136_223_846_793_005)
                 .wrapping_add(1);
@@ -60,8 +60,8 @@ fn write(writer: &mut IndexWriter, gone: &Gone) -> u64 {
                 writer.apply(Delta::Remove { filter, core }).unwrap();
                 removed.push(n);
             } else {
-                gone[n as usize].store(u64::MAX, Ordering::SeqCst);
-                let text = filter("changing", n);
+                gone[n].store(u64::MAX, Ordering::SeqCst);
+                let text = filter("changing", n as u64);
                 let delta = Delta::Add {
                     filter: &text,
                     core,
@@ -71,7 +71,7 @@ fn write(writer: &mut IndexWriter, gone: &Gone) -> u64 {
         }
         let epoch = writer.publish();
         for n in removed {
-            gone[n as usize].store(epoch.0, Ordering::SeqCst);
+            gone[n].store(epoch.0, Ordering::SeqCst);
         }
         writer.reclaim();
         retired_most = retired_most.max(writer.retired_len() as u64);
@@ -81,7 +81,7 @@ fn write(writer: &mut IndexWriter, gone: &Gone) -> u64 {
 
 /// One turn: every hit is right, the stable filters are there, the removed ones are not.
 fn turn(reader: &mut IndexReader, gone: &Gone, turns: u64) {
-    if turns % 16 == 0 {
+    if turns.is_multiple_of(16) {
         reader.park();
         reader.unpark();
     }
@@ -102,7 +102,8 @@ fn turn(reader: &mut IndexReader, gone: &Gone, turns: u64) {
 }
 
 fn changing(reader: &mut IndexReader, gone: &Gone, n: u64, epoch: Epoch) {
-    let before = Epoch(gone[n as usize].load(Ordering::SeqCst));
+    let gone = &gone[usize::try_from(n).unwrap()];
+    let before = Epoch(gone.load(Ordering::SeqCst));
     let mut hits = Vec::new();
     let topic = topic("changing", n);
     reader.matches(&topic, &mut hits);
@@ -113,7 +114,7 @@ fn changing(reader: &mut IndexReader, gone: &Gone, n: u64, epoch: Epoch) {
         assert!(topic_match::matches(text, &topic), "{text} for {topic}");
         found |= text == wanted;
     }
-    let after = Epoch(gone[n as usize].load(Ordering::SeqCst));
+    let after = Epoch(gone.load(Ordering::SeqCst));
     if before == after && before <= epoch {
         assert!(!found, "{wanted} was removed in an epoch that has passed");
     }

@@ -1,0 +1,281 @@
+//! From a configuration that may start to a running broker, and to its end. The only file that sees
+//! both planes.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::Receiver;
+
+use crate::base::ids::CoreId;
+use crate::boot::{Ready, Refusal};
+use crate::config::Config;
+use crate::gate::command::Command;
+use crate::gate::port::{Gate, GatePort, WakeCore, gate};
+use crate::metrics::{CoreMetrics, MetricsRegistry};
+use crate::routing::reader::IndexReader;
+use crate::routing::shared::SharedIndex;
+use crate::runtime::admission::ListenerShare;
+use crate::runtime::clock::Clock;
+use crate::runtime::completion::PlaneConfig;
+use crate::runtime::core::{Core, CoreParts};
+use crate::runtime::indexer::{IndexPort, Indexer};
+use crate::runtime::listener::{self, ListenerConfig};
+use crate::runtime::mesh::{MeshEnd, mesh};
+use crate::runtime::plane::Plane;
+use crate::runtime::thread::{self, CoreFailed, CoresConfig};
+use crate::runtime::wake::Wakers;
+use crate::shard::cross::Parcel;
+use crate::shard::rules::Rules;
+use crate::shard::{Shard, ShardParts};
+
+/// Sockets in handshake: a quarter of the process's descriptors, shared by all cores.
+const HANDSHAKE_SHARE: u64 = 4;
+/// Each core may have at least so many sockets in handshake.
+const HANDSHAKES_MIN: u64 = 16;
+/// How long a listener's socket waits for room in the command channel of a core.
+const LISTEN_WAIT: Duration = Duration::from_millis(10);
+
+/// A broker at work.
+pub struct Broker {
+    /// The way to its cores.
+    pub gate: Gate,
+    /// Its figures.
+    pub metrics: MetricsRegistry,
+    /// Its index thread.
+    pub indexer: Indexer,
+    /// How its cores end: one message, when all have stopped or one has failed.
+    pub ended: Receiver<Result<(), CoreFailed>>,
+    /// Bound listeners: name and address.
+    pub listening: Vec<(String, SocketAddr)>,
+}
+
+/// Starts index thread and cores, then opens the listeners.
+///
+/// # Errors
+/// Sentences for the user; nothing is listening then.
+pub fn start(ready: &Ready) -> Result<Broker, Refusal> {
+    let config = &ready.config;
+    let cores = u8::try_from(config.sizing.cores).unwrap_or(u8::MAX);
+    let refused =
+        |what: &str, error: &dyn std::fmt::Display| Refusal::from(format!("{what}: {error}"));
+    let wakers = Wakers::new(usize::from(cores))
+        .map_err(|error| refused("no descriptors to wake the cores with", &error))?;
+    let (writer, readers, epochs) = SharedIndex::new(cores, seed()?)
+        .map_err(|error| refused("no address space for the subscription index", &error))?;
+    let (indexer, index_ports) = Indexer::start(writer, cores, Arc::clone(&wakers))
+        .map_err(|error| refused("the index thread cannot be started", &error))?;
+    let (metrics, core_metrics) = MetricsRegistry::new(usize::from(cores));
+    let wake = Arc::clone(&wakers);
+    let wake: WakeCore = Arc::new(move |core| {
+        wake.wake_from_outside(core.index());
+    });
+    let (gate, gate_ports) = gate(cores, wake);
+    let plant = Plant {
+        rules: rules(config),
+        plane: PlaneConfig::for_cores(usize::from(cores), config.sizing.connections_per_core),
+        hash_key: ready.hash_key,
+        cores,
+        epochs,
+        wakers: Arc::clone(&wakers),
+        listeners: shares(config),
+        handshakes_max: handshakes_per_core(ready.machine.descriptors_hard, cores),
+        clock: Clock::start(),
+    };
+    let mut makers = Vec::new();
+    let ends = mesh::<Parcel>(usize::from(cores))
+        .into_iter()
+        .zip(readers)
+        .zip(core_metrics);
+    let ports = index_ports.into_iter().zip(gate_ports);
+    for (core, (((mesh, index), metrics), (index_port, gate))) in ends.zip(ports).enumerate() {
+        let core = CoreId(u8::try_from(core).unwrap_or(u8::MAX));
+        let own = CoreEnds {
+            core,
+            mesh,
+            index,
+            metrics,
+            index_port,
+            gate,
+            seed: seed()?,
+        };
+        let plant = plant.clone();
+        makers.push(move |_guests| plant.core(own));
+    }
+    let run = CoresConfig {
+        spin_before_park: config.node.spin_before_park,
+    };
+    let cores = thread::start(run, &wakers, makers)
+        .map_err(|error| refused("a core cannot be started", &error))?;
+    let listening = listen(config, &gate)?;
+    let (tell, ended) = crossbeam_channel::bounded(1);
+    std::thread::Builder::new()
+        .name("join".to_owned())
+        .spawn(move || drop(tell.send(cores.join())))
+        .map_err(|error| refused("no thread to wait for the cores", &error))?;
+    Ok(Broker {
+        gate,
+        metrics,
+        indexer,
+        ended,
+        listening,
+    })
+}
+
+/// What all cores are made from.
+#[derive(Clone)]
+struct Plant {
+    rules: Rules,
+    plane: PlaneConfig,
+    hash_key: [u8; 16],
+    cores: u8,
+    epochs: crate::base::epoch::EpochsHandle,
+    wakers: Arc<Wakers>,
+    listeners: Arc<[ListenerShare]>,
+    handshakes_max: usize,
+    clock: Clock,
+}
+
+/// What is one core's own.
+struct CoreEnds {
+    core: CoreId,
+    mesh: MeshEnd<Parcel>,
+    index: IndexReader,
+    metrics: CoreMetrics,
+    index_port: IndexPort,
+    gate: GatePort,
+    seed: [u64; 4],
+}
+
+impl Plant {
+    /// Makes a core, on its own thread.
+    fn core(self, own: CoreEnds) -> std::io::Result<Core> {
+        let plane = Plane::new(&self.plane).map_err(std::io::Error::other)?;
+        let shard = Shard::new(ShardParts {
+            core: own.core,
+            cores: self.cores,
+            rules: self.rules,
+            hash_key: self.hash_key,
+            seed: own.seed,
+            index: own.index,
+            epochs: self.epochs,
+            metrics: own.metrics,
+            now: self.clock.now(),
+        });
+        let parts = CoreParts {
+            core: own.core,
+            shard,
+            mesh: own.mesh,
+            index: own.index_port,
+            gate: own.gate,
+            wakers: self.wakers,
+            listeners: self.listeners,
+            handshakes_max: self.handshakes_max,
+            clock: self.clock,
+        };
+        Core::new(parts, plane)
+    }
+}
+
+/// Opens every listener on every core.
+fn listen(config: &Config, gate: &Gate) -> Result<Vec<(String, SocketAddr)>, Refusal> {
+    let mut bound = Vec::new();
+    for listener in &config.listeners {
+        let wanted = ListenerConfig {
+            address: listener.settings.bind,
+            backlog: listener.settings.backlog,
+        };
+        let (address, sockets) =
+            listener::bind(&wanted, usize::from(gate.cores())).map_err(|error| {
+                Refusal::from(format!(
+                    "listener {listener} cannot be opened on {}: {error}",
+                    listener.settings.bind
+                ))
+            })?;
+        bound.push((listener.to_string(), address, sockets));
+    }
+    let mut listening = Vec::new();
+    for (number, (name, address, sockets)) in bound.into_iter().enumerate() {
+        let number = u8::try_from(number).unwrap_or(u8::MAX);
+        for (core, socket) in sockets.into_iter().enumerate() {
+            let core = CoreId(u8::try_from(core).unwrap_or(u8::MAX));
+            let mut command = Command::Listen {
+                listener: number,
+                socket,
+            };
+            while let Err(back) = gate.ask(core, command) {
+                command = back;
+                crossbeam_channel::after(LISTEN_WAIT).recv().ok();
+            }
+        }
+        listening.push((name, address));
+    }
+    Ok(listening)
+}
+
+fn shares(config: &Config) -> Arc<[ListenerShare]> {
+    let share = |listener: &crate::config::Listener| {
+        ListenerShare::new(
+            listener.settings.max_connections,
+            listener.settings.max_conn_rate,
+        )
+    };
+    config.listeners.iter().map(share).collect()
+}
+
+fn handshakes_per_core(descriptors: u64, cores: u8) -> usize {
+    let share = (descriptors / HANDSHAKE_SHARE / u64::from(cores)).max(HANDSHAKES_MIN);
+    usize::try_from(share).unwrap_or(usize::MAX)
+}
+
+/// Random numbers for hashes whose input is hostile.
+fn seed() -> Result<[u64; 4], Refusal> {
+    let mut bytes = [0_u8; 32];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| Refusal::from(format!("the system gives no random numbers: {error}")))?;
+    let word = |at: usize| {
+        let mut word = [0; 8];
+        word.copy_from_slice(&bytes[at..at + 8]);
+        u64::from_le_bytes(word)
+    };
+    Ok([word(0), word(8), word(16), word(24)])
+}
+
+/// The settings as the shards read them.
+fn rules(config: &Config) -> Rules {
+    let (mqtt, retainer) = (&config.mqtt, &config.retainer);
+    let seconds = |duration: Duration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "1.0 to 10.0"
+    )]
+    let keepalive_multiplier_permille = (mqtt.keepalive_multiplier * 1000.0).round() as u64;
+    Rules {
+        max_packet_size: mqtt.max_packet_size,
+        max_clientid_len: usize::from(mqtt.max_clientid_len),
+        max_topic_levels: usize::from(mqtt.max_topic_levels),
+        max_qos_allowed: mqtt.max_qos_allowed,
+        max_topic_alias: mqtt.max_topic_alias,
+        retain_available: mqtt.retain_available,
+        wildcard_subscription: mqtt.wildcard_subscription,
+        idle_timeout_ms: u64::try_from(mqtt.idle_timeout.as_millis()).unwrap_or(u64::MAX),
+        server_keepalive_s: mqtt.server_keepalive,
+        keepalive_multiplier_permille,
+        max_inflight: mqtt.max_inflight,
+        max_awaiting_rel: mqtt.max_awaiting_rel,
+        await_rel_timeout_s: seconds(mqtt.await_rel_timeout),
+        session_expiry_s: mqtt.session_expiry_interval.map_or(u32::MAX, seconds),
+        max_mqueue_len: mqtt.max_mqueue_len.map_or(0, |len| len as usize),
+        mqueue_store_qos0: mqtt.mqueue_store_qos0,
+        max_subscriptions: mqtt.max_subscriptions.unwrap_or(u32::MAX),
+        max_out_queue_bytes: mqtt.max_out_queue as usize,
+        allow_anonymous: mqtt.allow_anonymous,
+        max_retained_messages: retainer.max_retained_messages.map_or(0, |max| max as usize),
+        max_retained_payload: retainer.max_payload_size as usize,
+        retained_expiry_s: retainer.expiry_interval.map_or(0, seconds),
+        queue_memory_bytes: usize::try_from(config.sizing.queue_bytes_per_core)
+            .unwrap_or(usize::MAX),
+        max_connections: config.sizing.connections_per_core,
+    }
+}
