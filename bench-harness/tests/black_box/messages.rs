@@ -67,12 +67,22 @@ fn many_to_many(broker: &Broker, from: Version, to: Version, qos: u8) {
         .collect();
     for subscriber in &mut subscribers {
         let got = collect(subscriber, CLIENTS * MESSAGES);
-        assert!(got.iter().all(|publish| publish.qos == qos && !publish.dup && !publish.retain));
+        assert!(
+            got.iter()
+                .all(|publish| publish.qos == qos && !publish.dup && !publish.retain)
+        );
         for number in 0..CLIENTS {
             let topic = format!("m/{number}");
-            let of_one: Vec<Publish> =
-                got.iter().filter(|publish| publish.topic == topic).cloned().collect();
-            assert_eq!(texts(&of_one), numbered("", MESSAGES), "{from:?} {to:?} {qos}");
+            let of_one: Vec<Publish> = got
+                .iter()
+                .filter(|publish| publish.topic == topic)
+                .cloned()
+                .collect();
+            assert_eq!(
+                texts(&of_one),
+                numbered("", MESSAGES),
+                "{from:?} {to:?} {qos}"
+            );
         }
     }
     for sender in senders {
@@ -110,14 +120,28 @@ fn wildcards_match_as_the_specification_says() {
         ("sport/+", &["sport/", "sport/tennis"]),
         ("+/tennis", &["/tennis", "sport/tennis"]),
         ("+/+", &["/tennis", "sport/", "sport/tennis"]),
-        ("#", &["/tennis", "sport", "sport/", "sport/tennis", "sport/tennis/p1"]),
+        (
+            "#",
+            &[
+                "/tennis",
+                "sport",
+                "sport/",
+                "sport/tennis",
+                "sport/tennis/p1",
+            ],
+        ),
         ("+", &["sport"]),
         ("sport/tennis", &["sport/tennis"]),
         ("sport/+/p1", &["sport/tennis/p1"]),
         ("$sport/#", &["$sport/x"]),
     ];
     let topics = [
-        "$sport/x", "/tennis", "sport", "sport/", "sport/tennis", "sport/tennis/p1",
+        "$sport/x",
+        "/tennis",
+        "sport",
+        "sport/",
+        "sport/tennis",
+        "sport/tennis/p1",
     ];
     let mut clients: Vec<_> = cases
         .iter()
@@ -189,7 +213,10 @@ fn version_5_carries_properties_and_options() {
         no_local: true,
         ..SubscriptionOptions::qos(1)
     };
-    assert_eq!(subscribe_with(&mut to, "p/#", no_local, vec![identifier.clone()]), 1);
+    assert_eq!(
+        subscribe_with(&mut to, "p/#", no_local, vec![identifier.clone()]),
+        1
+    );
     to.send(&Packet::Publish(message("p/own", "own"))).unwrap();
     let carried = vec![
         Property::PayloadFormatIndicator(1),
@@ -204,9 +231,15 @@ fn version_5_carries_properties_and_options() {
     publish.properties = Properties(carried.clone());
     from.send(&Packet::Publish(publish)).unwrap();
     let got = collect(&mut to, 1).remove(0);
-    assert_eq!((got.topic.as_str(), got.payload.as_slice()), ("p/x", &b"text"[..]));
+    assert_eq!(
+        (got.topic.as_str(), got.payload.as_slice()),
+        ("p/x", &b"text"[..])
+    );
     for property in carried.iter().chain([&identifier]) {
-        assert!(got.properties.0.contains(property), "{property:?} in {got:?}");
+        assert!(
+            got.properties.0.contains(property),
+            "{property:?} in {got:?}"
+        );
     }
     assert_eq!(got.properties.0.len(), carried.len() + 1, "{got:?}");
     let users: Vec<&Property> = got
@@ -223,12 +256,24 @@ fn version_5_carries_properties_and_options() {
 fn large_and_empty_payloads_arrive_whole() {
     let broker = Broker::start(2);
     let mut clients: Vec<_> = (0..4)
-        .map(|n| subscriber(broker.address(), VERSIONS[n % 3], &format!("c{n}"), "big", 1))
+        .map(|n| {
+            subscriber(
+                broker.address(),
+                VERSIONS[n % 3],
+                &format!("c{n}"),
+                "big",
+                1,
+            )
+        })
         .collect();
     let mut from = connect(broker.address(), &clean(Version::V311, "from"));
-    let sizes = [0, 1, 127, 128, 511, 512, 513, 16_383, 16_384, 65_535, 65_536, 1_000_000];
+    let sizes = [
+        0, 1, 127, 128, 511, 512, 513, 16_383, 16_384, 65_535, 65_536, 1_000_000,
+    ];
     for size in sizes {
-        let payload: Vec<u8> = (0..size).map(|at| u8::try_from(at % 251).unwrap()).collect();
+        let payload: Vec<u8> = (0..size)
+            .map(|at| u8::try_from(at % 251).unwrap())
+            .collect();
         from.publish("big", 1, &payload).unwrap();
         for client in &mut clients {
             let got = collect(client, 1);

@@ -73,7 +73,11 @@ pub fn subscribe_with(
 
 /// Says good-bye and waits until the broker has closed.
 pub fn leave(mut client: Client) {
-    client.send(&Packet::Disconnect(bench_harness::codec::Disconnect::default())).unwrap();
+    client
+        .send(&Packet::Disconnect(
+            bench_harness::codec::Disconnect::default(),
+        ))
+        .unwrap();
     assert_eq!(client.expect_closed(PATIENCE).unwrap(), None);
 }
 
@@ -89,9 +93,9 @@ pub fn collect(client: &mut Client, count: usize) -> Vec<Publish> {
     let mut unreleased = 0;
     while publishes.len() < count || unreleased > 0 {
         let left = deadline.saturating_duration_since(Instant::now());
-        let packet = client.expect(left).unwrap_or_else(|why| {
-            panic!("{why}, with {} of {count} messages", publishes.len())
-        });
+        let packet = client
+            .expect(left)
+            .unwrap_or_else(|why| panic!("{why}, with {} of {count} messages", publishes.len()));
         match packet {
             Packet::Publish(publish) => {
                 if let Some(answer) = answer(&publish) {
@@ -102,7 +106,9 @@ pub fn collect(client: &mut Client, count: usize) -> Vec<Publish> {
             }
             Packet::PubRel(ack) => {
                 unreleased -= 1;
-                client.send(&Packet::PubComp(success(ack.packet_id))).unwrap();
+                client
+                    .send(&Packet::PubComp(success(ack.packet_id)))
+                    .unwrap();
             }
             other => panic!("unexpected {other:?}"),
         }
@@ -151,5 +157,7 @@ pub fn texts(publishes: &[Publish]) -> Vec<String> {
 
 /// `prefix0`, `prefix1`, ...
 pub fn numbered(prefix: &str, count: usize) -> Vec<String> {
-    (0..count).map(|number| format!("{prefix}{number}")).collect()
+    (0..count)
+        .map(|number| format!("{prefix}{number}"))
+        .collect()
 }

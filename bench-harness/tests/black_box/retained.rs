@@ -18,7 +18,10 @@ fn retain(client: &mut Client, topic: &str, payload: &str) {
         ..message(topic, payload)
     };
     client.send(&Packet::Publish(publish)).unwrap();
-    assert!(matches!(client.expect(PATIENCE).unwrap(), Packet::PubAck(_)));
+    assert!(matches!(
+        client.expect(PATIENCE).unwrap(),
+        Packet::PubAck(_)
+    ));
 }
 
 #[test]
@@ -32,7 +35,10 @@ fn are_stored_replaced_cleared_and_marked() {
                 retain(&mut from, "r/a", text);
             }
             let got = collect(&mut live, 2);
-            assert!(got.iter().all(|publish| !publish.retain), "live ones are not marked");
+            assert!(
+                got.iter().all(|publish| !publish.retain),
+                "live ones are not marked"
+            );
             let mut late = subscriber(broker.address(), version, "late", "r/#", 1);
             let got = collect(&mut late, 1);
             assert_eq!((texts(&got), got[0].retain), (vec!["new".to_owned()], true));
@@ -97,6 +103,9 @@ fn options_of_version_5_decide() {
         other => panic!("unexpected {other:?}"),
     };
     to.send(&answer(&got).unwrap()).unwrap();
-    assert_eq!((got.payload.as_slice(), got.retain), (&b"published"[..], true));
+    assert_eq!(
+        (got.payload.as_slice(), got.retain),
+        (&b"published"[..], true)
+    );
     broker.stop();
 }

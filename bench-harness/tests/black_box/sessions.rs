@@ -60,7 +60,8 @@ fn what_was_not_acknowledged_comes_again() {
             from.publish("t", 1, text.as_bytes()).unwrap();
         }
         let first = to.expect_publish().unwrap();
-        to.send(&Packet::PubAck(success(first.packet_id.unwrap()))).unwrap();
+        to.send(&Packet::PubAck(success(first.packet_id.unwrap())))
+            .unwrap();
         let second = to.expect_publish().unwrap();
         ping_past_publishes(&mut to);
         vanish(to);
@@ -94,15 +95,21 @@ fn a_message_of_qos_2_is_delivered_once_across_a_reconnect() {
         let mut publish = message("t", "once");
         (publish.qos, publish.packet_id) = (2, Some(9));
         from.send(&Packet::Publish(publish.clone())).unwrap();
-        assert!(matches!(from.expect(PATIENCE).unwrap(), Packet::PubRec(ack) if ack.packet_id == 9));
+        assert!(
+            matches!(from.expect(PATIENCE).unwrap(), Packet::PubRec(ack) if ack.packet_id == 9)
+        );
         vanish(from);
         let mut from = connect(broker.address(), &from_options);
         assert!(from.connack.session_present);
         publish.dup = true;
         from.send(&Packet::Publish(publish)).unwrap();
-        assert!(matches!(from.expect(PATIENCE).unwrap(), Packet::PubRec(ack) if ack.packet_id == 9));
+        assert!(
+            matches!(from.expect(PATIENCE).unwrap(), Packet::PubRec(ack) if ack.packet_id == 9)
+        );
         from.send(&Packet::PubRel(success(9))).unwrap();
-        assert!(matches!(from.expect(PATIENCE).unwrap(), Packet::PubComp(ack) if ack.packet_id == 9));
+        assert!(
+            matches!(from.expect(PATIENCE).unwrap(), Packet::PubComp(ack) if ack.packet_id == 9)
+        );
         let got = to.expect_publish().unwrap();
         let id = got.packet_id.unwrap();
         to.send(&Packet::PubRec(success(id))).unwrap();
@@ -199,7 +206,11 @@ fn clients_without_an_id_get_one_of_their_own() {
             })
         })
         .collect();
-    assert_eq!(assigned.len(), 10, "each client of version 5 is told another one");
+    assert_eq!(
+        assigned.len(),
+        10,
+        "each client of version 5 is told another one"
+    );
     for client in &mut clients {
         ping(client);
     }

@@ -19,7 +19,10 @@ fn clients_are_told_and_the_exit_code_is_0() {
         let mut clients: Vec<(Version, Client)> = (0..CLIENTS)
             .map(|n| {
                 let version = VERSIONS[n % 3];
-                (version, connect(broker.address(), &clean(version, &format!("c{n}"))))
+                (
+                    version,
+                    connect(broker.address(), &clean(version, &format!("c{n}"))),
+                )
             })
             .collect();
         broker.signal("TERM");
@@ -39,7 +42,10 @@ fn an_interrupt_is_orderly_too() {
     let mut client = connect(broker.address(), &clean(Version::V5, "c"));
     broker.signal("INT");
     let farewell = client.expect_closed(PATIENCE).unwrap();
-    assert_eq!(farewell.map(|disconnect| disconnect.code), Some(SERVER_SHUTTING_DOWN));
+    assert_eq!(
+        farewell.map(|disconnect| disconnect.code),
+        Some(SERVER_SHUTTING_DOWN)
+    );
     broker.expect_orderly_end();
 }
 
@@ -48,7 +54,15 @@ fn wills_are_published_before_the_end() {
     for cores in [2, 8] {
         let mut broker = Broker::start(cores);
         let mut heirs: Vec<Client> = (0..4)
-            .map(|n| subscriber(broker.address(), Version::V5, &format!("heir{n}"), "wills/#", 1))
+            .map(|n| {
+                subscriber(
+                    broker.address(),
+                    Version::V5,
+                    &format!("heir{n}"),
+                    "wills/#",
+                    1,
+                )
+            })
             .collect();
         let testators: Vec<Client> = (0..CLIENTS)
             .map(|n| {
@@ -107,7 +121,8 @@ fn deaf_subscriber(broker: &Broker) -> Client {
         from.publish("flood", 1, &payload).unwrap();
     }
     let first = deaf.expect_publish().unwrap();
-    deaf.send(&Packet::PubAck(success(first.packet_id.unwrap()))).unwrap();
+    deaf.send(&Packet::PubAck(success(first.packet_id.unwrap())))
+        .unwrap();
     deaf
 }
 
@@ -121,7 +136,10 @@ fn a_client_that_does_not_read_does_not_hold_it_up() {
     broker.signal("TERM");
     for other in &mut others {
         let farewell = other.expect_closed(PATIENCE).unwrap();
-        assert_eq!(farewell.map(|disconnect| disconnect.code), Some(SERVER_SHUTTING_DOWN));
+        assert_eq!(
+            farewell.map(|disconnect| disconnect.code),
+            Some(SERVER_SHUTTING_DOWN)
+        );
     }
     broker.expect_orderly_end();
     drop(deaf);
@@ -148,15 +166,16 @@ fn load_does_not_hold_it_up() {
     thread::sleep(Duration::from_millis(500));
     broker.signal("TERM");
     broker.expect_orderly_end();
-    writers.into_iter().for_each(|writer| writer.join().unwrap());
+    writers
+        .into_iter()
+        .for_each(|writer| writer.join().unwrap());
     assert!(reader.join().unwrap() > 0);
 }
 
 #[test]
 fn a_second_signal_ends_at_once() {
     // So much time that only the second signal can be what ends it within the test's patience.
-    let mut broker =
-        Broker::with(&["--cores", "2", "--set", "node.shutdown_timeout=10m"]);
+    let mut broker = Broker::with(&["--cores", "2", "--set", "node.shutdown_timeout=10m"]);
     let deaf = deaf_subscriber(&broker);
     let mut witness = connect(broker.address(), &clean(Version::V5, "witness"));
     ping(&mut witness);
@@ -166,6 +185,9 @@ fn a_second_signal_ends_at_once() {
         broker.signal("TERM");
     }
     let status = broker.wait_at_most(STOP_TIMEOUT).unwrap();
-    assert!(status.code().is_some(), "it ends by itself, not by the signal: {status}");
+    assert!(
+        status.code().is_some(),
+        "it ends by itself, not by the signal: {status}"
+    );
     drop(deaf);
 }

@@ -27,15 +27,27 @@ fn version_and_help() {
     assert_eq!(version.code, Some(0));
     let words: Vec<&str> = version.out.split_whitespace().collect();
     assert_eq!(words[..2], ["millrace", env!("CARGO_PKG_VERSION")]);
-    assert!(words[2].starts_with('(') && words[2].len() >= 9, "{version:?}");
+    assert!(
+        words[2].starts_with('(') && words[2].len() >= 9,
+        "{version:?}"
+    );
     let help = say(&["--help"]);
     assert_eq!(help.code, Some(0));
     for option in [
-        "--config", "--cores", "--listen", "--set", "--data-dir", "--check", "--version",
+        "--config",
+        "--cores",
+        "--listen",
+        "--set",
+        "--data-dir",
+        "--check",
+        "--version",
     ] {
         assert!(help.out.contains(option), "{option}");
     }
-    assert!(help.out.contains("mqtt.max_packet_size"), "every setting is named");
+    assert!(
+        help.out.contains("mqtt.max_packet_size"),
+        "every setting is named"
+    );
 }
 
 #[test]
@@ -51,19 +63,41 @@ fn wrong_usage_exits_with_2() {
 fn check_tells_what_it_found_and_starts_nothing() {
     let scratch = Scratch::new();
     let data = scratch.path("data");
-    let arguments = ["--check", "--listen", "tcp://127.0.0.1:0", "--data-dir", data.to_str().unwrap()];
+    let arguments = [
+        "--check",
+        "--listen",
+        "tcp://127.0.0.1:0",
+        "--data-dir",
+        data.to_str().unwrap(),
+    ];
     let said = say(&arguments);
     assert_eq!(said.code, Some(0), "{said:?}");
     for line in said.out.lines() {
-        assert!(line.starts_with("ok: ") || line.starts_with("warning: "), "{line}");
+        assert!(
+            line.starts_with("ok: ") || line.starts_with("warning: "),
+            "{line}"
+        );
     }
     assert!(said.out.lines().count() >= 6 && !data.exists(), "{said:?}");
     let owner = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("tcp://{}", owner.local_addr().unwrap());
-    let said = say(&["--check", "--listen", &url, "--data-dir", data.to_str().unwrap()]);
+    let said = say(&[
+        "--check",
+        "--listen",
+        &url,
+        "--data-dir",
+        data.to_str().unwrap(),
+    ]);
     assert_eq!(said.code, Some(2), "{said:?}");
-    let failed: Vec<&str> = said.out.lines().filter(|line| line.starts_with("FAILED: ")).collect();
-    assert!(failed.len() == 1 && failed[0].contains("in use"), "{said:?}");
+    let failed: Vec<&str> = said
+        .out
+        .lines()
+        .filter(|line| line.starts_with("FAILED: "))
+        .collect();
+    assert!(
+        failed.len() == 1 && failed[0].contains("in use"),
+        "{said:?}"
+    );
 }
 
 #[test]
@@ -74,9 +108,15 @@ fn a_port_in_use_is_refused() {
     let data = data.to_str().unwrap();
     let address = first.address().to_string();
     let url = format!("tcp://{address}");
-    assert_refused(&say(&["--listen", &url, "--data-dir", data]), &[&address, "in use", "--listen"]);
+    assert_refused(
+        &say(&["--listen", &url, "--data-dir", data]),
+        &[&address, "in use", "--listen"],
+    );
     let everywhere = format!("tcp://0.0.0.0:{}", first.address().port());
-    assert_refused(&say(&["--listen", &everywhere, "--data-dir", data]), &["in use"]);
+    assert_refused(
+        &say(&["--listen", &everywhere, "--data-dir", data]),
+        &["in use"],
+    );
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("tcp://{}", other.local_addr().unwrap());
     assert_refused(&say(&["--listen", &url, "--data-dir", data]), &["in use"]);
@@ -123,8 +163,16 @@ fn a_wrong_configuration_names_file_line_and_key() {
         say(&["--config", shown, "--listen", "tcp://127.0.0.1:0"])
     };
     for (text, line, words) in [
-        ("[mqtt]\n\nmax_qos_allowed = 3\n", 3, &["mqtt.max_qos_allowed"][..]),
-        ("[mqtt]\nmax_paket_size = 3\n", 2, &["mqtt.max_paket_size", "max_packet_size"]),
+        (
+            "[mqtt]\n\nmax_qos_allowed = 3\n",
+            3,
+            &["mqtt.max_qos_allowed"][..],
+        ),
+        (
+            "[mqtt]\nmax_paket_size = 3\n",
+            2,
+            &["mqtt.max_paket_size", "max_packet_size"],
+        ),
         ("[node]\ncores = \"many\"\n", 2, &["node.cores"]),
         ("[node\n", 1, &["TOML"]),
     ] {
@@ -149,19 +197,36 @@ fn a_limit_that_is_too_low_is_named_with_what_to_do() {
         "ulimit -n 40; exec '{}' --cores 2 --listen tcp://127.0.0.1:0",
         program().display()
     );
-    let said = run(Command::new("sh").args(["-c", &line]), Duration::from_secs(20));
+    let said = run(
+        Command::new("sh").args(["-c", &line]),
+        Duration::from_secs(20),
+    );
     assert_eq!(said.code, Some(2), "{said:?}");
-    assert!(said.err.contains("open files") && said.err.contains("ulimit -n"), "{said:?}");
+    assert!(
+        said.err.contains("open files") && said.err.contains("ulimit -n"),
+        "{said:?}"
+    );
     let line = line.replace("-n 40", "-l 64");
-    let said = run(Command::new("sh").args(["-c", &line]), Duration::from_secs(20));
+    let said = run(
+        Command::new("sh").args(["-c", &line]),
+        Duration::from_secs(20),
+    );
     assert_eq!(said.code, Some(2), "{said:?}");
-    assert!(said.err.contains("locked memory") && said.err.contains("ulimit -l"), "{said:?}");
+    assert!(
+        said.err.contains("locked memory") && said.err.contains("ulimit -l"),
+        "{said:?}"
+    );
 }
 
 #[test]
 fn several_listeners_and_many_cores() {
     let broker = Broker::with(&[
-        "--cores", "54", "--listen", "tcp://127.0.0.1:0", "--listen", "tcp://127.0.0.1:0",
+        "--cores",
+        "54",
+        "--listen",
+        "tcp://127.0.0.1:0",
+        "--listen",
+        "tcp://127.0.0.1:0",
     ]);
     assert_eq!(broker.addresses.len(), 2);
     let mut to = subscriber(broker.addresses[0], Version::V5, "to", "t", 1);

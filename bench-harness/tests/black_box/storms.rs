@@ -33,7 +33,9 @@ fn connects_from_many_threads_all_succeed() {
                 })
             })
             .collect();
-        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        threads
+            .into_iter()
+            .for_each(|thread| thread.join().unwrap());
         broker.stop();
     }
 }
@@ -46,12 +48,16 @@ fn of_many_clients_with_one_id_the_last_one_stays() {
         let threads: Vec<_> = (0..6)
             .map(|n| {
                 thread::spawn(move || -> Vec<Client> {
-                    (0..20).map(|_| connect(address, &clean(VERSIONS[n % 3], "one"))).collect()
+                    (0..20)
+                        .map(|_| connect(address, &clean(VERSIONS[n % 3], "one")))
+                        .collect()
                 })
             })
             .collect();
-        let clients: Vec<Client> =
-            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
+        let clients: Vec<Client> = threads
+            .into_iter()
+            .flat_map(|thread| thread.join().unwrap())
+            .collect();
         let mut last = connect(address, &clean(Version::V5, "one"));
         for mut client in clients {
             client.expect_closed(PATIENCE).unwrap();
@@ -78,7 +84,12 @@ struct Seen {
     hung: AtomicU32,
 }
 
-fn connect_until(stop: &Arc<AtomicBool>, seen: &Arc<Seen>, address: SocketAddr, name: usize) -> JoinHandle<()> {
+fn connect_until(
+    stop: &Arc<AtomicBool>,
+    seen: &Arc<Seen>,
+    address: SocketAddr,
+    name: usize,
+) -> JoinHandle<()> {
     let (stop, seen) = (Arc::clone(stop), Arc::clone(seen));
     thread::spawn(move || {
         let mut kept = Vec::new();
@@ -107,31 +118,50 @@ fn connect_until(stop: &Arc<AtomicBool>, seen: &Arc<Seen>, address: SocketAddr, 
 /// `MILLRACE_RESTARTS` says how many; the default keeps a run of all tests short.
 #[test]
 fn restarts_under_connect_load() {
-    let restarts: u32 = std::env::var("MILLRACE_RESTARTS")
-        .map_or(15, |count| count.parse().expect("MILLRACE_RESTARTS is a number"));
+    let restarts: u32 = std::env::var("MILLRACE_RESTARTS").map_or(15, |count| {
+        count.parse().expect("MILLRACE_RESTARTS is a number")
+    });
     let scratch = Scratch::new();
     let data = scratch.path("data");
     let address = SocketAddr::from(([127, 0, 0, 1], lasting_port()));
     let url = format!("tcp://{address}");
     let (stop, seen) = (Arc::new(AtomicBool::new(false)), Arc::new(Seen::default()));
-    let clients: Vec<_> = (0..3).map(|n| connect_until(&stop, &seen, address, n)).collect();
+    let clients: Vec<_> = (0..3)
+        .map(|n| connect_until(&stop, &seen, address, n))
+        .collect();
     for restart in 0..restarts {
         let cores = ["1", "2", "4"][restart as usize % 3];
-        let arguments = ["--cores", cores, "--listen", &url, "--data-dir", data.to_str().unwrap()];
+        let arguments = [
+            "--cores",
+            cores,
+            "--listen",
+            &url,
+            "--data-dir",
+            data.to_str().unwrap(),
+        ];
         let before = seen.connected.load(Ordering::Relaxed);
         let mut broker = Broker::with(&arguments);
         let mut waited = 0;
         while seen.connected.load(Ordering::Relaxed) < before + 20 {
-            assert!(waited < 4000 && broker.is_running(), "restart {restart}: nobody gets in");
+            assert!(
+                waited < 4000 && broker.is_running(),
+                "restart {restart}: nobody gets in"
+            );
             waited += 1;
             thread::sleep(Duration::from_millis(5));
         }
         broker.signal("TERM");
         let status = broker.wait_at_most(STOP_TIMEOUT);
-        assert_eq!(status.and_then(|status| status.code()), Some(0), "restart {restart}");
+        assert_eq!(
+            status.and_then(|status| status.code()),
+            Some(0),
+            "restart {restart}"
+        );
     }
     stop.store(true, Ordering::Relaxed);
-    clients.into_iter().for_each(|client| client.join().unwrap());
+    clients
+        .into_iter()
+        .for_each(|client| client.join().unwrap());
     let count = |counter: &AtomicU32| counter.load(Ordering::Relaxed);
     println!(
         "{restarts} restarts: {} connects succeeded, {} failed, {} hung",
@@ -140,5 +170,8 @@ fn restarts_under_connect_load() {
         count(&seen.hung)
     );
     assert_eq!(count(&seen.hung), 0);
-    assert!(count(&seen.failed) > 0, "the load ran on while the broker was away");
+    assert!(
+        count(&seen.failed) > 0,
+        "the load ran on while the broker was away"
+    );
 }

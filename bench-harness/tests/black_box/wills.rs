@@ -27,8 +27,14 @@ fn are_published_when_a_client_vanishes_and_not_when_it_leaves() {
         let broker = Broker::start(cores);
         let mut heir = subscriber(broker.address(), Version::V5, "heir", "wills/#", 2);
         for version in VERSIONS {
-            leave(connect(broker.address(), &with_will(clean(version, "polite"), "left")));
-            vanish(connect(broker.address(), &with_will(clean(version, "rude"), "vanished")));
+            leave(connect(
+                broker.address(),
+                &with_will(clean(version, "polite"), "left"),
+            ));
+            vanish(connect(
+                broker.address(),
+                &with_will(clean(version, "rude"), "vanished"),
+            ));
             let got = collect(&mut heir, 1);
             assert_eq!((texts(&got), got[0].qos), (vec!["vanished".to_owned()], 1));
             let options = with_will(clean(version, "broken"), "broke the rules");
@@ -63,7 +69,10 @@ fn may_be_retained() {
     assert!(!collect(&mut heir, 1)[0].retain);
     let mut late = subscriber(broker.address(), Version::V311, "late", "wills/x", 0);
     let got = collect(&mut late, 1);
-    assert_eq!((texts(&got), got[0].retain), (vec!["kept".to_owned()], true));
+    assert_eq!(
+        (texts(&got), got[0].retain),
+        (vec!["kept".to_owned()], true)
+    );
     broker.stop();
 }
 

@@ -25,8 +25,10 @@ const POLL: Duration = Duration::from_millis(5);
 
 /// The program under test: the one Cargo built, or that of `BROKER_UNDER_TEST`.
 pub fn program() -> PathBuf {
-    std::env::var_os("BROKER_UNDER_TEST")
-        .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_broker")), PathBuf::from)
+    std::env::var_os("BROKER_UNDER_TEST").map_or_else(
+        || PathBuf::from(env!("CARGO_BIN_EXE_broker")),
+        PathBuf::from,
+    )
 }
 
 /// A directory that goes with its value.
@@ -234,16 +236,23 @@ pub fn say(arguments: &[&str]) -> Said {
 pub fn run(command: &mut Command, timeout: Duration) -> Said {
     command.stdin(Stdio::null());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let child = command.spawn().unwrap_or_else(|why| panic!("{command:?}: {why}"));
+    let child = command
+        .spawn()
+        .unwrap_or_else(|why| panic!("{command:?}: {why}"));
     let pid = child.id();
     let (send, receive) = channel();
     thread::spawn(move || send.send(child.wait_with_output()));
     match receive.recv_timeout(timeout) {
         Ok(output) => said(&output.unwrap()),
         Err(_) => {
-            let _ = Command::new("sh").args(["-c", &format!("kill -KILL {pid}")]).status();
+            let _ = Command::new("sh")
+                .args(["-c", &format!("kill -KILL {pid}")])
+                .status();
             let output = receive.recv_timeout(SAY_TIMEOUT).unwrap().unwrap();
-            panic!("{command:?} did not end in {timeout:?}: {:?}", said(&output));
+            panic!(
+                "{command:?} did not end in {timeout:?}: {:?}",
+                said(&output)
+            );
         }
     }
 }

@@ -17,7 +17,11 @@ fn run_script(command: &mut Command, script: &str) {
     let said = run(command, TIMEOUT);
     assert_eq!(said.code, Some(0), "{}{}", said.out, said.err);
     let last = said.out.lines().last().unwrap_or_default();
-    assert!(last.ends_with(" passed, 0 failed") && !last.starts_with("0 "), "{}", said.out);
+    assert!(
+        last.ends_with(" passed, 0 failed") && !last.starts_with("0 "),
+        "{}",
+        said.out
+    );
     println!("{script}: {last}");
     broker.stop();
 }
