@@ -22,6 +22,7 @@ const EXIT_FAILED: u8 = 1;
 const SIGNALS_MAX: usize = 16;
 
 fn main() -> ExitCode {
+    boot::prepare_memory();
     let arguments = Arguments::of_process();
     let done = if arguments.check {
         check(&arguments)

@@ -125,7 +125,7 @@ pub struct ConnectArgs {
     /// Connects a second; 0 opens them as fast as they are answered.
     #[arg(long, short, default_value_t = 1000.0)]
     pub rate: f64,
-    /// Handshakes in flight at most, a worker, when the rate is 0.
+    /// Handshakes in flight at most, a worker, when the rate is 0 and for reconnects.
     #[arg(long, default_value_t = 256)]
     pub in_flight: usize,
     /// Seconds to keep the connections once all are open.
@@ -155,6 +155,13 @@ pub struct ConnectArgs {
     /// Clean session (the default).
     #[arg(long)]
     pub clean: bool,
+    /// Open again what failed or was lost, after so many seconds.
+    #[arg(long, value_name = "SECONDS")]
+    pub reconnect: Option<f64>,
+    /// Before the hold, cut this share (0 to 1) of the connections at once and measure how long
+    /// they take to come back, with at most --in-flight handshakes a worker.
+    #[arg(long, default_value_t = 0.0, value_name = "SHARE")]
+    pub storm: f64,
     /// End the connections by closing, without DISCONNECT.
     #[arg(long)]
     pub abort: bool,
@@ -176,6 +183,9 @@ pub struct ConnectArgs {
     /// Verdict: the broker's CPU a connect in microseconds, at most.
     #[arg(long)]
     pub max_cpu_us_per_connect: Option<f64>,
+    /// Verdict: seconds until all are back after a storm, at most.
+    #[arg(long)]
+    pub max_storm_seconds: Option<f64>,
     /// Verdict: p99 of the connect latency in microseconds, at most.
     #[arg(long)]
     pub max_latency_us_p99: Option<f64>,
@@ -313,7 +323,13 @@ impl Common {
     /// The broker's address, resolved.
     pub(crate) fn target_address(&self) -> Result<SocketAddr, Failure> {
         let what = format!("cannot resolve the target {}", self.target);
-        let mut addresses = self.target.to_socket_addrs().context(what.clone())?;
-        addresses.next().ok_or(Failure::Usage(what))
+        let resolved = self.target.to_socket_addrs().context(what.clone())?;
+        let addresses: Vec<SocketAddr> = resolved.collect();
+        // Only IPv4 has many loopback addresses to come from.
+        let preferred = addresses
+            .iter()
+            .find(|a| a.is_ipv4())
+            .or_else(|| addresses.first());
+        preferred.copied().ok_or(Failure::Usage(what))
     }
 }

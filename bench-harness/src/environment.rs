@@ -17,6 +17,7 @@ pub(crate) struct Environment {
     memory_bytes: u64,
     kernel: String,
     descriptor_limit: u64,
+    locked_memory_limit: String,
     load_average_1min: f64,
     rustc: &'static str,
 }
@@ -37,6 +38,15 @@ impl Environment {
             memory_bytes: kib_field(&text("/proc/meminfo"), "MemTotal:").unwrap_or(0) * 1024,
             kernel: text("/proc/sys/kernel/osrelease").trim().to_owned(),
             descriptor_limit: sys::raise_descriptor_limit(),
+            locked_memory_limit: text("/proc/self/limits")
+                .lines()
+                .find_map(|line| {
+                    line.strip_prefix("Max locked memory")?
+                        .split_whitespace()
+                        .next()
+                })
+                .unwrap_or_default()
+                .to_owned(),
             load_average_1min: text("/proc/loadavg")
                 .split_whitespace()
                 .next()

@@ -98,6 +98,11 @@ impl Probe {
         (!stats.is_empty()).then_some(RunTimes { running, waiting })
     }
 
+    /// How long threads that could run have waited for a CPU so far.
+    pub(crate) fn cpu_wait(self) -> Option<Duration> {
+        self.run_times().map(|times| times.waiting)
+    }
+
     /// Each thread with the ns it ran and the ns it waited for a CPU.
     fn schedstats(self) -> Vec<(u32, u64, u64)> {
         let Ok(tasks) = fs::read_dir(format!("/proc/{}/task", self.pid)) else {

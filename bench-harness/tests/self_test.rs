@@ -172,6 +172,40 @@ fn a_failed_verdict_is_told_and_a_kept_one_too() {
 }
 
 #[test]
+fn the_result_file_has_its_schema() {
+    let out = std::env::temp_dir().join(format!("bench-harness-test-{}", std::process::id()));
+    let target = stub::start().to_string();
+    let line = "bench-harness pubsub -m 10 --quiet --commit abc --scenario smoke --expect-loss 0";
+    let path = out.to_string_lossy();
+    let more = ["--target", &target, "--out", &path, "--broker-name", "stub"];
+    bench_harness::run(&Cli::parse_from(line.split_whitespace().chain(more))).unwrap();
+    let files: Vec<_> = std::fs::read_dir(out.join("smoke"))
+        .unwrap()
+        .flatten()
+        .collect();
+    assert_eq!(files.len(), 1);
+    assert!(
+        files[0]
+            .file_name()
+            .to_string_lossy()
+            .ends_with("Z-abc.json")
+    );
+    let text = std::fs::read_to_string(files[0].path()).unwrap();
+    std::fs::remove_dir_all(&out).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(json["schema"], 1);
+    assert_eq!(json["broker"]["name"], "stub");
+    assert_eq!(json["void"], false);
+    assert_eq!(json["verdicts"][0]["name"], "lost");
+    assert_eq!(json["verdicts"][0]["ok"], true);
+    assert_eq!(json["measured"]["deliveries"], 10);
+    assert!(json["measured"]["latency_us_p99"].is_u64());
+    assert!(json["environment"]["cpus"].is_u64());
+    assert!(json["harness"]["lag_us_p99"].is_u64());
+    assert!(json["command"].is_array());
+}
+
+#[test]
 fn connections_are_opened_pinged_and_kept() {
     let line = "connect -n 200 --rate 2000 --hold 0.5 --settle 0.1 --ping-interval 0.2 \
                 --subscribe-own --max-failed-connects 0 --max-disconnects 0";
@@ -181,6 +215,16 @@ fn connections_are_opened_pinged_and_kept() {
         assert!((report.number("connected").unwrap() - 200.0).abs() < 0.5);
         assert!(report.number("pongs").unwrap() >= 200.0);
     }
+}
+
+#[test]
+fn a_storm_is_over_when_all_are_back() {
+    let line = "connect -n 300 --rate 3000 --hold 0.1 --settle 0.1 --storm 0.5 --in-flight 20 \
+                --max-storm-seconds 60 --max-failed-connects 0 --max-disconnects 0";
+    let report = run(stub::start(), line);
+    assert!(report.passed(), "{:?}", report.verdicts);
+    assert!((report.number("cut_by_storm").unwrap() - 150.0).abs() < 0.5);
+    assert!((report.number("reconnected").unwrap() - 150.0).abs() < 0.5);
 }
 
 #[test]

@@ -1,16 +1,17 @@
 //! Records on their way to another core, staged until its lane has room.
 //!
-//! A record is a run of bytes behind a 4-byte head: its length, and one bit that says that an owned parcel (a
-//! socket, a large block) goes with it. Records and parcels keep one order because a parcel is always announced by
-//! its record. The lane carries exactly these bytes, so that a flush is a copy of whole records.
+//! A record is a run of bytes behind a 4-byte head: its length, and one bit that says that an owned
+//! parcel (a socket, a large block) goes with it. Records and parcels keep one order because a
+//! parcel is always announced by its record. The lane carries exactly these bytes, so that a flush
+//! is a copy of whole records.
 
 use std::collections::VecDeque;
 
 /// Bytes of a record's head.
 pub const RECORD_HEAD_BYTES: usize = 4;
 
-/// Longest record in bytes, without its head: half of the smallest lane, so that an empty lane always has room.
-/// What is longer crosses as a parcel.
+/// Longest record in bytes, without its head: half of the smallest lane, so that an empty lane
+/// always has room. What is longer crosses as a parcel.
 pub const RECORD_BYTES_MAX: usize = 8 * 1024 - RECORD_HEAD_BYTES;
 
 /// Memory in bytes that a staged queue keeps when it runs empty.
@@ -54,8 +55,8 @@ impl RecordHead {
 
 /// The outbox of one core towards another: records and parcels in order, consumed from the front.
 ///
-/// It has no limit of its own: its owner counts [`Staged::bytes`] and pauses producers (or sheds) above the limit
-/// of an outbox, since only the owner knows which.
+/// It has no limit of its own: its owner counts [`Staged::bytes`] and pauses producers (or sheds)
+/// above the limit of an outbox, since only the owner knows which.
 #[derive(Debug)]
 pub struct Staged<P> {
     bytes: Vec<u8>,

@@ -1,18 +1,19 @@
 //! The flag by which a core that sleeps is woken exactly when it must be.
 //!
-//! The protocol, told once. The sleeper: [`WakeFlag::prepare_sleep`] (store `asleep`, full fence), look into every
-//! inbox once more, and only when all are empty sleep; after that [`WakeFlag::awake`]. The pusher: push, then
-//! [`WakeFlag::take_sleeper`] (full fence, swap `asleep` to false) and wake the sleeper when that says true. The
-//! two fences are totally ordered: when the pusher's comes first the sleeper's last look finds the item, otherwise
-//! the pusher finds the flag. Several pushers race for the swap, so that one of them alone pays for the wake.
+//! The protocol, told once. The sleeper: [`WakeFlag::prepare_sleep`] (store `asleep`, full fence),
+//! look into every inbox once more, and only when all are empty sleep; after that
+//! [`WakeFlag::awake`]. The pusher: push, then [`WakeFlag::take_sleeper`] (full fence, swap
+//! `asleep` to false) and wake the sleeper when that says true. The two fences are totally ordered:
+//! when the pusher's comes first the sleeper's last look finds the item, otherwise the pusher finds
+//! the flag. Several pushers race for the swap, so that one of them alone pays for the wake.
 
 #[cfg(loom)]
 use loom::sync::atomic::{AtomicBool, Ordering, fence};
 #[cfg(not(loom))]
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 
-/// "This core sleeps, or is about to": alone in its cache line (two, because of the adjacent-line prefetcher),
-/// since every other core reads it after a push.
+/// "This core sleeps, or is about to": alone in its cache line (two, because of the adjacent-line
+/// prefetcher), since every other core reads it after a push.
 #[derive(Debug)]
 #[repr(align(128))]
 pub struct WakeFlag {
@@ -28,7 +29,8 @@ impl Default for WakeFlag {
 }
 
 impl WakeFlag {
-    /// Says that the caller is about to sleep. It must look into all its inboxes after this and before it sleeps.
+    /// Says that the caller is about to sleep. It must look into all its inboxes after this and
+    /// before it sleeps.
     pub fn prepare_sleep(&self) {
         self.asleep.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
@@ -39,7 +41,8 @@ impl WakeFlag {
         self.asleep.store(false, Ordering::Relaxed);
     }
 
-    /// After a push: whether the caller must wake the sleeper. True for one of several racing pushers only.
+    /// After a push: whether the caller must wake the sleeper. True for one of several racing
+    /// pushers only.
     pub fn take_sleeper(&self) -> bool {
         fence(Ordering::SeqCst);
         self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::Relaxed)
@@ -94,11 +97,14 @@ mod models {
             .sum()
     }
 
-    /// Whoever sleeps without having seen an item has been woken, or will be: never a lost wake. And one sleep
-    /// costs at most one wake, however many push.
+    /// Whoever sleeps without having seen an item has been woken, or will be: never a lost wake.
+    /// And one sleep costs at most one wake, however many push.
     #[test]
     fn no_wake_is_lost_and_none_is_sent_twice() {
-        loom::model(|| {
+        let mut model = loom::model::Builder::new();
+        // Three threads of a few steps: more preemptions find nothing new, and take minutes.
+        model.preemption_bound = Some(3);
+        model.check(|| {
             let world = Arc::new(World::default());
             let pushers: Vec<_> = (0..2)
                 .map(|lane| {
@@ -125,8 +131,8 @@ mod models {
         });
     }
 
-    /// A core that goes on until it has seen everything, sleeping whenever it has not, is woken each time: a lost
-    /// wake would be a deadlock, which loom finds.
+    /// A core that goes on until it has seen everything, sleeping whenever it has not, is woken
+    /// each time: a lost wake would be a deadlock, which loom finds.
     #[test]
     fn a_core_that_sleeps_again_and_again_sees_everything() {
         loom::model(|| {

@@ -59,6 +59,11 @@ impl From<String> for Refusal {
     }
 }
 
+/// The first thing in the process, before any table grows.
+pub fn prepare_memory() {
+    sys::forbid_huge_pages();
+}
+
 /// Loads the configuration, raises the limits, runs every check, locks the data directory.
 pub fn prepare(arguments: &Arguments) -> Result<Ready, Refusal> {
     let (config, machine, facts) = settle(arguments)?;

@@ -103,6 +103,7 @@ pub fn start(ready: &Ready) -> Result<Broker, Refusal> {
         makers.push(move |_guests| plant.core(own));
     }
     let run = CoresConfig {
+        pin: config.node.pin_cores,
         spin_before_park: config.node.spin_before_park,
     };
     let cores = thread::start(run, &wakers, makers)
@@ -184,6 +185,7 @@ fn listen(config: &Config, gate: &Gate) -> Result<Vec<(String, SocketAddr)>, Ref
         let wanted = ListenerConfig {
             address: listener.settings.bind,
             backlog: listener.settings.backlog,
+            nodelay: listener.settings.nodelay,
         };
         let (address, sockets) =
             listener::bind(&wanted, usize::from(gate.cores())).map_err(|error| {

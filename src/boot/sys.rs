@@ -33,6 +33,15 @@ pub(crate) fn raise_limit(limit: Limit) -> io::Result<u64> {
     Ok(value.rlim_cur)
 }
 
+/// Keeps the kernel from backing memory with huge pages, from now on.
+///
+/// The allocator asks for them, and then an idle connection costs two to three times its tables: with
+/// 18,000 connections at `--cores 2` 583 to 922 bytes each, against 299 to 357 with small pages.
+pub(crate) fn forbid_huge_pages() {
+    // SAFETY: no pointers are involved. A kernel that does not know this goes on as before.
+    unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) };
+}
+
 /// Binds a TCP socket to `address` and closes it again: an error says that it cannot be used.
 ///
 /// With SO_REUSEADDR, so that connections of a broker that ran before and are now in TIME_WAIT do

@@ -17,7 +17,7 @@ const WORDS_MIN: usize = 1 << 23;
 
 /// Under loom and Miri there is no mapping; the models need a handful of words.
 #[cfg(any(loom, miri))]
-const WORDS_ON_HEAP: usize = if cfg!(loom) { 128 } else { 1 << 17 };
+const WORDS_ON_HEAP: usize = if cfg!(loom) { 192 } else { 1 << 17 };
 
 /// Where a word lies, in words from the start of the arena. 0 and 1 are never handed out.
 pub(super) type Address = u32;

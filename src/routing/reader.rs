@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::delta::Hit;
-use super::node::{self, FLAG_IN_TRIE};
+use super::node;
 use super::shape::TopicLevels;
 use super::shared::{Place, SharedIndex};
 use super::trie::Stack;
@@ -137,11 +137,6 @@ impl IndexReader {
     pub fn cores(&self, filter: FilterId) -> CoreSet {
         let word = self.shared.arena.words().get(filter.0 as usize);
         CoreSet(word.map_or(0, |word| word.load(Ordering::Acquire)))
-    }
-
-    /// Whether a filter is served by the overflow trie, which costs more.
-    pub fn is_overflow(&self, filter: FilterId) -> bool {
-        node::flags(&self.shared.arena, filter.0) & FLAG_IN_TRIE != 0
     }
 
     /// Ends the last turn and begins the next; see [`Reader::pass`].

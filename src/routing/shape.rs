@@ -22,7 +22,7 @@ use crate::base::atomic::{AtomicU64, Ordering};
 pub const LEVELS_MAX: usize = 32;
 /// Live shapes that can match topics of one length: a topic of this length pays about 11 ns for
 /// each, so at most about 0.4 us.
-pub const SHAPES_MAX: usize = if cfg!(loom) { 1 } else { 32 };
+pub const SHAPES_MAX: usize = if cfg!(loom) { 2 } else { 32 };
 
 /// Lists: one for each topic length up to [`LEVELS_MAX`], the last for longer topics.
 const LISTS: usize = LEVELS_MAX + 2;

@@ -349,6 +349,21 @@ mod tests {
     }
 
     #[test]
+    fn a_removed_entry_does_not_hide_those_behind_it() {
+        let (table, mut counts, mut memory) = table();
+        for address in 10..15 {
+            counts.insert(&table, &mut memory, 3, address).unwrap();
+        }
+        for gone in 10..14 {
+            assert!(counts.remove(&table, &mut memory, 3, gone));
+            for address in 10..15 {
+                let found = table.find(memory.arena(), 3, |a| a == address);
+                assert_eq!(found.is_some(), address > gone);
+            }
+        }
+    }
+
+    #[test]
     fn a_table_grows_and_shrinks_with_its_entries() {
         let (table, mut counts, mut memory) = table();
         let hash = |address: u32| mix(u64::from(address));

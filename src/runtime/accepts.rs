@@ -80,8 +80,8 @@ impl Actions {
         }
     }
 
-    /// Accepts no more: cancels, drains the queue (each reported as accepted), closes the listening socket and
-    /// reports [`Completion::AcceptStopped`].
+    /// Accepts no more: cancels, drains the queue (each reported as accepted), closes the listening
+    /// socket and reports [`Completion::AcceptStopped`].
     pub fn stop_accept(&mut self, listener: u8) {
         let Some(acceptor) = self.accepts.at_mut(listener.into()) else {
             return;

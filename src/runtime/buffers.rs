@@ -1,7 +1,8 @@
 //! The receive buffers that all connections of a core share: a ring of provided buffers.
 //!
-//! The kernel takes a buffer when bytes come, not when a receive is armed, so idle connections hold none. A buffer
-//! belongs to the kernel, or to a completion between its arrival and [`BufferRing::give_back`].
+//! The kernel takes a buffer when bytes come, not when a receive is armed, so idle connections hold
+//! none. A buffer belongs to the kernel, or to a completion between its arrival and
+//! [`BufferRing::give_back`].
 #![allow(unsafe_code)] // Memory shared with the kernel.
 
 use std::io;
@@ -58,8 +59,8 @@ impl BufferRing {
 
     /// Makes the ring known to the kernel, which uses it until the io_uring is closed.
     pub(super) fn register(&self, submitter: &Submitter<'_>) -> io::Result<()> {
-        // SAFETY: `entries` is page-aligned memory of `count` entries that lives as long as `self`; the plane drops
-        // `self` after it has cancelled everything, or leaks it.
+        // SAFETY: `entries` is page-aligned memory of `count` entries that lives as long as `self`;
+        // the plane drops `self` after it has cancelled everything, or leaks it.
         unsafe {
             submitter.register_buf_ring_with_flags(self.entries as u64, self.count, BUFFER_GROUP, 0)
         }
@@ -73,8 +74,8 @@ impl BufferRing {
         );
         let len = len.min(self.buffer_bytes as usize);
         let offset = usize::from(id) * self.buffer_bytes as usize;
-        // SAFETY: the range lies inside the mapping, and the kernel does not write to a buffer between the
-        // completion that names it and `give_back`, which needs `&mut self`.
+        // SAFETY: the range lies inside the mapping, and the kernel does not write to a buffer
+        // between the completion that names it and `give_back`, which needs `&mut self`.
         unsafe { std::slice::from_raw_parts(self.memory.add(offset), len) }
     }
 
@@ -83,8 +84,9 @@ impl BufferRing {
         assert!(id < self.count, "only buffers of this ring come back");
         let offset = usize::from(id) * self.buffer_bytes as usize;
         let at = usize::from(self.tail & (self.count - 1));
-        // SAFETY: `at` is below `count`; the entry is not the kernel's before the tail passes it. The first entry
-        // overlays the tail in its last two bytes, which none of the three setters touches.
+        // SAFETY: `at` is below `count`; the entry is not the kernel's before the tail passes it.
+        // The first entry overlays the tail in its last two bytes, which none of the three setters
+        // touches.
         unsafe {
             let entry = &mut *self.entries.add(at);
             entry.set_addr(self.memory.add(offset) as u64);
@@ -98,8 +100,8 @@ impl BufferRing {
     /// Shows the kernel what was given back; says how many those are.
     pub(super) fn publish(&mut self) -> usize {
         if self.unpublished > 0 {
-            // SAFETY: the tail lies inside the first entry, is aligned for a u16, and is only ever accessed
-            // atomically: by us here and by the kernel, which reads it.
+            // SAFETY: the tail lies inside the first entry, is aligned for a u16, and is only ever
+            // accessed atomically: by us here and by the kernel, which reads it.
             let tail = unsafe { AtomicU16::from_ptr(BufRingEntry::tail(self.entries).cast_mut()) };
             tail.store(self.tail, Ordering::Release);
         }
@@ -116,8 +118,8 @@ impl Drop for BufferRing {
         if self.leak {
             return;
         }
-        // SAFETY: both are whole mappings made by `map` with these lengths; the plane has made sure that the
-        // kernel uses them no more, or set `leak`.
+        // SAFETY: both are whole mappings made by `map` with these lengths; the plane has made sure
+        // that the kernel uses them no more, or set `leak`.
         unsafe {
             libc::munmap(self.entries.cast(), entries_bytes(self.count));
             libc::munmap(
@@ -136,10 +138,12 @@ fn memory_bytes(count: u16, buffer_bytes: u32) -> usize {
     usize::from(count) * buffer_bytes as usize
 }
 
-/// Maps zeroed, populated, page-aligned memory: touched at start, so that it counts as the idle broker's.
+/// Maps zeroed, populated, page-aligned memory: touched at start, so that it counts as the idle
+/// broker's.
 fn map(bytes: usize) -> io::Result<*mut u8> {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_POPULATE;
-    // SAFETY: an anonymous private mapping at an address of the kernel's choice touches nothing that exists.
+    // SAFETY: an anonymous private mapping at an address of the kernel's choice touches nothing
+    // that exists.
     let mapped = unsafe {
         libc::mmap(
             std::ptr::null_mut(),

@@ -25,8 +25,8 @@ pub struct PlaneConfig {
     pub buffers: u16,
     /// Bytes of one receive buffer.
     pub buffer_bytes: u32,
-    /// Direct descriptors, that is connections at home on this core. The kernel refuses more than RLIMIT_NOFILE,
-    /// and more than 2^20.
+    /// Direct descriptors, that is connections at home on this core. The kernel refuses more than
+    /// RLIMIT_NOFILE, and more than 2^20.
     pub slots: u32,
 }
 
@@ -52,7 +52,8 @@ impl PlaneConfig {
         }
     }
 
-    /// Most completions that a turn handles: with fewer buffers than twice that, half of the buffers (rule R2).
+    /// Most completions that a turn handles: with fewer buffers than twice that, half of the
+    /// buffers (rule R2).
     pub fn completions_per_turn(&self) -> usize {
         COMPLETIONS_PER_TURN_MAX
             .min(usize::from(self.buffers) / 2)
@@ -87,7 +88,7 @@ impl std::fmt::Display for PlaneError {
             ),
             Self::Kernel(what, error) => write!(
                 f,
-                "{what} is refused by this kernel (6.7 or newer with io_uring enabled is needed): {error}"
+                "{what} is refused by this kernel (6.8 or newer with io_uring enabled is needed): {error}"
             ),
         }
     }
@@ -128,8 +129,9 @@ pub enum Completion<'a> {
         /// The socket; dropping it closes it.
         fd: OwnedFd,
     },
-    /// Accepting ended and is not armed any more, with `EMFILE` or `ENFILE` when descriptors ran out. Nothing is
-    /// lost: the connection waits in the backlog. The caller resumes when a handshake has ended (rule R11).
+    /// Accepting ended and is not armed any more, with `EMFILE` or `ENFILE` when descriptors ran
+    /// out. Nothing is lost: the connection waits in the backlog. The caller resumes when a
+    /// handshake has ended (rule R11).
     AcceptFailed {
         /// The listener's number.
         listener: u8,

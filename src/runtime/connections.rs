@@ -23,12 +23,17 @@ const SEND_WAITING: i32 = libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
 /// Entries of one `install`: update, close, read.
 const INSTALL_ENTRIES: usize = 3;
 
+/// Connections of one core that are closed at a time with last bytes: each needs an ordinary
+/// descriptor for a moment, and those are few (RLIMIT_NOFILE, shared by all cores).
+const LINGERING_MAX: usize = 64;
+
 type On<'a> = &'a mut dyn FnMut(&mut Actions, Completion<'_>);
 
 impl Actions {
-    /// Makes a socket the connection of `slot`, which must be free: moves it into the table of direct descriptors,
-    /// sends `first` (the CONNACK) before anything else, and receives. `generation` comes back with the slot's
-    /// completions, cut to 24 bits.
+    /// Makes a socket the connection of `slot`, which must be free: moves it into the table of
+    /// direct descriptors, sends `first` (the CONNACK) before anything else, and receives.
+    /// `generation` comes back with the slot's completions, cut to 24 bits.
+    /// The socket must be a blocking one (as accepted ones are): io_uring waits for those only.
     pub fn install(&mut self, slot: u32, generation: u32, fd: OwnedFd, first: Outgoing) {
         self.slots.open(slot, generation);
         self.make_room(INSTALL_ENTRIES);
@@ -48,8 +53,9 @@ impl Actions {
         self.arm_receive(slot);
     }
 
-    /// Queues bytes for a connection; those of one turn leave in one send. A blocked slot should be left alone
-    /// (what it is given is kept and sent later, without a limit here); a closed one sends nothing more.
+    /// Queues bytes for a connection; those of one turn leave in one send. A blocked slot should be
+    /// left alone (what it is given is kept and sent later, without a limit here); a closed one
+    /// sends nothing more.
     pub fn send(&mut self, slot: u32, out: Outgoing) {
         if out.is_empty() || self.slots.at(slot).has(CLOSING) {
             self.sends.recycle(out);
@@ -79,7 +85,8 @@ impl Actions {
             .map_or(0, |send| self.sends.at(send).left())
     }
 
-    /// Stops receiving. Bytes that are on their way are still reported, then [`Completion::ReceivePaused`].
+    /// Stops receiving. Bytes that are on their way are still reported, then
+    /// [`Completion::ReceivePaused`].
     pub fn pause_receive(&mut self, slot: u32) {
         let state = self.slots.open_mut(slot);
         let generation = state.generation();
@@ -102,9 +109,10 @@ impl Actions {
         }
     }
 
-    /// Closes a connection. What was queued, and `last` after it, is sent first, and the peer reads it and an
-    /// orderly end even when bytes of its own lie unread here (rule R6); a blocked slot is cut off instead. No
-    /// completion of the slot is reported any more but [`Completion::Closed`], after which it is free.
+    /// Closes a connection. What was queued, and `last` after it, is sent first, and the peer reads
+    /// it and an orderly end even when bytes of its own lie unread here (rule R6); a blocked slot
+    /// is cut off instead. No completion of the slot is reported any more but
+    /// [`Completion::Closed`], after which it is free.
     pub fn close(&mut self, slot: u32, last: Option<Outgoing>) {
         if self.slots.at(slot).has(CLOSING) {
             return;
@@ -124,7 +132,7 @@ impl Actions {
         if state.send().is_some() && !blocked {
             state.set(LINGERING);
         }
-        self.closing.push(slot);
+        self.closing.push_back(slot);
     }
 
     /// An empty buffer from the pool.
@@ -154,32 +162,35 @@ impl Actions {
         }
     }
 
-    /// Turns the closes that were asked for into entries.
+    /// Turns the closes that were asked for into entries, in order. When too many ordinary
+    /// descriptors are in use for it, the rest waits for a later turn.
     pub(super) fn build_closes(&mut self) {
-        let mut closing = std::mem::take(&mut self.closing);
-        for slot in closing.drain(..) {
+        while let Some(&slot) = self.closing.front() {
             let state = self.slots.at(slot);
             if state.has(LINGERING) {
+                if self.lingering >= LINGERING_MAX {
+                    return;
+                }
+                self.lingering += 1;
                 let install = opcode::FixedFdInstall::new(types::Fixed(slot), 0).build();
                 self.push(
                     install,
                     UserData::new(Op::InstallForClose, state.generation(), slot),
                 );
-                continue;
+            } else {
+                if state.send().is_some() {
+                    self.cancel(UserData::new(Op::SendWaiting, state.generation(), slot));
+                }
+                self.take_out_of_table(slot);
             }
-            if state.send().is_some() {
-                self.cancel(UserData::new(Op::SendWaiting, state.generation(), slot));
-            }
-            self.take_out_of_table(slot);
-        }
-        if self.closing.is_empty() {
-            self.closing = closing;
+            self.closing.pop_front();
         }
     }
 
-    /// The last bytes are sent and the descriptor is an ordinary one for a moment: end our side by system call,
-    /// since a FIN must leave before the kernel sees bytes that nobody has read.
+    /// The last bytes are sent and the descriptor is an ordinary one for a moment: end our side by
+    /// system call, since a FIN must leave before the kernel sees bytes that nobody has read.
     pub(super) fn on_installed_for_close(&mut self, data: UserData, result: i32) {
+        self.lingering -= 1;
         if result >= 0 {
             // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
             let fd = unsafe { OwnedFd::from_raw_fd(result) };
@@ -264,7 +275,8 @@ impl Actions {
         }
     }
 
-    /// A receive is not armed any more: it was paused, found no buffer, ended, or merely has to be armed again.
+    /// A receive is not armed any more: it was paused, found no buffer, ended, or merely has to be
+    /// armed again.
     fn on_receive_over(&mut self, data: UserData, result: i32, was_paused: bool, on: On<'_>) {
         let (slot, generation) = (data.index, data.generation);
         // The callback may have closed, resumed or paused the slot meanwhile.
@@ -298,8 +310,8 @@ impl Actions {
         }
     }
 
-    /// Arms receives that had found no buffer: as many as buffers came back (rule R3), or as are free when none
-    /// did.
+    /// Arms receives that had found no buffer: as many as buffers came back (rule R3), or as are
+    /// free when none did.
     pub(super) fn arm_starved(&mut self, returned: usize, buffers: usize) {
         if self.starved.is_empty() {
             return;

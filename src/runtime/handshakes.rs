@@ -1,6 +1,6 @@
-//! Sockets in handshake: ordinary descriptors that receive one piece at a time (rule R9), so that they can be
-//! handed to another core whenever nothing is armed. There are few of them, and they are short-lived; answers go
-//! out by plain system calls that never block.
+//! Sockets in handshake: ordinary descriptors that receive one piece at a time (rule R9), so that
+//! they can be handed to another core whenever nothing is armed. There are few of them, and they
+//! are short-lived; answers go out by plain system calls that never block.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -56,8 +56,8 @@ impl Handshakes {
 }
 
 impl Actions {
-    /// Takes a socket into handshake; nothing is armed yet. The number is not given out again before everything in
-    /// flight for it is over, so that it needs no generation.
+    /// Takes a socket into handshake; nothing is armed yet. The number is not given out again
+    /// before everything in flight for it is over, so that it needs no generation.
     pub fn handshake_begin(&mut self, fd: OwnedFd) -> u32 {
         let table = &mut self.handshakes;
         let handshake = table.free.pop().unwrap_or_else(|| {
@@ -73,7 +73,8 @@ impl Actions {
         self.handshakes.fd(handshake).as_fd()
     }
 
-    /// Receives one piece: reports [`Completion::HandshakeBytes`] or [`Completion::HandshakeEnded`] once.
+    /// Receives one piece: reports [`Completion::HandshakeBytes`] or [`Completion::HandshakeEnded`]
+    /// once.
     pub fn handshake_receive(&mut self, handshake: u32) {
         let fd = types::Fd(self.handshakes.fd(handshake).as_raw_fd());
         let entry = self.handshakes.at_mut(handshake);
@@ -101,7 +102,8 @@ impl Actions {
         Ok(sent)
     }
 
-    /// Hands the socket out. Only while no receive is armed: after a completion and before the next receive.
+    /// Hands the socket out. Only while no receive is armed: after a completion and before the next
+    /// receive.
     pub fn handshake_take(&mut self, handshake: u32) -> OwnedFd {
         let entry = self.handshakes.at_mut(handshake);
         assert!(
@@ -116,8 +118,8 @@ impl Actions {
         fd
     }
 
-    /// Ends a handshake: sends the last bytes as far as the socket takes them, then an orderly end. Nothing is
-    /// reported for it any more.
+    /// Ends a handshake: sends the last bytes as far as the socket takes them, then an orderly end.
+    /// Nothing is reported for it any more.
     pub fn handshake_refuse(&mut self, handshake: u32, last_bytes: &[u8]) {
         let entry = self.handshakes.at_mut(handshake);
         let fd = entry

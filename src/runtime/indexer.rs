@@ -215,6 +215,10 @@ impl Worker {
 
     /// Applies what waits as one epoch; says whether there was anything.
     fn batch(&mut self) -> bool {
+        // Memory that a core may still read is bounded: no new changes until some of it is free.
+        if self.writer.is_backlogged() {
+            return false;
+        }
         let mut fresh: Vec<(usize, IndexAnswer)> = Vec::new();
         let mut any = false;
         for (at, link) in self.links.iter_mut().enumerate() {

@@ -13,17 +13,20 @@ pub struct ListenerConfig {
     pub address: SocketAddr,
     /// Connections that each core's socket may queue; the kernel caps it at `net.core.somaxconn`.
     pub backlog: u32,
+    /// Whether small packets of what is accepted are sent at once (TCP_NODELAY).
+    pub nodelay: bool,
 }
 
-/// Binds one socket a core to the same address and port, with TCP_NODELAY for what is accepted. Says the address
-/// with the port that was bound.
+/// Binds one socket a core to the same address and port, with TCP_NODELAY for what is accepted.
+/// Says the address with the port that was bound.
 ///
 /// None listens when any of them fails: the port is then as free as before.
 ///
 /// # Errors
 ///
-/// `EADDRINUSE` also when the address has an owner that did not ask for SO_REUSEPORT or is another user's; an
-/// owner that shares it, such as a second broker of the same user, is found by a bind without the option first.
+/// `EADDRINUSE` also when the address has an owner that did not ask for SO_REUSEPORT or is another
+/// user's; an owner that shares it, such as a second broker of the same user, is found by a bind
+/// without the option first.
 pub fn bind(config: &ListenerConfig, cores: usize) -> io::Result<(SocketAddr, Vec<OwnedFd>)> {
     assert!(cores > 0, "a listener belongs to at least one core");
     if config.address.port() != 0 {
@@ -35,7 +38,9 @@ pub fn bind(config: &ListenerConfig, cores: usize) -> io::Result<(SocketAddr, Ve
         let fd = socket::tcp_socket(address)?;
         socket::set_flag(&fd, libc::SOL_SOCKET, libc::SO_REUSEADDR)?;
         socket::set_flag(&fd, libc::SOL_SOCKET, libc::SO_REUSEPORT)?;
-        socket::set_flag(&fd, libc::IPPROTO_TCP, libc::TCP_NODELAY)?;
+        if config.nodelay {
+            socket::set_flag(&fd, libc::IPPROTO_TCP, libc::TCP_NODELAY)?;
+        }
         socket::bind(&fd, address)?;
         address = socket::local_address(&fd)?;
         listeners.push(fd);
@@ -46,8 +51,8 @@ pub fn bind(config: &ListenerConfig, cores: usize) -> io::Result<(SocketAddr, Ve
     Ok((address, listeners))
 }
 
-/// Fails when anyone else listens there, also with SO_REUSEPORT. Connections that linger after a restart are no
-/// hindrance.
+/// Fails when anyone else listens there, also with SO_REUSEPORT. Connections that linger after a
+/// restart are no hindrance.
 fn probe(address: SocketAddr) -> io::Result<()> {
     let fd = socket::tcp_socket(address)?;
     socket::set_flag(&fd, libc::SOL_SOCKET, libc::SO_REUSEADDR)?;
@@ -65,6 +70,7 @@ mod tests {
         ListenerConfig {
             address: address.parse().unwrap(),
             backlog: 16,
+            nodelay: true,
         }
     }
 

@@ -1,8 +1,9 @@
 //! The mesh: a lane from every core to every other, for records and the parcels they announce.
 //!
-//! A lane is a ring of bytes, which holds whole records only, and a ring of owned parcels. A flush pushes the
-//! parcels of a batch before it publishes the batch's bytes, so that whoever reads a record finds its parcel.
-//! Each end belongs to one core and cannot be cloned: one producer and one consumer a lane, by type.
+//! A lane is a ring of bytes, which holds whole records only, and a ring of owned parcels. A flush
+//! pushes the parcels of a batch before it publishes the batch's bytes, so that whoever reads a
+//! record finds its parcel. Each end belongs to one core and cannot be cloned: one producer and one
+//! consumer a lane, by type.
 //!
 //! The rings never deadlock, because draining never waits for room: what a drain produces is staged
 //! ([`Staged`]) at its source. Waking the target is the caller's ([`super::wake`]), once a turn.
@@ -20,8 +21,15 @@ const LANE_BYTES_MIN: usize = 2 * (RECORD_BYTES_MAX + RECORD_HEAD_BYTES);
 /// Largest byte ring: some thousand small messages, more than a turn brings.
 const LANE_BYTES_MAX: usize = 1024 * 1024;
 
-/// Bytes of a lane for each parcel of it: a parcel comes with a record, and stands for a socket or a large block.
+/// Bytes of a lane for each parcel of it: a parcel comes with a record, and stands for a socket or
+/// a large block.
 const LANE_BYTES_PER_PARCEL: usize = 512;
+
+/// Takes a record and the parcel it announced.
+pub type OnRecord<'a, P> = &'a mut dyn FnMut(&[u8], Option<P>);
+
+/// Takes a record and its parcel together with the core they come from.
+pub type OnRecordFrom<'a, P> = &'a mut dyn FnMut(usize, &[u8], Option<P>);
 
 /// What a flush did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +84,17 @@ fn lane_bytes(cores: usize) -> usize {
     (MESH_BYTES / (cores * cores).max(1)).clamp(LANE_BYTES_MIN, LANE_BYTES_MAX)
 }
 
+/// Writes a ring once, so that its memory is the process's from the start and does not come as a
+/// surprise under load.
+fn touch(ring_in: &mut Producer<u8>, ring_out: &mut Consumer<u8>) {
+    if let Ok(chunk) = ring_in.write_chunk_uninit(ring_in.slots()) {
+        chunk.fill_from_iter(std::iter::repeat(0));
+    }
+    if let Ok(chunk) = ring_out.read_chunk(ring_out.slots()) {
+        chunk.commit_all();
+    }
+}
+
 fn mesh_with<P: Send>(cores: usize, lane_bytes: usize) -> Vec<MeshEnd<P>> {
     let parcels = (lane_bytes / LANE_BYTES_PER_PARCEL).max(1);
     let mut ends: Vec<_> = (0..cores)
@@ -83,7 +102,8 @@ fn mesh_with<P: Send>(cores: usize, lane_bytes: usize) -> Vec<MeshEnd<P>> {
         .collect();
     for source in 0..cores {
         for target in (0..cores).filter(|&target| target != source) {
-            let (bytes_in, bytes_out) = RingBuffer::new(lane_bytes);
+            let (mut bytes_in, mut bytes_out) = RingBuffer::new(lane_bytes);
+            touch(&mut bytes_in, &mut bytes_out);
             let (parcels_in, parcels_out) = RingBuffer::new(parcels);
             ends[source].outgoing[target] = Some(Outlet {
                 bytes: bytes_in,
@@ -119,8 +139,8 @@ impl<P> MeshEnd<P> {
         self.outgoing.len()
     }
 
-    /// Moves whole records with their parcels from the front of `staged` into the lane to `target`, as far as they
-    /// fit.
+    /// Moves whole records with their parcels from the front of `staged` into the lane to `target`,
+    /// as far as they fit.
     pub fn flush(&mut self, target: usize, staged: &mut Staged<P>) -> Flushed {
         let outlet = self.outgoing[target]
             .as_mut()
@@ -132,13 +152,9 @@ impl<P> MeshEnd<P> {
         }
     }
 
-    /// Takes what came from the other cores, round-robin, up to `budget_bytes` in total but at least one record:
-    /// `on(source, record, parcel)`.
-    pub fn drain(
-        &mut self,
-        budget_bytes: usize,
-        on: &mut dyn FnMut(usize, &[u8], Option<P>),
-    ) -> Drained {
+    /// Takes what came from the other cores, round-robin, up to `budget_bytes` in total but at
+    /// least one record: `on(source, record, parcel)`.
+    pub fn drain(&mut self, budget_bytes: usize, on: OnRecordFrom<'_, P>) -> Drained {
         let cores = self.incoming.len();
         let first = self.next_source;
         let mut total = Drained::default();
@@ -156,18 +172,20 @@ impl<P> MeshEnd<P> {
             total.records += one.records;
             total.bytes += one.bytes;
             total.more |= one.more;
-            // The next drain begins after the source that used up the budget, or with the next in turn.
+            // The next drain begins after the source that used up the budget, or with the next in
+            // turn.
             self.next_source = (source + 1) % cores;
         }
         total
     }
 
-    /// Takes what came from one core, up to `budget_bytes` but at least one record: `on(record, parcel)`.
+    /// Takes what came from one core, up to `budget_bytes` but at least one record: `on(record,
+    /// parcel)`.
     pub fn drain_from(
         &mut self,
         source: usize,
         budget_bytes: usize,
-        on: &mut dyn FnMut(&[u8], Option<P>),
+        on: OnRecord<'_, P>,
     ) -> Drained {
         self.incoming[source]
             .as_mut()
@@ -206,7 +224,7 @@ impl<P> Outlet<P> {
 }
 
 impl<P> Inlet<P> {
-    fn drain(&mut self, budget_bytes: usize, on: &mut dyn FnMut(&[u8], Option<P>)) -> Drained {
+    fn drain(&mut self, budget_bytes: usize, on: OnRecord<'_, P>) -> Drained {
         let available = self.bytes.slots();
         let mut done = Drained::default();
         if available == 0 {
@@ -336,7 +354,8 @@ mod tests {
     }
 
     proptest! {
-        /// Under a ring of 128 bytes and 2 parcels everything arrives, once, in order, each parcel with its record.
+        /// Under a ring of 128 bytes and 2 parcels everything arrives, once, in order, each parcel
+        /// with its record.
         #[test]
         fn order_and_completeness(steps in prop::collection::vec(step(), 1..200)) {
             let mut ends = mesh_with::<u32>(2, 128);

@@ -20,6 +20,8 @@ pub mod completion;
 mod connections;
 pub mod core;
 pub mod door;
+#[cfg(test)]
+mod hand_over_tests;
 mod handshakes;
 pub mod indexer;
 pub mod listener;

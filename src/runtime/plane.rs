@@ -1,19 +1,21 @@
 //! The connection plane: one io_uring a core that owns the core's sockets.
 //!
-//! A turn, told once. What the callbacks asked for since the last turn was collected: sends (one a connection,
-//! however often it was asked), closes, and entries that need no order. [`Plane::turn`] turns the sends and after
-//! them the closes into entries, enters the kernel once, takes every completion into a backlog, settles the sends
-//! (their memory is free, or the slot is blocked), and hands up to 256 completions to the caller. Then the receive
-//! buffers of those go back, all at once, and receives that had found none are armed again.
+//! A turn, told once. What the callbacks asked for since the last turn was collected: sends (one a
+//! connection, however often it was asked), closes, and entries that need no order. [`Plane::turn`]
+//! turns the sends and after them the closes into entries, enters the kernel once, takes every
+//! completion into a backlog, settles the sends (their memory is free, or the slot is blocked), and
+//! hands up to 256 completions to the caller. Then the receive buffers of those go back, all at
+//! once, and receives that had found none are armed again.
 //!
-//! Connections at home are direct descriptors: the slot is the shard's own connection index. A slot has at most one
-//! multishot read and one send in the kernel. It is free again when the kernel has taken it out of its table and
-//! both are over. Sockets in handshake are ordinary descriptors with at most one one-shot receive, so that they can
-//! be handed to another core at once.
+//! Connections at home are direct descriptors: the slot is the shard's own connection index. A slot
+//! has at most one multishot read and one send in the kernel. It is free again when the kernel has
+//! taken it out of its table and both are over. Sockets in handshake are ordinary descriptors with
+//! at most one one-shot receive, so that they can be handed to another core at once.
 //!
-//! What the kernel holds of ours: receive buffers (until the ring is gone), the memory of a send (until it
-//! settles), the words of descriptors to be installed (until the enter that submits them has returned). All belong
-//! to the plane, which cancels everything before it frees them, or leaks them when it cannot.
+//! What the kernel holds of ours: receive buffers (until the ring is gone), the memory of a send
+//! (until it settles), the words of descriptors to be installed (until the enter that submits them
+//! has returned). All belong to the plane, which cancels everything before it frees them, or leaks
+//! them when it cannot.
 #![allow(unsafe_code)] // Entries point to memory; descriptors come out of the kernel as numbers.
 
 use std::collections::VecDeque;
@@ -35,15 +37,17 @@ use super::sends::Sends;
 use super::slots::{CLOSING, PAUSED, Slots};
 use super::socket;
 
-/// Completions from which on one enter may have left task work behind: without a larger `min_complete` the kernel
-/// runs 20 items (rule R1).
+/// Completions from which on one enter may have left task work behind: without a larger
+/// `min_complete` the kernel runs 20 items (rule R1).
 const SMALL_ENTER_COMPLETIONS: usize = 16;
 
-/// Turns in a row that may leave the kernel alone because the ring shows nothing to take. The kernel keeps task
-/// work that one enter did not get to without showing it, so that an enter is due now and then.
+/// Turns in a row that may leave the kernel alone because the ring shows nothing to take. The
+/// kernel keeps task work that one enter did not get to without showing it, so that an enter is due
+/// now and then.
 const SKIPPED_ENTERS_MAX: u32 = 16;
 
-/// One core's ring with its sockets. Made and used on one thread; [`Actions`] is what can be done with it.
+/// One core's ring with its sockets. Made and used on one thread; [`Actions`] is what can be done
+/// with it.
 pub struct Plane {
     // Dropped first: it ends the ring, which uses the buffers.
     actions: Actions,
@@ -58,10 +62,13 @@ pub struct Actions {
     pub(super) sends: Sends,
     pub(super) accepts: Accepts,
     pub(super) handshakes: Handshakes,
-    /// Completions that were taken from the ring and not yet handled, and some that the plane made itself.
+    /// Completions that were taken from the ring and not yet handled, and some that the plane made
+    /// itself.
     pub(super) backlog: VecDeque<Cqe>,
     /// Slots to be closed at the next turn, after the sends.
-    pub(super) closing: Vec<u32>,
+    pub(super) closing: VecDeque<u32>,
+    /// Closing slots whose descriptor is on its way to be an ordinary one.
+    pub(super) lingering: usize,
     /// Receives that found no buffer, oldest first.
     pub(super) starved: VecDeque<UserData>,
     /// Descriptors on their way into the table: FILES_UPDATE reads them during the submit.
@@ -180,7 +187,8 @@ impl Plane {
             accepts: Accepts::default(),
             handshakes: Handshakes::default(),
             backlog: VecDeque::new(),
-            closing: Vec::new(),
+            closing: VecDeque::new(),
+            lingering: 0,
             starved: VecDeque::new(),
             installing: vec![-1; config.submissions as usize].into_boxed_slice(),
             installing_used: 0,
@@ -331,7 +339,8 @@ impl Actions {
     ///
     /// When the process is out of descriptors.
     pub fn ring_fd_cloned(&self) -> io::Result<OwnedFd> {
-        // SAFETY: the ring's descriptor is open as long as `self.ring` lives, and is borrowed for this call only.
+        // SAFETY: the ring's descriptor is open as long as `self.ring` lives, and is borrowed for
+        // this call only.
         unsafe { BorrowedFd::borrow_raw(self.ring.fd()) }.try_clone_to_owned()
     }
 
@@ -395,8 +404,8 @@ impl Actions {
         self.push(poll.build(), UserData::new(Op::Watch, 0, 0));
     }
 
-    /// Makes the plane of another core report [`Completion::Woken`], with this plane's next enter. `eventfd` is
-    /// what that plane watches: it is written to when the ring refuses the message.
+    /// Makes the plane of another core report [`Completion::Woken`], with this plane's next enter.
+    /// `eventfd` is what that plane watches: it is written to when the ring refuses the message.
     pub fn wake_ring(&mut self, ring_fd: RawFd, eventfd: RawFd) {
         let woken = UserData::new(Op::Woken, 0, 0).pack();
         let entry = opcode::MsgRingData::new(types::Fd(ring_fd), 0, woken, None).build();
@@ -418,8 +427,9 @@ impl Actions {
     /// Queues an entry; when the queue is full, everything queued is submitted first.
     pub(super) fn push(&mut self, entry: squeue::Entry, data: UserData) {
         let entry = entry.user_data(data.pack());
-        // SAFETY: entries point to receive buffers (by group), to sends in `self.sends`, to words in
-        // `self.installing`, or to nothing. The plane keeps each as long as the module's head says.
+        // SAFETY: entries point to receive buffers (by group), to sends in `self.sends`, to words
+        // in `self.installing`, or to nothing. The plane keeps each as long as the module's head
+        // says.
         if unsafe { self.ring.push(&entry) } {
             return;
         }
@@ -454,7 +464,8 @@ impl Actions {
         }
     }
 
-    /// Submits the queued sends early when they are as many as the queue takes: their memory is bounded by it.
+    /// Submits the queued sends early when they are as many as the queue takes: their memory is
+    /// bounded by it.
     pub(super) fn bound_queued_sends(&mut self) {
         if self.sends.queued.len() >= self.installing.len() {
             self.build_sends();
@@ -509,8 +520,8 @@ impl Actions {
         Ok(())
     }
 
-    /// Takes completions into the backlog. All sends submitted so far are over by then: those that are not among
-    /// the completions were taken whole.
+    /// Takes completions into the backlog. All sends submitted so far are over by then: those that
+    /// are not among the completions were taken whole.
     fn settle(&mut self) -> io::Result<()> {
         let Self {
             ring,

@@ -153,6 +153,7 @@ fn listen(bench: &mut Bench) -> SocketAddr {
     let config = ListenerConfig {
         address: "127.0.0.1:0".parse().unwrap(),
         backlog: 128,
+        nodelay: true,
     };
     let (address, mut listeners) = listener::bind(&config, 1).unwrap();
     bench.plane.listen(0, listeners.pop().unwrap());
@@ -509,7 +510,7 @@ fn a_slot_that_changes_hands_never_mixes_its_owners() {
 
 #[test]
 fn more_sends_than_the_submission_queue_has_entries() {
-    const CONNECTIONS: u32 = 60;
+    const CONNECTIONS: u32 = 150;
     let config = PlaneConfig {
         submissions: 8,
         completions: 16,
@@ -553,7 +554,7 @@ fn more_sends_than_the_submission_queue_has_entries() {
             .iter()
             .filter(|seen| matches!(seen, Seen::Closed(..)))
             .count()
-            == 60
+            == CONNECTIONS as usize
     });
     for client in &mut clients {
         assert_eq!(read_exactly(client, 3), b"bye");

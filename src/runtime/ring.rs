@@ -1,12 +1,12 @@
 //! The io_uring itself: set up, submit, take completions. Knows nothing of connections.
-#![allow(unsafe_code)] // Entries hold raw pointers for the kernel, and `enter` is a raw system call.
+#![allow(unsafe_code)] // Entries hold pointers for the kernel, and `enter` is a raw system call.
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
 use io_uring::types::{CancelBuilder, SubmitArgs, Timespec};
-use io_uring::{EnterFlags, IoUring, squeue};
+use io_uring::{EnterFlags, IoUring, Probe, opcode, squeue};
 
 use super::buffers::BufferRing;
 use super::completion::{PlaneConfig, PlaneCounters, PlaneError};
@@ -43,6 +43,7 @@ impl Ring {
                 Some(libc::ENOMEM) => PlaneError::LockedMemory(error),
                 _ => PlaneError::Kernel("a ring of single issuer and deferred task work", error),
             })?;
+        require_operations(&uring)?;
         uring
             .submitter()
             .register_files_sparse(config.slots)
@@ -77,8 +78,8 @@ impl Ring {
     ///
     /// # Safety
     ///
-    /// What the entry points to must stay valid until its completion was taken, or, for an operation that only
-    /// reads it at submission, until the next submit has returned.
+    /// What the entry points to must stay valid until its completion was taken, or, for an
+    /// operation that only reads it at submission, until the next submit has returned.
     pub(super) unsafe fn push(&mut self, entry: &squeue::Entry) -> bool {
         // SAFETY: the caller's promise is the one that `push` asks for.
         unsafe { self.uring.submission().push(entry).is_ok() }
@@ -109,8 +110,8 @@ impl Ring {
         Err(io::Error::from_raw_os_error(libc::EBUSY))
     }
 
-    /// Submits everything queued and runs pending task work until `want` completions are there or the time is
-    /// over. With `want` 0 the kernel runs a few items of task work and does not wait.
+    /// Submits everything queued and runs pending task work until `want` completions are there or
+    /// the time is over. With `want` 0 the kernel runs a few items of task work and does not wait.
     pub(super) fn submit_and_take(&mut self, want: usize, timeout: Duration) -> io::Result<()> {
         let queued = self.queued();
         let timespec = Timespec::from(timeout);
@@ -133,8 +134,9 @@ impl Ring {
     ) -> io::Result<()> {
         self.counters.enters += 1;
         let (queued, want) = (count(queued), count(want));
-        // SAFETY: `args` is null or points to a SubmitArgs, which is what EXT_ARG announces; the caller passes the
-        // flag exactly when there are args. A null argument without EXT_ARG means "no signal mask".
+        // SAFETY: `args` is null or points to a SubmitArgs, which is what EXT_ARG announces; the
+        // caller passes the flag exactly when there are args. A null argument without EXT_ARG means
+        // "no signal mask".
         let entered = unsafe {
             self.uring
                 .submitter()
@@ -143,7 +145,8 @@ impl Ring {
         match entered {
             Ok(_) => Ok(()),
             Err(error) => match error.raw_os_error() {
-                // A time-out, a signal, an overflown queue that the caller takes from next: not failures.
+                // A time-out, a signal, an overflown queue that the caller takes from next: not
+                // failures.
                 Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
                 _ => Err(error),
             },
@@ -169,10 +172,11 @@ impl Ring {
         }
     }
 
-    /// Cancels everything in flight and closes all direct descriptors. True when the kernel holds nothing of ours
-    /// any more.
+    /// Cancels everything in flight and closes all direct descriptors. True when the kernel holds
+    /// nothing of ours any more.
     pub(super) fn cancel_all(&mut self) -> bool {
-        // What was queued is submitted first, so that descriptors on their way to be closed are closed.
+        // What was queued is submitted first, so that descriptors on their way to be closed are
+        // closed.
         let submitted = self.submit().is_ok();
         let submitter = self.uring.submitter();
         let timeout = Timespec::new().sec(CANCEL_TIMEOUT_SECONDS);
@@ -182,6 +186,27 @@ impl Ring {
         };
         let closed = submitter.unregister_files().is_ok();
         submitted && cancelled && closed
+    }
+}
+
+/// Asks for the youngest operations that the plane needs.
+fn require_operations(uring: &IoUring) -> Result<(), PlaneError> {
+    let mut probe = Probe::new();
+    uring
+        .submitter()
+        .register_probe(&mut probe)
+        .map_err(|error| PlaneError::Kernel("asking for operations", error))?;
+    let needed = [
+        (opcode::ReadMulti::CODE, "a read of many shots"),
+        (
+            opcode::FixedFdInstall::CODE,
+            "making a direct descriptor an ordinary one",
+        ),
+        (opcode::MsgRingData::CODE, "a message from ring to ring"),
+    ];
+    match needed.iter().find(|(code, _)| !probe.is_supported(*code)) {
+        None => Ok(()),
+        Some((_, what)) => Err(PlaneError::Kernel(what, io::ErrorKind::Unsupported.into())),
     }
 }
 

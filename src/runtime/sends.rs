@@ -1,9 +1,10 @@
 //! Sends on their way: who holds the memory that the kernel reads, and for how long.
 //!
-//! A send is queued until the next enter, so that everything of a turn for one connection is one send. It is then
-//! submitted with MSG_DONTWAIT: it completes inside the submit, success posts nothing, and the memory is free when
-//! the enter has returned and its completions were taken. What the socket did not take is submitted again without
-//! MSG_DONTWAIT and waits in the kernel: the slot is blocked until that completes.
+//! A send is queued until the next enter, so that everything of a turn for one connection is one
+//! send. It is then submitted with MSG_DONTWAIT: it completes inside the submit, success posts
+//! nothing, and the memory is free when the enter has returned and its completions were taken. What
+//! the socket did not take is submitted again without MSG_DONTWAIT and waits in the kernel: the
+//! slot is blocked until that completes.
 
 use io_uring::{opcode, squeue, types};
 
@@ -81,7 +82,8 @@ pub(super) struct Sends {
     pub(super) queued: Vec<u32>,
     /// Sends that were submitted and have not settled.
     pub(super) submitted: Vec<u32>,
-    pool: Vec<Vec<u8>>,
+    pool: Vec<Outgoing>,
+    #[allow(clippy::vec_box)] // the kernel reads a message where it lies
     messages: Vec<Box<Message>>,
 }
 
@@ -161,27 +163,25 @@ impl Sends {
 
     /// An empty one, with memory from the pool.
     pub(super) fn buffer(&mut self) -> Outgoing {
-        let bytes = self
-            .pool
-            .pop()
-            .unwrap_or_else(|| Vec::with_capacity(BUFFER_BYTES));
-        Outgoing {
-            bytes,
+        self.pool.pop().unwrap_or_else(|| Outgoing {
+            bytes: Vec::with_capacity(BUFFER_BYTES),
             shared: Vec::new(),
+        })
+    }
+
+    /// Keeps the memory for others, unless it is none, too much, or enough is kept.
+    pub(super) fn recycle(&mut self, mut out: Outgoing) {
+        let fits = (1..=POOL_BUFFER_BYTES_MAX).contains(&out.bytes.capacity())
+            && out.shared.capacity() <= PIECES_MAX;
+        if fits && self.pool.len() < POOL_BUFFERS_MAX {
+            out.bytes.clear();
+            out.shared.clear();
+            self.pool.push(out);
         }
     }
 
-    pub(super) fn recycle(&mut self, out: Outgoing) {
-        let mut bytes = out.bytes;
-        let capacity = bytes.capacity();
-        if (1..=POOL_BUFFER_BYTES_MAX).contains(&capacity) && self.pool.len() < POOL_BUFFERS_MAX {
-            bytes.clear();
-            self.pool.push(bytes);
-        }
-    }
-
-    /// The entry that sends what is left of the current part from direct descriptor `slot`. What it points to
-    /// belongs to this table and stays where it is until the send is advanced or removed.
+    /// The entry that sends what is left of the current part from direct descriptor `slot`. What it
+    /// points to belongs to this table and stays where it is until the send is advanced or removed.
     pub(super) fn entry(&mut self, index: u32, flags: i32) -> squeue::Entry {
         let spare = if self.at(index).out.shared.is_empty() {
             None

@@ -1,4 +1,5 @@
-//! The state of every direct descriptor of a core: 8 bytes each, in segments that are made when first used.
+//! The state of every direct descriptor of a core: 8 bytes each, in segments that are made when
+//! first used.
 
 use super::completion::GENERATION_MASK;
 

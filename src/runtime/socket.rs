@@ -36,13 +36,15 @@ fn address(fd: RawFd, call: AddressCall) -> io::Result<SocketAddr> {
     let storage = unsafe { storage.assume_init() };
     match i32::from(storage.ss_family) {
         libc::AF_INET => {
-            // SAFETY: the family says that the kernel wrote a sockaddr_in, which is smaller than the storage.
+            // SAFETY: the family says that the kernel wrote a sockaddr_in, which is smaller than
+            // the storage.
             let v4 = unsafe { &*(&raw const storage).cast::<libc::sockaddr_in>() };
             let ip = Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr));
             Ok(SocketAddrV4::new(ip, u16::from_be(v4.sin_port)).into())
         }
         libc::AF_INET6 => {
-            // SAFETY: the family says that the kernel wrote a sockaddr_in6, which is smaller than the storage.
+            // SAFETY: the family says that the kernel wrote a sockaddr_in6, which is smaller than
+            // the storage.
             let v6 = unsafe { &*(&raw const storage).cast::<libc::sockaddr_in6>() };
             let ip = Ipv6Addr::from(v6.sin6_addr.s6_addr);
             let port = u16::from_be(v6.sin6_port);
@@ -66,7 +68,8 @@ pub(super) fn send_now(fd: &OwnedFd, bytes: &[u8]) -> io::Result<usize> {
     }
 }
 
-/// Ends our side: the peer reads an orderly end after what was sent. A socket that is gone already stays so.
+/// Ends our side: the peer reads an orderly end after what was sent. A socket that is gone already
+/// stays so.
 pub(super) fn shutdown_send(fd: &OwnedFd) {
     // SAFETY: takes no memory of ours.
     unsafe { libc::shutdown(fd.as_raw_fd(), libc::SHUT_WR) };
@@ -81,8 +84,8 @@ pub(super) fn set_nonblocking(fd: &OwnedFd) {
     }
 }
 
-/// Takes a connection from the queue of a listener that does not block; none when it is empty, or the process is
-/// out of descriptors.
+/// Takes a connection from the queue of a listener that does not block; none when it is empty, or
+/// the process is out of descriptors.
 pub(super) fn accept_now(listener: &OwnedFd) -> Option<OwnedFd> {
     let none = std::ptr::null_mut();
     // SAFETY: null addresses mean that the peer's address is not wanted.

@@ -24,8 +24,10 @@ const EXECUTOR_RING_ENTRIES: usize = 128;
 /// How cores are run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CoresConfig {
-    /// How long a core looks for work before it sleeps (`spin_before_park_us`). Zero on machines that do other
-    /// things as well.
+    /// Whether each core stays on one CPU.
+    pub pin: bool,
+    /// How long a core looks for work before it sleeps (`spin_before_park_us`). Zero on machines
+    /// that do other things as well.
     pub spin_before_park: Duration,
 }
 
@@ -61,8 +63,8 @@ enum Report {
     Failed(String),
 }
 
-/// Starts one core for each of `makers`, which run on the cores' threads and make what is driven there. Returns
-/// when all are made.
+/// Starts one core for each of `makers`, which run on the cores' threads and make what is driven
+/// there. Returns when all are made.
 ///
 /// # Errors
 ///
@@ -100,7 +102,8 @@ impl Cores {
     ///
     /// # Errors
     ///
-    /// The first core that failed, as soon as it has. The others may run on or wait for it: the process is to exit.
+    /// The first core that failed, as soon as it has. The others may run on or wait for it: the
+    /// process is to exit.
     pub fn join(self) -> Result<(), CoreFailed> {
         self.wait_for(Report::is_stopped)?;
         for thread in self.threads {
@@ -169,7 +172,12 @@ fn run<C: CoreLoop>(
     make: impl FnOnce(Guests) -> io::Result<C>,
     reporter: &Sender<(usize, Report)>,
 ) -> io::Result<()> {
-    let executor = LocalExecutorBuilder::new(Placement::Fixed(cpu))
+    let placement = if config.pin {
+        Placement::Fixed(cpu)
+    } else {
+        Placement::Unbound
+    };
+    let executor = LocalExecutorBuilder::new(placement)
         .io_memory(EXECUTOR_IO_MEMORY_BYTES)
         .ring_depth(EXECUTOR_RING_ENTRIES)
         .make()

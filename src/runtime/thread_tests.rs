@@ -17,7 +17,8 @@ use super::thread::{self, CoresConfig};
 use super::wake::Wakers;
 use crate::shard::outgoing::Outgoing;
 
-/// The longest that an answer may take; also what a core sleeps at most, so that a lost wake fails the test.
+/// The longest that an answer may take; also what a core sleeps at most, so that a lost wake fails
+/// the test.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Answers every byte. 's' spawns a guest that the answer waits for, '!' panics.
@@ -79,7 +80,8 @@ impl CoreLoop for EchoCore {
         } else if stats.completions > 0 || stats.backlog > 0 || !finished.is_empty() {
             Ok(Next::Again)
         } else {
-            // With a guest at work the core looks after it often; without, only a wake ends the sleep in time.
+            // With a guest at work the core looks after it often; without, only a wake ends the
+            // sleep in time.
             let guest = self.guests.running() > 0;
             Ok(Next::Idle {
                 at_most: if guest {
@@ -119,6 +121,7 @@ fn house(count: usize, config: CoresConfig) -> House {
         let any = ListenerConfig {
             address: "127.0.0.1:0".parse().unwrap(),
             backlog: 16,
+            nodelay: true,
         };
         let (address, mut listeners) = listener::bind(&any, 1).unwrap();
         addresses.push(address);
@@ -194,6 +197,7 @@ fn more_cores_than_cpus_serve_and_stop_when_told() {
 #[test]
 fn a_core_that_spins_before_it_sleeps_serves_as_well() {
     let config = CoresConfig {
+        pin: true,
         spin_before_park: Duration::from_micros(200),
     };
     let house = house(1, config);

@@ -1,7 +1,8 @@
 //! Waking cores that sleep: by a message from ring to ring, or by an eventfd.
 //!
-//! The protocol is [`WakeFlag`]'s. A core wakes another with MSG_RING in its own ring, so that the wake leaves with
-//! the enter that its turn does anyway; every other thread writes to the eventfd that the core's ring watches.
+//! The protocol is [`WakeFlag`]'s. A core wakes another with MSG_RING in its own ring, so that the
+//! wake leaves with the enter that its turn does anyway; every other thread writes to the eventfd
+//! that the core's ring watches.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -11,7 +12,8 @@ use super::plane::Actions;
 use super::socket;
 use crate::base::wake_flag::WakeFlag;
 
-/// How to wake each core. Shared by all threads; it outlives the planes, whose descriptors it holds copies of.
+/// How to wake each core. Shared by all threads; it outlives the planes, whose descriptors it holds
+/// copies of.
 #[derive(Debug)]
 pub struct Wakers {
     cores: Vec<Waker>,
@@ -21,7 +23,8 @@ pub struct Wakers {
 struct Waker {
     flag: WakeFlag,
     eventfd: OwnedFd,
-    /// The core's ring, once it has one. A copy: its number stays this ring's as long as anyone may use it.
+    /// The core's ring, once it has one. A copy: its number stays this ring's as long as anyone may
+    /// use it.
     ring: OnceLock<OwnedFd>,
 }
 
@@ -63,8 +66,8 @@ impl Wakers {
         &self.cores[core].flag
     }
 
-    /// After a push to `target` by another core: wakes it, if it sleeps, with this plane's next enter. Says whether
-    /// it did.
+    /// After a push to `target` by another core: wakes it, if it sleeps, with this plane's next
+    /// enter. Says whether it did.
     pub fn wake_from_core(&self, plane: &mut Actions, target: usize) -> bool {
         let waker = &self.cores[target];
         let wakes = waker.flag.take_sleeper();
@@ -77,7 +80,8 @@ impl Wakers {
         wakes
     }
 
-    /// After a push to `target` by a thread that is no core: wakes it, if it sleeps. Says whether it did.
+    /// After a push to `target` by a thread that is no core: wakes it, if it sleeps. Says whether
+    /// it did.
     pub fn wake_from_outside(&self, target: usize) -> bool {
         let waker = &self.cores[target];
         let wakes = waker.flag.take_sleeper();

@@ -1,7 +1,8 @@
 //! What a connection sends in a turn: bytes of its own with shared bodies spliced in.
 //!
-//! Small messages are copied into `bytes`; a large body that goes to many connections of the core stays where it
-//! is and is named by a [`SharedPiece`]. The connection plane turns the two into one send.
+//! Small messages are copied into `bytes`; a large body that goes to many connections of the core
+//! stays where it is and is named by a [`SharedPiece`]. The connection plane turns the two into one
+//! send.
 
 use std::ops::Range;
 use std::rc::Rc;

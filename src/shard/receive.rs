@@ -109,7 +109,9 @@ impl Shard {
             self.work_off(slot);
             self.resume_if_drained(slot);
         }
-        self.suspended = std::mem::replace(&mut self.suspended_still, suspended);
+        // Those that were suspended anew by what they had waiting are in `self.suspended` already.
+        self.suspended.append(&mut self.suspended_still);
+        self.suspended_still = suspended;
     }
 
     /// Whether we have chosen not to read from a connection.

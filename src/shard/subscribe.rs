@@ -317,10 +317,10 @@ impl Shard {
             return false;
         };
         let first = &mut session.first_subscription;
-        let removed = self
-            .routes
-            .local
-            .unsubscribe(&self.routes.index, first, filter);
+        let removed =
+            self.routes
+                .local
+                .unsubscribe(&self.routes.index, session_index, first, filter);
         session.subscriptions -= u32::from(removed);
         removed
     }

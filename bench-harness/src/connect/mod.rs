@@ -22,10 +22,12 @@ use crate::probe::{self, CpuSample, MemorySample, Probe};
 use crate::progress::Progress;
 use crate::results::{HarnessFigures, Report};
 use crate::sys;
-use worker::Worker;
+use worker::{STORM_STEPS, Worker};
 
 /// How long workers get to be ready before the first connect is due.
 const START_DELAY: Duration = Duration::from_millis(100);
+/// Connections that are not back after so long do not come back.
+const STORM_TIMEOUT: Duration = Duration::from_secs(120);
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// What every worker needs to know.
@@ -42,6 +44,10 @@ struct Plan {
     in_flight_max: usize,
     connect_timeout_ns: u64,
     ping_interval_ns: u64,
+    /// How long after its end a connection is opened again; none leaves it.
+    reconnect_ns: Option<u64>,
+    /// How many in a thousand connections a storm cuts.
+    storm_steps: usize,
     client_ids: ClientIds,
     /// A CONNECT whose client id is still to be filled in, and where it stands.
     connect_template: Vec<u8>,
@@ -73,7 +79,9 @@ impl ClientIds {
 #[repr(align(128))]
 struct Counters {
     connected: AtomicU64,
+    open: AtomicU64,
     failed: AtomicU64,
+    has_stormed: AtomicU64,
     disconnected: AtomicU64,
     pongs: AtomicU64,
 }
@@ -81,6 +89,7 @@ struct Counters {
 #[derive(Default)]
 struct Shared {
     counters: Vec<Counters>,
+    storm: AtomicBool,
     stop: AtomicBool,
 }
 
@@ -96,6 +105,7 @@ impl Shared {
 /// What a worker hands back.
 struct Tally {
     connect_latency: Times,
+    reconnect_latency: Times,
     subscribe_latency: Times,
     ping_latency: Times,
     lag: Times,
@@ -103,6 +113,9 @@ struct Tally {
     disconnects: BTreeMap<String, u64>,
     connected: u64,
     last_connected_ns: u64,
+    cut: u64,
+    reconnected: u64,
+    last_reconnected_ns: u64,
     pings: u64,
     pongs: u64,
 }
@@ -111,6 +124,7 @@ impl Tally {
     fn new() -> Self {
         Self {
             connect_latency: Times::new(),
+            reconnect_latency: Times::new(),
             subscribe_latency: Times::new(),
             ping_latency: Times::new(),
             lag: Times::new(),
@@ -118,6 +132,9 @@ impl Tally {
             disconnects: BTreeMap::new(),
             connected: 0,
             last_connected_ns: 0,
+            cut: 0,
+            reconnected: 0,
+            last_reconnected_ns: 0,
             pings: 0,
             pongs: 0,
         }
@@ -125,6 +142,7 @@ impl Tally {
 
     fn add(&mut self, other: &Self) {
         self.connect_latency.add(&other.connect_latency);
+        self.reconnect_latency.add(&other.reconnect_latency);
         self.subscribe_latency.add(&other.subscribe_latency);
         self.ping_latency.add(&other.ping_latency);
         self.lag.add(&other.lag);
@@ -138,6 +156,9 @@ impl Tally {
         }
         self.connected += other.connected;
         self.last_connected_ns = self.last_connected_ns.max(other.last_connected_ns);
+        self.cut += other.cut;
+        self.reconnected += other.reconnected;
+        self.last_reconnected_ns = self.last_reconnected_ns.max(other.last_reconnected_ns);
         self.pings += other.pings;
         self.pongs += other.pongs;
     }
@@ -154,6 +175,7 @@ struct BrokerSamples {
     ramp_cpu: Option<Duration>,
     hold_cpu: Option<Duration>,
     hold: Duration,
+    storm: Option<Duration>,
 }
 
 /// Runs the load and judges it.
@@ -166,6 +188,7 @@ pub fn run(args: &ConnectArgs) -> Result<Report, Failure> {
     let probe = Probe::find(args.common.broker_pid, &plan.target);
     let shared = Arc::new(Shared {
         counters: (0..plan.workers).map(|_| Counters::default()).collect(),
+        storm: AtomicBool::new(false),
         stop: AtomicBool::new(false),
     });
     let mut samples = BrokerSamples {
@@ -216,6 +239,9 @@ pub fn run(args: &ConnectArgs) -> Result<Report, Failure> {
 
 fn plan(args: &ConnectArgs) -> Result<Plan, Failure> {
     let target = args.common.target_address()?;
+    if !(0.0..=1.0).contains(&args.storm) || args.reconnect.is_some_and(|delay| delay < 0.0) {
+        return Failure::usage("--storm is a share of 0 to 1, --reconnect not negative");
+    }
     if args.connections == 0 || args.rate < 0.0 || args.hold < 0.0 || args.settle < 0.0 {
         return Failure::usage("connections must be at least 1, times and rates not negative");
     }
@@ -255,12 +281,23 @@ fn plan(args: &ConnectArgs) -> Result<Plan, Failure> {
         in_flight_max: args.in_flight.max(1),
         connect_timeout_ns: args.common.connect_timeout.saturating_mul(1_000_000_000),
         ping_interval_ns: seconds_ns(args.ping_interval.unwrap_or_else(|| args.keep_alive.into())),
+        reconnect_ns: args
+            .reconnect
+            .or_else(|| (args.storm > 0.0).then_some(0.0))
+            .map(seconds_ns),
+        storm_steps: storm_steps(args.storm),
         client_ids,
         connect_template,
         client_id_offset,
         subscribe_own: args.subscribe_own,
         abort: args.abort,
     })
+}
+
+/// A share of 0 to 1 in steps of [`STORM_STEPS`].
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // The share is checked.
+fn storm_steps(share: f64) -> usize {
+    (share * STORM_STEPS as f64).round() as usize
 }
 
 /// The CONNECT of all connections; the client id is made of a byte that occurs nowhere else, by
@@ -309,7 +346,7 @@ fn watch(
         .as_ref()
         .zip(cpu_before)
         .map(|(after, before)| after.since(before));
-    let mut pause = |seconds: f64, phase: &str| {
+    let pause = |progress: &mut Progress, seconds: f64, phase: &str| {
         let end = Instant::now() + Duration::from_secs_f64(seconds);
         while Instant::now() < end && !has_died() {
             let left = end.saturating_duration_since(Instant::now());
@@ -317,11 +354,14 @@ fn watch(
             progress.tick(|| progress_line(plan, shared, phase, Some(left)));
         }
     };
-    pause(args.settle, "settle");
+    pause(&mut progress, args.settle, "settle");
     samples.memory_ramped = probe.and_then(Probe::memory);
     samples.slab_ramped = probe::kernel_slab_bytes();
+    if plan.storm_steps > 0 {
+        samples.storm = await_storm(plan, shared, &mut progress, has_died);
+    }
     let (hold_start, cpu_settled) = (Instant::now(), probe.and_then(Probe::cpu));
-    pause(args.hold, "hold");
+    pause(&mut progress, args.hold, "hold");
     let cpu_held = probe.and_then(Probe::cpu);
     samples.hold = hold_start.elapsed();
     samples.hold_cpu = cpu_held
@@ -331,15 +371,38 @@ fn watch(
     progress.finish();
 }
 
+/// Cuts connections and waits until as many are open as before; none when they do not all come
+/// back within [`STORM_TIMEOUT`].
+fn await_storm(
+    plan: &Plan,
+    shared: &Shared,
+    progress: &mut Progress,
+    has_died: &dyn Fn() -> bool,
+) -> Option<Duration> {
+    let wanted = shared.sum(|c| &c.open);
+    let start = Instant::now();
+    shared.storm.store(true, Ordering::Release);
+    while start.elapsed() < STORM_TIMEOUT && !has_died() {
+        thread::sleep(Duration::from_millis(1));
+        let all_cut = shared.sum(|c| &c.has_stormed) == plan.workers as u64;
+        if all_cut && shared.sum(|c| &c.open) >= wanted {
+            return Some(start.elapsed());
+        }
+        progress.tick(|| progress_line(plan, shared, "storm", None));
+    }
+    None
+}
+
 fn progress_line(plan: &Plan, shared: &Shared, phase: &str, left: Option<Duration>) -> String {
     let connected = shared.sum(|c| &c.connected);
+    let open = shared.sum(|c| &c.open);
     let failed = shared.sum(|c| &c.failed);
     let elapsed_s = plan.clock.now_ns().saturating_sub(plan.start_ns) as f64 / 1e9;
     let remaining = (plan.connections as u64).saturating_sub(connected + failed) as f64;
     let rate = (connected + failed) as f64 / elapsed_s.max(0.001);
     let left_s = left.map_or_else(|| remaining / rate.max(0.001), |left| left.as_secs_f64());
     format!(
-        "{phase}: {connected} of {} connected ({rate:.0}/s), {failed} failed, {} lost, {} pongs, \
+        "{phase}: {connected} of {} connected ({rate:.0}/s), {open} open, {failed} failed, {} lost, {} pongs, \
          {left_s:.0} s left",
         plan.connections,
         shared.sum(|c| &c.disconnected),
@@ -364,6 +427,15 @@ fn measured(plan: &Plan, tally: &Tally, samples: &BrokerSamples) -> Map<String, 
         json!((connected as f64 / (ramp_ns as f64 / 1e9).max(1e-9)).round()),
     );
     tally.connect_latency.write_to(&mut m, "latency");
+    m.insert("reconnected".into(), json!(tally.reconnected));
+    m.insert("cut_by_storm".into(), json!(tally.cut));
+    if plan.storm_steps > 0 {
+        let storm = samples.storm.map(|storm| round3(storm.as_secs_f64()));
+        m.insert("storm_seconds".into(), json!(storm));
+    }
+    tally
+        .reconnect_latency
+        .write_to(&mut m, "reconnect_latency");
     tally
         .subscribe_latency
         .write_to(&mut m, "subscribe_latency");
@@ -429,6 +501,7 @@ fn judge(args: &ConnectArgs, report: &mut Report) {
     );
     report.judge("idle_user_bytes", "<=", args.max_idle_user_bytes);
     report.judge("idle_cpu_percent", "<=", args.max_idle_cpu_percent);
+    report.judge("storm_seconds", "<=", args.max_storm_seconds);
     report.judge("cpu_us_per_connect", "<=", args.max_cpu_us_per_connect);
     report.judge("latency_us_p99", "<=", args.max_latency_us_p99);
 }

@@ -1,5 +1,6 @@
 //! One thread's share of the connections: every `workers`-th one, in one epoll.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -14,6 +15,8 @@ const WAIT_MAX: Duration = Duration::from_millis(50);
 /// Connects and pings started in one turn at most, so that answers are read in between.
 const STARTS_PER_TURN: usize = 64;
 const READ_BUFFER_BYTES: usize = 64 * 1024;
+/// A share of the connections is told in this many steps.
+pub(super) const STORM_STEPS: usize = 1000;
 const SUBSCRIBE_PACKET_ID: u16 = 1;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,8 +33,12 @@ enum State {
 struct Connection {
     socket: Option<Socket>,
     state: State,
-    /// Low bits of the time of an unanswered ping (us), or of the SUBSCRIBE; 0 when none.
+    /// Low bits of a time in us: while opening, when that was due; then that of the SUBSCRIBE or
+    /// of an unanswered ping; 0 when none.
     asked_us: u32,
+    /// Counts the attempts to open it, so that an old deadline is not taken for a new one.
+    attempt: u8,
+    was_ready: bool,
     /// The beginning of a packet that is not complete yet.
     partial: Option<Box<[u8]>>,
 }
@@ -50,16 +57,20 @@ pub(super) struct Worker<'a> {
     connections: Vec<Connection>,
     /// The next connection to open.
     next: usize,
-    /// No connection before this one is still in its handshake.
-    oldest_pending: usize,
+    /// Attempts in the order of their start: time, connection, its attempt.
+    pending: VecDeque<(u64, usize, u8)>,
     in_flight: usize,
+    /// Connections to be opened again, with the time for it.
+    retries: VecDeque<(u64, usize)>,
+    has_stormed: bool,
+    open: u64,
     /// The next connection to ping in each round that has begun and not ended.
     ping_rounds: Vec<(u64, usize)>,
     ping_round_next: u64,
     buffer: Vec<u8>,
     packet: Vec<u8>,
     disconnected: u64,
-    failed: u64,
+    failed_for_good: u64,
     tally: Tally,
 }
 
@@ -71,6 +82,8 @@ impl<'a> Worker<'a> {
             socket: None,
             state: State::Unborn,
             asked_us: 0,
+            attempt: 0,
+            was_ready: false,
             partial: None,
         };
         Ok(Self {
@@ -81,14 +94,17 @@ impl<'a> Worker<'a> {
             epoll: Epoll::new(EVENTS_PER_WAIT)?,
             connections: (0..mine).map(|_| unborn()).collect(),
             next: 0,
-            oldest_pending: 0,
+            pending: VecDeque::new(),
             in_flight: 0,
+            retries: VecDeque::new(),
+            has_stormed: false,
+            open: 0,
             ping_rounds: Vec::new(),
             ping_round_next: 0,
             buffer: vec![0; READ_BUFFER_BYTES],
             packet: Vec::new(),
             disconnected: 0,
-            failed: 0,
+            failed_for_good: 0,
             tally: Tally::new(),
         })
     }
@@ -96,7 +112,9 @@ impl<'a> Worker<'a> {
     pub(super) fn run(mut self) -> io::Result<Tally> {
         while !self.shared.stop.load(Ordering::Relaxed) {
             let now_ns = self.plan.clock.now_ns();
+            self.storm_if_told(now_ns);
             self.start_due(now_ns);
+            self.retry_due(now_ns);
             self.ping_due(now_ns);
             self.expire_pending(now_ns);
             self.publish_counters();
@@ -141,6 +159,11 @@ impl<'a> Worker<'a> {
         if self.next < self.connections.len() && !self.is_held_back() {
             due_ns = self.connect_due_ns(self.next);
         }
+        if let Some((retry_ns, _)) = self.retries.front()
+            && self.in_flight < self.plan.in_flight_max
+        {
+            due_ns = due_ns.min(*retry_ns);
+        }
         if self.plan.ping_interval_ns > 0 && !self.connections.is_empty() {
             due_ns = due_ns.min(self.ping_due_ns(0, self.ping_round_next));
             for (round, index) in &self.ping_rounds {
@@ -166,29 +189,73 @@ impl<'a> Worker<'a> {
             }
             let index = self.next;
             self.next += 1;
+            let now_ns = self.plan.clock.now_ns();
             if self.plan.interval_ns > 0.0 {
-                self.tally
-                    .lag
-                    .record_ns(self.plan.clock.now_ns().saturating_sub(due_ns));
+                self.tally.lag.record_ns(now_ns.saturating_sub(due_ns));
+                self.open(index, due_ns);
             } else {
-                self.connections[index].asked_us = low_us(self.plan.clock.now_ns());
+                self.open(index, now_ns);
             }
-            self.open(index);
         }
     }
 
-    fn open(&mut self, index: usize) {
+    /// Opens again what was lost, as fast as the answers come.
+    fn retry_due(&mut self, now_ns: u64) {
+        for _ in 0..STARTS_PER_TURN {
+            match self.retries.front() {
+                Some((due_ns, _))
+                    if *due_ns <= now_ns && self.in_flight < self.plan.in_flight_max => {}
+                _ => return,
+            }
+            if let Some((due_ns, index)) = self.retries.pop_front() {
+                self.open(index, due_ns);
+            }
+        }
+    }
+
+    fn open(&mut self, index: usize, due_ns: u64) {
         let source = self.plan.sources.address(self.global_index(index));
         let socket = Socket::connect(&self.plan.target, source).and_then(|socket| {
             self.epoll.add(&socket, index as u64, Interest::Edges)?;
             Ok(socket)
         });
         self.in_flight += 1;
-        self.connections[index].state = State::TcpConnecting;
+        let connection = &mut self.connections[index];
+        connection.state = State::TcpConnecting;
+        connection.asked_us = low_us(due_ns);
+        connection.attempt = connection.attempt.wrapping_add(1);
+        self.pending.push_back((due_ns, index, connection.attempt));
         match socket {
-            Ok(socket) => self.connections[index].socket = Some(socket),
+            Ok(socket) => connection.socket = Some(socket),
             Err(error) => self.end(index, &load::reason(&error)),
         }
+    }
+
+    /// Cuts the wanted share of the connections at once; each comes back.
+    fn storm_if_told(&mut self, now_ns: u64) {
+        if self.has_stormed || !self.shared.storm.load(Ordering::Acquire) {
+            return;
+        }
+        self.has_stormed = true;
+        for index in 0..self.connections.len() {
+            let number = self.global_index(index);
+            let share_of = |n: usize| n * self.plan.storm_steps / STORM_STEPS;
+            let connection = &mut self.connections[index];
+            if connection.state != State::Ready || share_of(number) == share_of(number + 1) {
+                continue;
+            }
+            if let Some(socket) = connection.socket.take() {
+                // Without the option the connection ends in order, which cuts it too.
+                drop(socket.reset_on_close());
+            }
+            connection.state = State::Gone;
+            connection.partial = None;
+            self.open -= 1;
+            self.tally.cut += 1;
+            self.retries.push_back((now_ns, index));
+        }
+        self.counters.open.store(self.open, Ordering::Relaxed);
+        self.counters.has_stormed.store(1, Ordering::Release);
     }
 
     fn ping_due(&mut self, now_ns: u64) {
@@ -206,6 +273,8 @@ impl<'a> Worker<'a> {
                     break;
                 }
                 self.ping_rounds[slot].1 += 1;
+                let lag_ns = now_ns.saturating_sub(self.ping_due_ns(index, round));
+                self.tally.lag.record_ns(lag_ns);
                 self.ping(index, now_ns);
             }
         }
@@ -228,25 +297,17 @@ impl<'a> Worker<'a> {
     }
 
     fn expire_pending(&mut self, now_ns: u64) {
-        while self.oldest_pending < self.next {
-            let index = self.oldest_pending;
-            let pending = !matches!(self.connections[index].state, State::Ready | State::Gone);
-            if pending && self.pending_ns(index, now_ns) < self.plan.connect_timeout_ns {
+        while let Some((start_ns, index, attempt)) = self.pending.front().copied() {
+            let connection = &self.connections[index];
+            let is_pending = connection.attempt == attempt
+                && !matches!(connection.state, State::Ready | State::Gone);
+            if is_pending && now_ns.saturating_sub(start_ns) < self.plan.connect_timeout_ns {
                 return;
             }
-            if pending {
+            self.pending.pop_front();
+            if is_pending {
                 self.end(index, "no CONNACK in time");
             }
-            self.oldest_pending += 1;
-        }
-    }
-
-    /// How long a connection has been opening.
-    fn pending_ns(&self, index: usize, now_ns: u64) -> u64 {
-        if self.plan.interval_ns > 0.0 {
-            now_ns.saturating_sub(self.connect_due_ns(index))
-        } else {
-            self.since(self.connections[index].asked_us)
         }
     }
 
@@ -376,9 +437,12 @@ impl<'a> Worker<'a> {
 
     fn on_connected(&mut self, index: usize) {
         let now_ns = self.plan.clock.now_ns();
-        self.tally
-            .connect_latency
-            .record_ns(self.pending_ns(index, now_ns));
+        let latency_ns = self.since(self.connections[index].asked_us);
+        if self.connections[index].was_ready {
+            self.tally.reconnect_latency.record_ns(latency_ns);
+        } else {
+            self.tally.connect_latency.record_ns(latency_ns);
+        }
         if !self.plan.subscribe_own {
             self.connections[index].asked_us = 0;
             return self.ready(index);
@@ -401,10 +465,18 @@ impl<'a> Worker<'a> {
     }
 
     fn ready(&mut self, index: usize) {
-        self.connections[index].state = State::Ready;
+        let connection = &mut self.connections[index];
+        connection.state = State::Ready;
         self.in_flight -= 1;
-        self.tally.connected += 1;
-        self.tally.last_connected_ns = self.plan.clock.now_ns();
+        self.open += 1;
+        let now_ns = self.plan.clock.now_ns();
+        if std::mem::replace(&mut connection.was_ready, true) {
+            self.tally.reconnected += 1;
+            self.tally.last_reconnected_ns = now_ns;
+        } else {
+            self.tally.connected += 1;
+            self.tally.last_connected_ns = now_ns;
+        }
     }
 
     /// Closes a connection that failed to open or was lost.
@@ -414,16 +486,21 @@ impl<'a> Worker<'a> {
         connection.socket = None;
         connection.partial = None;
         match state {
-            State::Gone => {}
+            State::Gone => return,
             State::Ready => {
                 *self.tally.disconnects.entry(reason.to_owned()).or_default() += 1;
                 self.disconnected += 1;
+                self.open -= 1;
             }
             _ => {
                 self.in_flight -= 1;
-                self.failed += 1;
+                self.failed_for_good += u64::from(self.plan.reconnect_ns.is_none());
                 *self.tally.failures.entry(reason.to_owned()).or_default() += 1;
             }
+        }
+        if let Some(delay_ns) = self.plan.reconnect_ns {
+            self.retries
+                .push_back((self.plan.clock.now_ns() + delay_ns, index));
         }
     }
 
@@ -431,7 +508,10 @@ impl<'a> Worker<'a> {
         self.counters
             .connected
             .store(self.tally.connected, Ordering::Relaxed);
-        self.counters.failed.store(self.failed, Ordering::Relaxed);
+        self.counters.open.store(self.open, Ordering::Relaxed);
+        self.counters
+            .failed
+            .store(self.failed_for_good, Ordering::Relaxed);
         self.counters
             .disconnected
             .store(self.disconnected, Ordering::Relaxed);

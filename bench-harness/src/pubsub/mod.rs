@@ -217,6 +217,9 @@ struct Costs {
     memory_ready: Option<MemorySample>,
     memory_after: Option<MemorySample>,
     broker_cpu: Option<Duration>,
+    /// How long threads that could run had no CPU.
+    broker_wait: Option<Duration>,
+    harness_wait: Option<Duration>,
     harness_cpu: Duration,
     elapsed: Duration,
 }
@@ -244,6 +247,11 @@ pub fn run(args: &PubsubArgs) -> Result<Report, Failure> {
     if set_up.is_ok() {
         costs.memory_ready = probe.and_then(Probe::memory);
         let cpu_before = probe.and_then(Probe::cpu);
+        let own = Probe {
+            pid: std::process::id(),
+        };
+        let waits = || (probe.and_then(Probe::cpu_wait), own.cpu_wait());
+        let waits_before = waits();
         let start = shared.start(&plan);
         watch::until_over(
             args,
@@ -254,6 +262,10 @@ pub fn run(args: &PubsubArgs) -> Result<Report, Failure> {
             &mut progress,
         );
         costs.broker_cpu = probe.and_then(Probe::cpu).zip(cpu_before).map(since);
+        let waits_after = waits();
+        let growth = |(after, before): (Duration, Duration)| after.saturating_sub(before);
+        costs.broker_wait = waits_after.0.zip(waits_before.0).map(growth);
+        costs.harness_wait = waits_after.1.zip(waits_before.1).map(growth);
         costs.harness_cpu = sys::own_cpu().saturating_sub(start.1);
         costs.memory_after = probe.and_then(Probe::memory);
         thread::sleep(TAIL);
@@ -425,6 +437,9 @@ fn write_costs(put: &mut impl FnMut(&str, Value) -> Option<Value>, tally: &Tally
         "cpu_us_per_message",
         json!(cpu_s.map(|s| round3(s * 1e6 / sent))),
     );
+    let seconds = |time: Option<Duration>| json!(time.map(|t| round3(t.as_secs_f64())));
+    put("broker_cpu_wait_seconds", seconds(costs.broker_wait));
+    put("harness_cpu_wait_seconds", seconds(costs.harness_wait));
     let own_ns = costs.harness_cpu.as_secs_f64() * 1e9;
     put(
         "harness_cpu_ns_per_delivery",

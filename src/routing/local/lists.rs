@@ -20,7 +20,7 @@ const SESSION_BITS: u32 = 27;
 const FLAG_BITS: u32 = 7;
 /// Sessions a core can number (134 million).
 pub(super) const SESSIONS_MAX: u32 = 1 << SESSION_BITS;
-/// Subscriptions a core can number (a billion, 24 GB of them).
+/// Subscriptions a core can number (a billion, 28 GB of them).
 pub(super) const SUBSCRIPTIONS_MAX: u32 = 1 << (64 - SESSION_BITS - FLAG_BITS);
 
 const _: () = assert!(BLOCK[BLOCK.len() - 1] > LARGE_MIN && LARGE as usize == BLOCK.len());

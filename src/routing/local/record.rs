@@ -28,6 +28,7 @@ pub(super) struct Record {
     pub(super) session: u32,
     pub(super) filter: u32,
     pub(super) next_of_session: u32,
+    pub(super) previous_of_session: u32,
     /// The place in the filter's list, or the low half of the birth epoch if it is alone.
     pub(super) at: u32,
     pub(super) identifier: u32,
@@ -36,7 +37,7 @@ pub(super) struct Record {
     pub(super) state: State,
 }
 
-const _: () = assert!(size_of::<Record>() == 24);
+const _: () = assert!(size_of::<Record>() == 28);
 
 impl Record {
     pub(super) fn entry(&self, number: u32) -> Entry {

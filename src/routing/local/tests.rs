@@ -73,7 +73,7 @@ impl Node {
 
     fn unsubscribe(&mut self, session: u32, filter: &str) -> bool {
         let head = &mut self.sessions[session as usize];
-        self.local.unsubscribe(&self.reader, head, filter)
+        self.local.unsubscribe(&self.reader, session, head, filter)
     }
 
     fn remove_session(&mut self, session: u32) {
