@@ -102,6 +102,7 @@ mod tests {
         let again = ListenerConfig {
             address,
             backlog: 16,
+            nodelay: true,
         };
         assert_eq!(
             bind(&again, 1).unwrap_err().kind(),
