@@ -7,6 +7,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Room -> rooms it may name. A room that is not in this table may not exist.
 const MAY_NAME: &[(&str, &[&str])] = &[
@@ -31,6 +32,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("main", ALL),
     ("lib", ALL),
     ("tidy", &[]),
+    ("build", &[]),
 ];
 const BELOW_THE_SHARD: &[&str] = &[
     "base", "config", "metrics", "mqtt", "access", "routing", "session", "store", "gate",
@@ -114,6 +116,21 @@ const UNSAFE_FILES: &[&str] = &[
     "src/runtime/socket.rs",
     "src/runtime/thread.rs",
     "bench-harness/src/sys.rs",
+];
+
+/// What may stand at the top of the tree, besides files that begin with a dot.
+const TOP_LEVEL: &[&str] = &[
+    "Cargo.lock",
+    "Cargo.toml",
+    "LICENSE-APACHE",
+    "LICENSE-MIT",
+    "README.md",
+    "bench-harness",
+    "docs",
+    "results",
+    "scripts",
+    "src",
+    "tuning",
 ];
 
 /// Longest file. More does not fit into one reading.
@@ -606,6 +623,58 @@ fn unsafe_code_is_where_it_is_listed() {
             "{path} is gone"
         );
     }
+}
+
+#[test]
+fn the_top_of_the_tree_is_fixed() {
+    let list = Command::new("git")
+        .args(["ls-files", "-z"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output();
+    let Some(list) = list.ok().filter(|list| list.status.success()) else {
+        return; // Not a clone: then there is nobody who would add to it.
+    };
+    let list = String::from_utf8(list.stdout).unwrap();
+    let tops = list
+        .split_terminator('\0')
+        .filter_map(|path| path.split('/').next());
+    let strays: Vec<&str> = tops
+        .filter(|top| !top.starts_with('.') && !TOP_LEVEL.contains(top))
+        .collect();
+    assert!(
+        strays.is_empty(),
+        "{strays:?} have no place at the top of the tree"
+    );
+}
+
+/// Links of the documents to files of the tree.
+#[test]
+fn documents_link_to_what_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut documents = vec![root.join("README.md")];
+    let docs = fs::read_dir(root.join("docs"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    documents.extend(docs.filter(|path| path.extension().is_some_and(|e| e == "md")));
+    let mut links = 0;
+    for document in documents {
+        let text = fs::read_to_string(&document).unwrap();
+        for link in text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split([')', '#']).next())
+        {
+            let target = document.parent().unwrap().join(link);
+            let elsewhere = link.contains("://") || link.is_empty();
+            assert!(
+                elsewhere || target.exists(),
+                "{}: no {link}",
+                document.display()
+            );
+            links += 1;
+        }
+    }
+    assert!(links > 5, "no links were found");
 }
 
 fn faults_of(check: fn(&Source) -> Faults, path: &str, text: &str) -> usize {
