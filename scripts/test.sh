@@ -42,7 +42,7 @@ models() {
 }
 
 documentation() {
-    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked --quiet
 }
 
 # The harness finds planted faults, by tests of its own.
@@ -60,7 +60,7 @@ clients() {
 
 # The program as users build it, under a load that is small and judged message by message.
 load() {
-    cargo build --release --locked --quiet
+    cargo build --release --workspace --locked --quiet
     for cores in 2 8; do
         with_broker "$cores" small_load
     done

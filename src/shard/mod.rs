@@ -1,5 +1,5 @@
 //! Layer 4: one core's broker, sans-I/O. The driver (`runtime/`) or the simulation (`sim/`) owns a
-//! [`Shard`], hands it bytes, records and the time, and carries out its [`Effects`](clients::Effects).
+//! [`Shard`], hands it bytes, records and the time, and carries out its [`Effects`].
 //!
 //! One turn, in this order (architecture: "One core"):
 //! 1. [`Shard::begin_turn`]: the time; the index's epoch, after completions were taken
@@ -13,7 +13,7 @@
 //! - [`receive`]: bytes to packets; [`publish`], [`subscribe`], [`acks`]: what they do
 //! - [`deliver`], [`fanout`]: messages to clients; [`cross`], [`outbox`]: messages to other cores
 //! - [`replay`]: stored messages; [`timers`], [`close`]: what ends
-//! - [`stop`]: shutdown
+//! - [`stop`] does the steps of a shutdown
 //! - [`clients`], [`connection`], [`registry`], [`memory`]: the tables
 
 pub mod acks;

@@ -3,7 +3,7 @@
 //! Those that are not Rust have to be installed first; `scripts/test.sh` does that and then runs the
 //! tests that are ignored without it.
 #![allow(missing_docs)]
-#![allow(clippy::unwrap_used, clippy::print_stderr)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 #![allow(unreachable_pub)] // The support module serves several test binaries.
 
 #[path = "../broker/mod.rs"]
