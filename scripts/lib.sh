@@ -81,6 +81,29 @@ finish() {
     exit
 }
 
+# run_parts [NAME...]: runs those of PARTS, or all, and ends the script. `--list` prints their names.
+run_parts() {
+    local names entry name limit function wanted
+    names=$(printf '%s\n' "${PARTS[@]}" | cut -d' ' -f1)
+    if [ "${1:-}" = "--list" ]; then
+        echo "$names"
+        exit
+    fi
+    for wanted in "$@"; do
+        if ! grep -qxF -- "$wanted" <<<"$names"; then
+            echo "there is no part \`$wanted\`; the parts are: ${names//$'\n'/ }" >&2
+            exit 2
+        fi
+    done
+    for entry in "${PARTS[@]}"; do
+        read -r name limit function <<<"$entry"
+        case " $* " in
+            "  " | *" $name "*) part "$name" "$limit" "$function" ;;
+        esac
+    done
+    finish
+}
+
 # as_root COMMAND...: with sudo where that is needed and there.
 as_root() {
     if [ "$(id -u)" -eq 0 ]; then
@@ -183,7 +206,8 @@ with_broker() {
         kill -9 "$BROKER_PID" 2>/dev/null
         return 1
     fi
-    export ADDRESS BROKER_PID
+    BROKER_ERR=$dir/err
+    export ADDRESS BROKER_PID BROKER_ERR
     bash -euc "$*" || status=$?
     kill -TERM "$BROKER_PID"
     wait "$BROKER_PID" || status=$?
