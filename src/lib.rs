@@ -12,6 +12,7 @@ pub mod runtime;
 pub mod session;
 pub mod shard;
 pub mod shutdown;
-
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
 #[cfg(test)]
 mod tidy;

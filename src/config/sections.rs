@@ -135,7 +135,8 @@ section! {
         /// How long a new connection may take until its CONNECT is complete.
         idle_timeout: Duration = "15s", span(SECOND, HOUR), Live;
 
-        /// Keep-alive interval that is imposed on every client; MQTT 5 clients are told in CONNACK.
+        /// Keep-alive interval that is imposed on clients that ask for a longer one or for none; MQTT 5
+        /// clients are told in CONNACK.
         server_keepalive: Option<u16> = "disabled", unless(&["disabled"], Seconds), Live;
 
         /// A client is cut off when nothing came from it for its keep-alive interval times this. MQTT

@@ -26,7 +26,7 @@ impl Shard {
         let Some(connect) = decode_again(packet, self.clients.rules.max_packet_size) else {
             return debug_assert!(false, "the accepting core has decoded this CONNECT");
         };
-        if let Some(reason) = self.no_room() {
+        if let Some(reason) = self.no_room(&handover.client_id) {
             self.count_close(CloseReason::of_refusal(reason));
             let (socket, listener) = (handover.socket.take(), handover.listener);
             let last = refusal(connect.version, reason);
@@ -42,11 +42,14 @@ impl Shard {
         }
     }
 
-    /// Why no client can be taken in now.
-    fn no_room(&self) -> Option<ReasonCode> {
+    /// Why a client cannot be taken in now. Who comes back to a session is welcome even when the
+    /// memory for messages is used up: only so what waits for it goes.
+    fn no_room(&self, client_id: &str) -> Option<ReasonCode> {
+        let is_new = || self.clients.registry.find(client_id).is_none();
         if self.stopping {
             Some(ReasonCode::ServerShuttingDown)
-        } else if self.clients.connections.is_full() || self.clients.budget.is_full() {
+        } else if self.clients.connections.is_full() || (self.clients.budget.is_full() && is_new())
+        {
             Some(ReasonCode::QuotaExceeded)
         } else {
             None
@@ -118,12 +121,7 @@ impl Shard {
         let mut connection = Connection::new(session_index, version, handover.listener, peer);
         connection.last_heard = self.clients.heard_now();
         connection.max_packet_size = connect.properties.maximum_packet_size.unwrap_or(u32::MAX);
-        let keep_alive = self
-            .clients
-            .rules
-            .server_keepalive_s
-            .unwrap_or(connect.keep_alive);
-        connection.keep_alive_s = NonZeroU16::new(keep_alive);
+        connection.keep_alive_s = self.clients.rules.keep_alive(connect.keep_alive);
         if connect.bridge {
             connection.flags.set(Flags::BRIDGE);
         }
@@ -215,7 +213,10 @@ impl Shard {
             wildcard_subscription_available: Some(rules.wildcard_subscription),
             subscription_identifier_available: Some(true),
             shared_subscription_available: Some(false),
-            server_keep_alive: rules.server_keepalive_s,
+            server_keep_alive: rules
+                .keep_alive(connect.keep_alive)
+                .map(NonZeroU16::get)
+                .filter(|seconds| *seconds != connect.keep_alive),
             ..ConnAckProperties::default()
         };
         let Some(out) = self.clients.out(slot) else {
