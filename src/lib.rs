@@ -62,3 +62,5 @@ pub mod shard;
 pub mod shutdown;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
+#[cfg(test)]
+mod tidy;
