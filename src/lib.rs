@@ -12,3 +12,5 @@ pub mod runtime;
 pub mod session;
 pub mod shard;
 pub mod shutdown;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;

@@ -19,6 +19,12 @@
 //! The same look answers "will every match from now on know epoch E?" ([`EpochsHandle::all_passed`]),
 //! for which the asker must have learnt E from the writer, directly or through others.
 //!
+//! What a core found in an older epoch may still be on its way to other cores when it passes the
+//! next. So beside its line each reader has a second one: it has *settled* an epoch when all that it
+//! sent because of earlier ones lies in the lanes of those whom it concerns
+//! ([`Reader::settle`], [`EpochsHandle::all_settled`]). A reader settles nothing that it has not
+//! passed, so both lines follow the same rules.
+//!
 //! A reader that never ends its turn stops the freeing, not the visibility of changes.
 //! Model-checked with loom, weak orders included (`RUSTFLAGS="--cfg loom" cargo test --release
 //! --lib loom_`).
@@ -40,6 +46,7 @@ struct Line(AtomicU64);
 struct Shared {
     published: Line,
     readers: Box<[Line]>,
+    settled: Box<[Line]>,
 }
 
 /// The writer's side. There is one, and it is not `Clone`.
@@ -62,16 +69,20 @@ pub struct Reader {
     core: CoreId,
     seen: u64,
     parked: bool,
+    /// The last epoch settled.
+    settled: u64,
+    /// Something of an earlier epoch than `seen` is still to be sent.
+    unsettled: bool,
 }
 
 impl Epochs {
     /// The writer's side and one reader for each of the cores `0..readers`.
     pub fn new(readers: u8) -> (Self, Vec<Reader>) {
+        let lines = || (0..readers).map(|_| Line(AtomicU64::new(OFFLINE))).collect();
         let shared = Arc::new(Shared {
             published: Line(AtomicU64::new(0)),
-            readers: (0..readers)
-                .map(|_| Line(AtomicU64::new(OFFLINE)))
-                .collect(),
+            readers: lines(),
+            settled: lines(),
         });
         let own = (0..readers)
             .map(|core| Reader {
@@ -79,6 +90,8 @@ impl Epochs {
                 core: CoreId(core),
                 seen: 0,
                 parked: true,
+                settled: 0,
+                unsettled: false,
             })
             .collect();
         let handle = EpochsHandle { shared };
@@ -158,6 +171,13 @@ impl EpochsHandle {
         let mut lines = self.shared.readers.iter();
         lines.all(|line| line.0.load(Ordering::Acquire) >= epoch.0)
     }
+
+    /// Whether, besides, everything that a core sent because of earlier epochs is in the lanes.
+    pub fn all_settled(&self, epoch: Epoch) -> bool {
+        fence(Ordering::SeqCst);
+        let mut lines = self.shared.settled.iter();
+        lines.all(|line| line.0.load(Ordering::Acquire) >= epoch.0)
+    }
 }
 
 impl Reader {
@@ -177,6 +197,17 @@ impl Reader {
     pub fn park(&mut self) {
         self.parked = true;
         self.line().store(OFFLINE, Ordering::Release);
+        if !self.unsettled {
+            self.settled_line().store(OFFLINE, Ordering::Release);
+        }
+    }
+
+    /// Says at the end of a turn that all that was sent because of epochs before `oldest` is in the
+    /// lanes; `None`: because of any.
+    pub fn settle(&mut self, oldest: Option<Epoch>) {
+        self.unsettled = oldest.is_some();
+        self.settled = oldest.map_or(self.seen, |oldest| oldest.0.min(self.seen));
+        self.settled_line().store(self.settled, Ordering::Release);
     }
 
     /// Begins the first turn after sleeping, which knows the returned epoch.
@@ -184,6 +215,7 @@ impl Reader {
         self.parked = false;
         // Release again: whoever reads this value must have the reads of all earlier turns behind it.
         self.line().store(self.seen, Ordering::Release);
+        self.settled_line().store(self.settled, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         self.pass()
     }
@@ -206,11 +238,16 @@ impl Reader {
     fn line(&self) -> &AtomicU64 {
         &self.shared.readers[usize::from(self.core.0)].0
     }
+
+    fn settled_line(&self) -> &AtomicU64 {
+        &self.shared.settled[usize::from(self.core.0)].0
+    }
 }
 
 impl Drop for Reader {
     /// A core that has ended is never waited for.
     fn drop(&mut self) {
+        self.unsettled = false;
         self.park();
     }
 }

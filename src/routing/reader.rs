@@ -144,6 +144,11 @@ impl IndexReader {
         self.epoch.pass()
     }
 
+    /// To be called at the end of a turn; see [`Reader::settle`].
+    pub fn settle(&mut self, oldest: Option<Epoch>) {
+        self.epoch.settle(oldest);
+    }
+
     /// To be called before the core sleeps; see [`Reader::park`].
     pub fn park(&mut self) {
         self.epoch.park();

@@ -26,7 +26,7 @@ impl Shard {
         let Some(connect) = decode_again(packet, self.clients.rules.max_packet_size) else {
             return debug_assert!(false, "the accepting core has decoded this CONNECT");
         };
-        if let Some(reason) = self.no_room() {
+        if let Some(reason) = self.no_room(&handover.client_id) {
             self.count_close(CloseReason::of_refusal(reason));
             let (socket, listener) = (handover.socket.take(), handover.listener);
             let last = refusal(connect.version, reason);
@@ -42,11 +42,14 @@ impl Shard {
         }
     }
 
-    /// Why no client can be taken in now.
-    fn no_room(&self) -> Option<ReasonCode> {
+    /// Why a client cannot be taken in now. Who comes back to a session is welcome even when the
+    /// memory for messages is used up: only so what waits for it goes.
+    fn no_room(&self, client_id: &str) -> Option<ReasonCode> {
+        let is_new = || self.clients.registry.find(client_id).is_none();
         if self.stopping {
             Some(ReasonCode::ServerShuttingDown)
-        } else if self.clients.connections.is_full() || self.clients.budget.is_full() {
+        } else if self.clients.connections.is_full() || (self.clients.budget.is_full() && is_new())
+        {
             Some(ReasonCode::QuotaExceeded)
         } else {
             None

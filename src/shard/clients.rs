@@ -188,9 +188,11 @@ impl Clients {
         }
     }
 
-    /// Takes memory for an out-queue to come, from what has been sent.
-    pub fn give_spare(&mut self, out: Outgoing) {
+    /// Takes memory for an out-queue to come, from what has been sent or given up.
+    pub fn give_spare(&mut self, mut out: Outgoing) {
         if self.outs.spare.len() < SPARE_OUT_QUEUES {
+            out.bytes.clear();
+            out.shared.clear();
             self.outs.spare.push(out);
         }
     }

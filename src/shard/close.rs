@@ -118,6 +118,17 @@ impl Shard {
         }
     }
 
+    /// The client has closed its end of a connection, or it can no longer be sent to. Packets that
+    /// wait are handled first: a DISCONNECT may be among them.
+    pub fn peer_closed(&mut self, slot: u32) {
+        match self.clients.connections.at_mut(slot) {
+            Some(connection) if connection.flags.has(Flags::SUSPENDED) => {
+                connection.flags.set(Flags::PEER_CLOSED);
+            }
+            _ => self.close(slot, CloseReason::Closed, None),
+        }
+    }
+
     /// The connection's part of an end: tells the client, drops what is only the connection's, asks
     /// the driver to close. Returns the session, which still names the connection.
     pub fn disconnect(

@@ -76,6 +76,9 @@ impl Flags {
     /// Messages of its session wait for room in the out-queue.
     pub const STARVED: Self = Self(1 << 6);
 
+    /// The client has closed its end; what came before is handled first.
+    pub const PEER_CLOSED: Self = Self(1 << 7);
+
     /// Whether all bits of `other` are set.
     pub fn has(self, other: Self) -> bool {
         self.0 & other.0 == other.0

@@ -1,5 +1,6 @@
 //! Handing messages to clients: the window, the queue, and what happens when neither has room.
 
+use crate::base::limits::SHARED_PAYLOAD_BYTES_MIN;
 use crate::base::slab::Slab;
 use crate::metrics::Counter;
 use crate::mqtt::encode_publish::publish_wire_len;
@@ -223,7 +224,11 @@ impl Clients {
             identifiers: &delivery.identifiers,
             now_us,
         };
-        write_publish(out, &delivery.message.view(), wire, Some(&delivery.message));
+        let publication = delivery.message.view();
+        write_publish(out, &publication, wire, Some(&delivery.message));
+        if publication.payload.len() >= SHARED_PAYLOAD_BYTES_MIN {
+            self.budget.keep_spliced(delivery.message.clone());
+        }
         self.count_sent(delivery.qos);
     }
 

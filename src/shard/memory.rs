@@ -5,6 +5,10 @@
 //! [`Budget::release`].
 
 use std::collections::VecDeque;
+use std::hash::BuildHasherDefault;
+
+use ahash::AHasher;
+use hashbrown::HashSet;
 
 use crate::mqtt::message::Message;
 
@@ -22,6 +26,8 @@ pub struct Budget {
     /// Messages whose payload is spliced into sends. The plane lets its references go without
     /// saying so; the one kept here is the last.
     spliced: VecDeque<Message>,
+    /// The addresses of those: each is kept once, or the references kept would hold each other.
+    kept: HashSet<usize, BuildHasherDefault<AHasher>>,
 }
 
 impl Budget {
@@ -31,6 +37,7 @@ impl Budget {
             used: 0,
             limit,
             spliced: VecDeque::new(),
+            kept: HashSet::default(),
         }
     }
 
@@ -46,9 +53,14 @@ impl Budget {
         }
     }
 
-    /// Keeps a message that is being spliced into sends until all of them are over.
+    /// Keeps a message that is being spliced into sends until all of them are over. Takes the
+    /// caller's reference.
     pub fn keep_spliced(&mut self, message: Message) {
-        self.spliced.push_back(message);
+        if self.kept.insert(address(&message)) {
+            self.spliced.push_back(message);
+        } else {
+            self.release(message);
+        }
     }
 
     /// Lets go of messages whose sends are over; looks at a few a turn.
@@ -58,6 +70,7 @@ impl Budget {
                 return;
             };
             if message.shares() == 1 {
+                self.kept.remove(&address(&message));
                 self.release(message);
             } else {
                 self.spliced.push_back(message);
@@ -78,5 +91,39 @@ impl Budget {
     /// Bytes in use.
     pub fn used(&self) -> usize {
         self.used
+    }
+}
+
+/// Names a message for as long as it lives.
+fn address(message: &Message) -> usize {
+    message.record().as_ptr().addr()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mqtt::message::{Publication, PublisherRef};
+    use crate::mqtt::qos::QoS;
+
+    #[test]
+    fn a_message_spliced_twice_gives_its_bytes_back() {
+        let mut budget = Budget::new(1000);
+        let message = Message::from_publication(&Publication {
+            topic: "t",
+            payload: &[0; 100],
+            properties: &[],
+            qos: QoS::AtMostOnce,
+            retain: false,
+            received_us: 0,
+            expires_us: None,
+            publisher: PublisherRef::BROKER,
+        });
+        budget.charge(&message);
+        budget.keep_spliced(message.clone());
+        budget.keep_spliced(message.clone());
+        budget.release(message);
+        assert!(budget.used() > 0);
+        budget.sweep();
+        assert_eq!(budget.used(), 0);
     }
 }

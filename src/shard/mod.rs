@@ -14,10 +14,11 @@
 //! - [`deliver`], [`fanout`]: messages to clients; [`cross`], [`outbox`]: messages to other cores
 //! - [`replay`]: stored messages; [`timers`], [`close`]: what ends
 //! - [`stop`]: shutdown
-//! - [`clients`], [`connection`], [`registry`], [`memory`]: the tables
+//! - [`clients`], [`connection`], [`registry`], [`memory`]: the tables; [`census`] counts them
 
 pub mod acks;
 pub mod arrive;
+pub mod census;
 pub mod clients;
 pub mod close;
 pub mod connection;
@@ -41,7 +42,7 @@ pub mod timers;
 use std::collections::VecDeque;
 
 use crate::base::epoch::EpochsHandle;
-use crate::base::ids::{CoreId, FilterId};
+use crate::base::ids::{CoreId, Epoch, FilterId};
 use crate::base::slab::Slab;
 use crate::base::time::Now;
 use crate::base::wheel::TimerWheel;
@@ -91,8 +92,10 @@ pub struct Shard {
     salt: u64,
     /// Records taken in from other cores.
     taken_records: u64,
+    /// The epoch that this turn began with.
+    turn_epoch: Epoch,
     // Memory that is used again in each turn.
-    suspended_still: Vec<u32>,
+    suspended_spare: Vec<u32>,
     hits: Vec<Hit>,
     filters: Vec<FilterId>,
     merged: Vec<MergedSubscriber>,
@@ -176,7 +179,8 @@ impl Shard {
             assigned_ids: 0,
             salt: parts.seed[0] ^ parts.seed[1],
             taken_records: 0,
-            suspended_still: Vec::new(),
+            turn_epoch: Epoch::default(),
+            suspended_spare: Vec::new(),
             hits: Vec::new(),
             filters: Vec::new(),
             merged: Vec::new(),
@@ -190,7 +194,7 @@ impl Shard {
     /// any is handled: what a client sent after its SUBACK is then matched with that subscription.
     pub fn begin_turn(&mut self, now: Now) {
         self.clients.now = now;
-        self.routes.index.pass();
+        self.turn_epoch = self.routes.index.pass();
     }
 
     /// The core is about to sleep.
@@ -265,7 +269,8 @@ impl Shard {
 
     /// The outboxes have been flushed as far as the rings had room: acknowledgements go.
     pub fn end_turn(&mut self) {
-        self.outboxes.end_turn();
+        self.outboxes.end_turn(self.turn_epoch);
+        self.routes.index.settle(self.outboxes.oldest_epoch());
         self.release_acks();
     }
 

@@ -10,7 +10,7 @@
 use std::collections::VecDeque;
 
 use crate::base::core_set::CoreSet;
-use crate::base::ids::CoreId;
+use crate::base::ids::{CoreId, Epoch};
 use crate::base::limits::OUTBOX_BYTES_MAX;
 use crate::base::slab::Key;
 use crate::base::staged::Staged;
@@ -21,14 +21,26 @@ use crate::shard::cross::Parcel;
 pub struct Outboxes {
     targets: Vec<Target>,
     turn: u64,
+    /// Bytes staged towards one core above which producers wait.
+    limit_bytes: usize,
 }
 
 struct Target {
     staged: Staged<Parcel>,
-    /// Turns whose records still wait, with the count of records staged by their end.
-    marks: VecDeque<(u64, u64)>,
+    /// Turns whose records still wait.
+    marks: VecDeque<Mark>,
     staged_records: u64,
     flushed_records: u64,
+}
+
+/// A turn whose records still wait.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    turn: u64,
+    /// The epoch that the turn began with.
+    epoch: Epoch,
+    /// Records staged by its end.
+    end: u64,
 }
 
 impl Outboxes {
@@ -43,7 +55,13 @@ impl Outboxes {
         Self {
             targets: (0..cores).map(|_| target()).collect(),
             turn: 0,
+            limit_bytes: OUTBOX_BYTES_MAX,
         }
+    }
+
+    /// Sets another limit than [`OUTBOX_BYTES_MAX`], for simulations that want to reach it.
+    pub fn set_limit_bytes(&mut self, limit_bytes: usize) {
+        self.limit_bytes = limit_bytes;
     }
 
     /// The number of the present turn.
@@ -74,12 +92,12 @@ impl Outboxes {
     pub fn over_limit(&self) -> bool {
         self.targets
             .iter()
-            .any(|target| target.staged.bytes() > OUTBOX_BYTES_MAX)
+            .any(|target| target.staged.bytes() > self.limit_bytes)
     }
 
     /// Whether an outbox has room for what has no socket to pause (replays, wills).
     pub fn has_room(&self, target: CoreId) -> bool {
-        self.targets[target.index()].staged.bytes() < OUTBOX_BYTES_MAX / 2
+        self.targets[target.index()].staged.bytes() < self.limit_bytes / 2
     }
 
     /// Whether nothing waits.
@@ -103,25 +121,35 @@ impl Outboxes {
         target.flushed_records += records;
     }
 
-    /// Ends the turn: remembers which turns are not wholly flushed.
-    pub fn end_turn(&mut self) {
+    /// Ends a turn that began with `epoch`: remembers which turns are not wholly flushed.
+    pub fn end_turn(&mut self, epoch: Epoch) {
         for target in &mut self.targets {
             while target
                 .marks
                 .front()
-                .is_some_and(|(_, end)| *end <= target.flushed_records)
+                .is_some_and(|mark| mark.end <= target.flushed_records)
             {
                 target.marks.pop_front();
             }
             let marked = target
                 .marks
                 .back()
-                .map_or(target.flushed_records, |(_, end)| *end);
+                .map_or(target.flushed_records, |mark| mark.end);
             if target.staged_records > marked {
-                target.marks.push_back((self.turn, target.staged_records));
+                target.marks.push_back(Mark {
+                    turn: self.turn,
+                    epoch,
+                    end: target.staged_records,
+                });
             }
         }
         self.turn += 1;
+    }
+
+    /// The epoch of the oldest turn whose records are not wholly flushed.
+    pub fn oldest_epoch(&self) -> Option<Epoch> {
+        let oldest = self.targets.iter().filter_map(|target| target.marks.front());
+        oldest.map(|mark| mark.epoch).min()
     }
 
     /// Whether all targets have taken what was staged for them up to the end of `turn`.
@@ -130,7 +158,7 @@ impl Outboxes {
             self.targets[core.index()]
                 .marks
                 .front()
-                .is_none_or(|(oldest, _)| *oldest > turn)
+                .is_none_or(|oldest| oldest.turn > turn)
         })
     }
 
@@ -245,16 +273,16 @@ mod tests {
         for turn in 0..3 {
             outboxes.record(CoreId(1), |out| out.push(turn));
             acks.push(ack(outboxes.turn(), other));
-            outboxes.end_turn();
+            outboxes.end_turn(Epoch(turn.into()));
         }
         assert!(acks.pop_ready(&outboxes).is_none());
         flush(&mut outboxes, 1);
         outboxes.record(CoreId(1), |out| out.push(9));
-        outboxes.end_turn();
+        outboxes.end_turn(Epoch(9));
         assert_eq!(acks.pop_ready(&outboxes).map(|ack| ack.turn), Some(0));
         assert!(acks.pop_ready(&outboxes).is_none());
         flush(&mut outboxes, 3);
-        outboxes.end_turn();
+        outboxes.end_turn(Epoch(9));
         assert_eq!(acks.pop_ready(&outboxes).map(|ack| ack.turn), Some(1));
         assert_eq!(acks.pop_ready(&outboxes).map(|ack| ack.turn), Some(2));
         assert!(acks.is_empty() && outboxes.is_empty());

@@ -16,6 +16,7 @@ use crate::mqtt::topic::is_within_levels;
 use crate::shard::Shard;
 use crate::shard::close::CloseReason;
 use crate::shard::cross::{PublishHead, share_record};
+use crate::shard::deliver::closing;
 use crate::shard::outbox::PendingAck;
 use crate::shard::receive::Fault;
 use crate::shard::timers::Timer;
@@ -116,6 +117,9 @@ impl Shard {
                 continue;
             };
             connection.pending_acks -= 1;
+            if closing(connection) {
+                continue; // nothing follows a DISCONNECT [MQTT-3.14.4-1]
+            }
             self.acknowledge(ack.connection.index, ack.packet_id, ack.qos2, ack.reason);
         }
     }

@@ -93,7 +93,9 @@ impl Shard {
             return;
         }
         let blocked = self.outboxes.over_limit();
-        let mut suspended = std::mem::take(&mut self.suspended);
+        // Those that must wait again enter `self.suspended` while the others are looked at.
+        let spare = std::mem::take(&mut self.suspended_spare);
+        let mut suspended = std::mem::replace(&mut self.suspended, spare);
         for slot in suspended.drain(..) {
             let Some(connection) = live(&mut self.clients.connections, slot) else {
                 continue;
@@ -102,16 +104,23 @@ impl Shard {
                 continue;
             }
             if blocked || connection.awaits_index > 0 {
-                self.suspended_still.push(slot);
+                self.suspended.push(slot);
                 continue;
             }
             connection.flags.clear(Flags::SUSPENDED);
             self.work_off(slot);
             self.resume_if_drained(slot);
+            self.close_if_peer_has(slot);
         }
-        // Those that were suspended anew by what they had waiting are in `self.suspended` already.
-        self.suspended.append(&mut self.suspended_still);
-        self.suspended_still = suspended;
+        self.suspended_spare = suspended;
+    }
+
+    /// Ends a connection that the client has closed, once its last packet was handled.
+    fn close_if_peer_has(&mut self, slot: u32) {
+        let flags = self.clients.connections.at(slot).map(|c| c.flags);
+        if flags.is_some_and(|f| f.has(Flags::PEER_CLOSED) && !f.has(Flags::SUSPENDED)) {
+            self.close(slot, CloseReason::Closed, None);
+        }
     }
 
     /// Whether we have chosen not to read from a connection.

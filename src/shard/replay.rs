@@ -31,9 +31,7 @@ pub struct StoredMessage(pub Message);
 
 impl Stored for StoredMessage {
     fn version(&self) -> (u64, u8) {
-        let publication = self.0.view();
-        let core = u8::try_from(publication.publisher.0 >> 56).unwrap_or(u8::MAX);
-        (publication.received_us, core)
+        stored_version(&self.0.view())
     }
 
     fn expires_us(&self) -> Option<u64> {
@@ -49,12 +47,19 @@ impl Stored for StoredMessage {
     }
 }
 
+/// Which of two messages of a topic is the later one: by the time of their arrival, then by the core
+/// to which they came.
+pub fn stored_version(publication: &Publication<'_>) -> (u64, u8) {
+    let core = u8::try_from(publication.publisher.0 >> 56).unwrap_or(u8::MAX);
+    (publication.received_us, core)
+}
+
 /// One subscription that is being served with stored messages.
 #[derive(Debug)]
 struct Replay {
     session: u32,
     wanted: WantedReplay,
-    /// Every core must have passed this.
+    /// Every core must have settled this.
     epoch: Epoch,
     /// The core being asked.
     keeper: CoreId,
@@ -96,6 +101,11 @@ impl Replays {
     /// Whether a replay is to be driven on; the core looks again soon.
     pub fn is_idle(&self) -> bool {
         self.running.is_empty() && self.questions.is_empty() && self.cancels.is_empty()
+    }
+
+    /// Replays to this core's sessions and, of all cores, from this core's store.
+    pub fn counts(&self) -> (usize, usize) {
+        (self.running.len() as usize, self.cursors.len())
     }
 
     /// Whether a session of this core is being served.
@@ -188,7 +198,7 @@ impl Shard {
             return;
         };
         if replay.state == State::AwaitsEpoch {
-            if !self.routes.epochs.all_passed(replay.epoch) {
+            if !self.routes.epochs.all_settled(replay.epoch) {
                 return;
             }
             replay.state = State::Ready { first: true };

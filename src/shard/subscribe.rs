@@ -23,7 +23,7 @@ use crate::shard::Shard;
 use crate::shard::cross::Filters;
 use crate::shard::fanout::{Fanout, Grant};
 use crate::shard::receive::Fault;
-use crate::shard::replay::StoredMessage;
+use crate::shard::replay::{StoredMessage, stored_version};
 
 /// A SUBSCRIBE that is not answered yet.
 #[derive(Debug)]
@@ -143,9 +143,11 @@ impl Shard {
 
     /// The index thread has answered.
     pub fn index_applied(&mut self, answer: IndexAnswer) {
-        // What a client sent behind its SUBSCRIBE is handled in this very turn, and must be matched
-        // with the epoch that is being answered.
-        self.routes.index.pass();
+        if answer.epoch > self.routes.index.epoch() {
+            // The batch was published after this turn began. What is matched in this turn behind the
+            // SUBACK must know it, and nothing of an older match is held here.
+            self.routes.index.pass();
+        }
         let waiters = match answer.filter {
             Some(filter) => self
                 .routes
@@ -216,7 +218,7 @@ impl Shard {
 
     /// Stores or clears the retained message of a topic [MQTT-3.3.1-5, 3.3.1-6].
     pub fn retain(&mut self, publication: &Publication<'_>) {
-        let version = (publication.received_us, self.clients.core.0);
+        let version = stored_version(publication);
         if publication.payload.is_empty() {
             self.routes.retained.remove(publication.topic, version);
             return;

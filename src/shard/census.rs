@@ -1,0 +1,48 @@
+//! What a shard holds, counted: for simulations, which know what it must be.
+
+use crate::shard::Shard;
+
+/// Entries of every table and queue that clients fill; all are 0 when there is no client.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[allow(missing_docs, reason = "the names of the tables")]
+pub struct Census {
+    pub connections: usize,
+    pub sessions: usize,
+    pub subscriptions: usize,
+    pub filters: usize,
+    pub pending_filters: usize,
+    pub unsent_deltas: usize,
+    pub out_queues: usize,
+    pub outbox_bytes: usize,
+    pub pending_acks: usize,
+    pub pending_subacks: usize,
+    pub pending_wills: usize,
+    pub suspended: usize,
+    pub replays: usize,
+    pub cursors: usize,
+    pub queue_bytes: usize,
+}
+
+impl Shard {
+    /// Counts everything.
+    pub fn census(&self) -> Census {
+        let (replays, cursors) = self.replays.counts();
+        Census {
+            connections: self.clients.connections.len() as usize,
+            sessions: self.clients.registry.len() as usize,
+            subscriptions: self.routes.local.len(),
+            filters: self.routes.local.filters_len(),
+            pending_filters: self.routes.local.pending_len(),
+            unsent_deltas: self.routes.local.dirty_len(),
+            out_queues: self.clients.outs.len(),
+            outbox_bytes: self.outboxes.bytes(),
+            pending_acks: self.acks.len(),
+            pending_subacks: self.subacks.len() as usize,
+            pending_wills: self.pending_wills.len(),
+            suspended: self.suspended.len(),
+            replays,
+            cursors,
+            queue_bytes: self.clients.budget.used(),
+        }
+    }
+}
