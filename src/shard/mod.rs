@@ -37,6 +37,9 @@ pub mod replay;
 pub mod rules;
 pub mod stop;
 pub mod subscribe;
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests;
 pub mod timers;
 
 use std::collections::VecDeque;

@@ -48,11 +48,16 @@ impl Ledger {
         let judged = self
             .judge_message(delivery, &message)
             .and_then(|()| self.judge_grant(delivery, number, &message))
-            .and_then(|replay| self.judge_copies(delivery, number, &message).map(|()| replay));
+            .and_then(|replay| {
+                self.judge_copies(delivery, number, &message)
+                    .map(|()| replay)
+            });
         match judged {
             Ok(replay) => replay,
             Err(what) => {
-                self.fail(format!("message {number} {message:?}, {delivery:?}: {what}"));
+                self.fail(format!(
+                    "message {number} {message:?}, {delivery:?}: {what}"
+                ));
                 false
             }
         }
@@ -223,9 +228,10 @@ impl Ledger {
             || self.sessions.iter().any(|log| {
                 !log.ended
                     && self.conns[log.conn].expiry_s > 10_000
-                    && log.subscriptions.iter().any(|s| {
-                        topic_matches(&s.filter, &message.topic) && s.certain(message, to)
-                    })
+                    && log
+                        .subscriptions
+                        .iter()
+                        .any(|s| topic_matches(&s.filter, &message.topic) && s.certain(message, to))
             });
         if wanted && message.attempts == 1 {
             self.fail(format!("message {number}: someone wants it"));
@@ -233,7 +239,12 @@ impl Ledger {
     }
 
     /// Whether a CONNACK must say that there was a session, if that is known.
-    pub fn session_present(&self, session: Option<usize>, conn: usize, now_ms: u64) -> Option<bool> {
+    pub fn session_present(
+        &self,
+        session: Option<usize>,
+        conn: usize,
+        now_ms: u64,
+    ) -> Option<bool> {
         let log = &self.conns[conn];
         let Some(session) = session.filter(|_| !log.clean) else {
             return Some(false);
@@ -247,7 +258,10 @@ impl Ledger {
             return Some(true);
         }
         // Rounded up to a second twice, a tick of the wheel, and some.
-        let gone_ms = last.closed_ms.unwrap_or(u64::MAX).saturating_add(expiry_ms + 2500);
+        let gone_ms = last
+            .closed_ms
+            .unwrap_or(u64::MAX)
+            .saturating_add(expiry_ms + 2500);
         (log.turned_ms >= gone_ms).then_some(false)
     }
 }
