@@ -28,6 +28,8 @@ impl Shard {
         };
         if let Some(reason) = self.no_room(&handover.client_id) {
             self.count_close(CloseReason::of_refusal(reason));
+            self.count_refusal();
+            self.clients.metrics.inc(Counter::HandoverRefused);
             let (socket, listener) = (handover.socket.take(), handover.listener);
             let last = refusal(connect.version, reason);
             self.clients.effects.refuse.push((socket, listener, last));
@@ -38,7 +40,7 @@ impl Shard {
         self.greet(slot, session_index, &handover, &connect, present);
         self.clients.replay_session(session_index);
         if !unread.is_empty() {
-            self.receive(slot, unread);
+            self.take_bytes(slot, unread);
         }
     }
 

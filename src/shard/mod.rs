@@ -49,7 +49,7 @@ use crate::base::ids::{CoreId, Epoch, FilterId};
 use crate::base::slab::Slab;
 use crate::base::time::Now;
 use crate::base::wheel::TimerWheel;
-use crate::metrics::CoreMetrics;
+use crate::metrics::{CoreMetrics, Counter};
 use crate::mqtt::message::Message;
 use crate::routing::delta::Hit;
 use crate::routing::local::LocalIndex;
@@ -222,6 +222,7 @@ impl Shard {
     fn take_cross(&mut self, from: CoreId, record: &[u8], parcel: Option<Parcel>) {
         match (cross::read(record), parcel) {
             (Some(CrossCore::Handover), Some(Parcel::Handover(handover))) => {
+                self.clients.metrics.inc(Counter::HandoverReceived);
                 debug_assert_eq!(self.homes.of_client(&handover.client_id), self.clients.core);
                 self.arrive(handover);
             }

@@ -64,10 +64,15 @@ enum Progress {
 impl Shard {
     /// Bytes came from a connection.
     pub fn receive(&mut self, slot: u32, bytes: &[u8]) {
-        let heard = self.clients.heard_now();
         self.clients
             .metrics
             .add(Counter::BytesReceived, bytes.len() as u64);
+        self.take_bytes(slot, bytes);
+    }
+
+    /// The same for bytes that are counted already.
+    pub(super) fn take_bytes(&mut self, slot: u32, bytes: &[u8]) {
+        let heard = self.clients.heard_now();
         let Some(connection) = live(&mut self.clients.connections, slot) else {
             return;
         };
