@@ -5,6 +5,7 @@ use std::num::{NonZeroU16, NonZeroU64};
 use crate::metrics::Counter;
 use crate::mqtt::decode_connect::{Connect, Will as ConnectWill, decode_connect};
 use crate::mqtt::encode_connack::{ConnAckProperties, encode_connack};
+use crate::mqtt::encode_publish::MAX_WIRE_LEN;
 use crate::mqtt::frame::next_frame;
 use crate::mqtt::message::{Message, Publication, PublisherRef};
 use crate::mqtt::qos::QoS;
@@ -16,6 +17,10 @@ use crate::shard::close::CloseReason;
 use crate::shard::connection::{Connection, Flags};
 use crate::shard::handshake::{Handover, refusal};
 use crate::shard::timers::Timer;
+
+/// Bytes of the largest packet there can be.
+#[expect(clippy::cast_possible_truncation, reason = "28 bits")]
+const LARGEST: u32 = MAX_WIRE_LEN as u32;
 
 impl Shard {
     /// Takes a client over whose home is this core. Hand-overs of one client id are served in the
@@ -122,7 +127,8 @@ impl Shard {
         let peer = handover.peer.into();
         let mut connection = Connection::new(session_index, version, handover.listener, peer);
         connection.last_heard = self.clients.heard_now();
-        connection.max_packet_size = connect.properties.maximum_packet_size.unwrap_or(u32::MAX);
+        let max_packet_size = connect.properties.maximum_packet_size;
+        connection.max_packet_size = max_packet_size.map_or(LARGEST, |max| max.min(LARGEST));
         let keep_alive = self
             .clients
             .rules

@@ -148,13 +148,10 @@ fn a_smaller_window_holds_for_what_is_sent_again() {
         ..v5("a").keeps(100)
     };
     let slot = broker.enter(&client, &[]);
-    assert_eq!(
-        broker.sent(slot),
-        ["connack present", "pubrel 1", "publish t=2 q1 #2 dup"]
-    );
+    assert_eq!(broker.sent(slot), ["connack present", "pubrel 1"]);
     broker.send(slot, &publish("t", "5").qos(1, 5));
     assert_eq!(broker.sent(slot), ["puback 5"]);
-    broker.send(slot, &ack(7, 1, 0));
+    assert_eq!(broker.ask(slot, &ack(7, 1, 0)), ["publish t=2 q1 #2 dup"]);
     assert_eq!(broker.ask(slot, &ack(4, 2, 0)), ["publish t=3 q2 #3 dup"]);
     broker.send(slot, &ack(5, 3, 0));
     assert_eq!(broker.sent(slot), ["pubrel 3"]);
