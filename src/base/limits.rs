@@ -77,6 +77,16 @@ pub const REPLAY_NODES_PER_TURN: usize = 512;
 /// a live one of its topic.
 pub const REPLAY_SEEN_MAX: usize = 10_000;
 
+/// Messages that the groups of shared subscribers of a core hand out in one turn: about 500 us.
+pub const GROUP_DISPATCHES_PER_TURN: usize = 1024;
+
+/// Members of a shared subscription that are looked at for one whose core takes records now; then the
+/// message waits in the group's queue until the next turn.
+pub const SHARE_CANDIDATES_MAX: usize = 16;
+
+/// Publishers that a sticky group remembers: 1 MiB. Further ones are spread by hash.
+pub const STICKY_PUBLISHERS_MAX: usize = 65_536;
+
 /// Bytes of records of other cores that one turn takes in: about 200 us of work.
 pub const MESH_BYTES_PER_TURN: usize = 256 * 1024;
 

@@ -21,7 +21,10 @@ mod values;
 
 pub use listener::{Listener, ListenerKind};
 pub use reference::{help, reference};
-pub use sections::{CORES_MAX, Log, LogFormat, LogLevel, Mqtt, Node, Retainer, TcpListener};
+pub use sections::{
+    CORES_MAX, Log, LogFormat, LogLevel, Mqtt, Node, Retainer, ShareGroup, ShareStrategy,
+    TcpListener,
+};
 pub use sizing::{Machine, Sizing};
 pub use source::{Sources, TomlFile};
 pub use values::{Origin, Problem};
@@ -37,6 +40,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// The protocol.
     pub mqtt: Mqtt,
+    /// Groups of shared subscribers with a strategy of their own.
+    pub share_groups: Vec<ShareGroup>,
     /// Retained messages.
     pub retainer: Retainer,
     /// The log.
@@ -88,6 +93,7 @@ impl Config {
             node,
             listeners,
             mqtt: Mqtt::read(&values, Mqtt::SECTION.prefix),
+            share_groups: ShareGroupSettings::groups(&values),
             retainer: Retainer::read(&values, Retainer::SECTION.prefix),
             log: Log::read(&values, Log::SECTION.prefix),
             sizing,

@@ -31,6 +31,7 @@ pub(crate) const SECTIONS: &[Section] = &[
     Node::SECTION,
     TcpListener::SECTION,
     Mqtt::SECTION,
+    ShareGroupSettings::SECTION,
     Retainer::SECTION,
     Log::SECTION,
 ];
@@ -125,6 +126,16 @@ section! {
         /// Whether filters may hold the wildcards `+` and `#`.
         wildcard_subscription: bool = "true", Flag, Live;
 
+        /// Whether clients may share subscriptions: `$share/<group>/<filter>` and `$queue/<filter>`.
+        shared_subscription: bool = "true", Flag, Live;
+
+        /// How a shared subscription chooses who gets a message. `round_robin`: in turn. `random`.
+        /// `sticky`: a publisher's messages go to one member as long as that one is there.
+        /// `hash_clientid` (`hash`) and `hash_topic`: by the publisher, by the topic. `local`: in turn
+        /// among members on the publisher's core, else among all.
+        shared_subscription_strategy: ShareStrategy = "round_robin",
+            choice(ShareStrategy::WORDS), Live;
+
         /// Whether clients are let in without authentication. If not, every client is refused: no
         /// other way in is configured.
         allow_anonymous: bool = "true", Flag, Live;
@@ -201,6 +212,69 @@ section! {
 
         /// `text` is for people, `json` is one object a line.
         format: LogFormat = "text", choice(&[("text", LogFormat::Text), ("json", LogFormat::Json)]), Restart;
+    }
+}
+
+/// How a shared subscription chooses who of its members gets a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ShareStrategy {
+    /// In turn.
+    #[default]
+    RoundRobin,
+    /// By chance.
+    Random,
+    /// Always the same for one publisher, chosen in turn.
+    Sticky,
+    /// By the publisher.
+    HashClientId,
+    /// By the topic.
+    HashTopic,
+    /// In turn among members on the publisher's core, if there are any.
+    Local,
+}
+
+impl ShareStrategy {
+    /// EMQX's words.
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("round_robin", Self::RoundRobin),
+        ("random", Self::Random),
+        ("sticky", Self::Sticky),
+        ("hash_clientid", Self::HashClientId),
+        ("hash", Self::HashClientId),
+        ("hash_topic", Self::HashTopic),
+        ("local", Self::Local),
+    ];
+}
+
+/// What one group of shared subscribers has for itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShareGroup {
+    /// The group's name.
+    pub name: String,
+    /// How it chooses.
+    pub strategy: ShareStrategy,
+}
+
+section! {
+    /// One group of shared subscribers, by its name.
+    pub struct ShareGroupSettings at "broker.shared_subscription_group.<name>" {
+        /// How this group chooses who gets a message; see `mqtt.shared_subscription_strategy`.
+        strategy: ShareStrategy = "round_robin", choice(ShareStrategy::WORDS), Live;
+    }
+}
+
+impl ShareGroupSettings {
+    /// The groups that were given a strategy of their own.
+    pub(crate) fn groups(values: &Values) -> Vec<ShareGroup> {
+        let prefix = "broker.shared_subscription_group";
+        let named = values.below(prefix).into_iter();
+        let names = named.filter_map(|(key, _)| key.split_once('.').map(|(name, _)| name));
+        names
+            .map(|name| ShareGroup {
+                name: name.to_owned(),
+                strategy: Self::read(values, &format!("{prefix}.{name}")).strategy,
+            })
+            .collect()
     }
 }
 

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use crate::base::limits::PACKET_IDS;
 use crate::mqtt::message::Message;
 use crate::mqtt::qos::QoS;
-use crate::session::queue::Delivery;
+use crate::session::queue::{Delivery, ShareTag};
 
 /// Where one delivery stands [MQTT-4.3.2, 4.3.3].
 #[derive(Clone, Debug)]
@@ -22,7 +22,8 @@ pub enum Stage {
     Done,
 }
 
-/// What an acknowledgement did. The message comes beside it, so that its memory can be accounted.
+/// What an acknowledgement did. The delivery comes beside it, so that its memory can be accounted and
+/// its group, if it was shared, be told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Acked {
     /// The delivery is finished.
@@ -88,7 +89,7 @@ impl Inflight {
     }
 
     /// PUBACK: ends a QoS 1 delivery.
-    pub fn puback(&mut self, id: u16) -> (Acked, Option<Message>) {
+    pub fn puback(&mut self, id: u16) -> (Acked, Option<Delivery>) {
         match self.entry(id) {
             Some(stage) if is_qos(stage, QoS::AtLeastOnce) => self.finish(id),
             _ => (Acked::Unknown, None),
@@ -98,14 +99,14 @@ impl Inflight {
     /// PUBREC. With `refused` (a reason code of 0x80 or more) the delivery ends here
     /// [MQTT-4.3.3-4]; otherwise PUBREL is due and the message is not needed any more. A repeated
     /// PUBREC asks for PUBREL again.
-    pub fn pubrec(&mut self, id: u16, refused: bool) -> (Acked, Option<Message>) {
+    pub fn pubrec(&mut self, id: u16, refused: bool) -> (Acked, Option<Delivery>) {
         match self.entry(id) {
             Some(stage) if is_qos(stage, QoS::ExactlyOnce) => {
                 if refused {
                     return self.finish(id);
                 }
                 match std::mem::replace(stage, Stage::Released) {
-                    Stage::Sent(delivery) => (Acked::Release, Some(delivery.message)),
+                    Stage::Sent(delivery) => (Acked::Release, Some(delivery)),
                     _ => (Acked::Release, None),
                 }
             }
@@ -115,7 +116,7 @@ impl Inflight {
     }
 
     /// PUBCOMP: ends a QoS 2 delivery.
-    pub fn pubcomp(&mut self, id: u16) -> (Acked, Option<Message>) {
+    pub fn pubcomp(&mut self, id: u16) -> (Acked, Option<Delivery>) {
         match self.entry(id) {
             Some(Stage::Released) => self.finish(id),
             _ => (Acked::Unknown, None),
@@ -153,10 +154,41 @@ impl Inflight {
     }
 
     /// Ends a delivery that the client cannot be sent.
-    pub fn give_up(&mut self, id: u16) -> Option<Message> {
+    pub fn give_up(&mut self, id: u16) -> Option<Delivery> {
         match self.entry(id) {
             Some(Stage::Sent(_) | Stage::Released) => self.finish(id).1,
             _ => None,
+        }
+    }
+
+    /// The client has gone: takes out the QoS 1 deliveries that came through shared subscriptions, for
+    /// others to get them. What was sent at QoS 2 stays, it is this client's alone [MQTT-4.8.2-4].
+    pub fn take_shared(&mut self) -> Vec<Delivery> {
+        let mut taken = Vec::new();
+        let sent = self.entries.len() - self.unsent;
+        for (at, entry) in self.entries.iter_mut().enumerate() {
+            let leaves = |d: &Delivery| d.share.is_shared() && d.qos == QoS::AtLeastOnce;
+            if !matches!(entry, Stage::Sent(delivery) if leaves(delivery)) {
+                continue;
+            }
+            if let Stage::Sent(delivery) = std::mem::replace(entry, Stage::Done) {
+                self.live -= 1;
+                self.unsent_live -= u16::from(at >= sent);
+                taken.push(delivery);
+            }
+        }
+        self.trim();
+        taken
+    }
+
+    /// The client has left a shared subscription: what it was sent is its own now.
+    pub fn forget_share(&mut self, membership: u32) {
+        for entry in &mut self.entries {
+            if let Stage::Sent(delivery) = entry
+                && delivery.share.membership == membership
+            {
+                delivery.share = ShareTag::NONE;
+            }
         }
     }
 
@@ -173,24 +205,29 @@ impl Inflight {
     }
 
     /// Ends the delivery of an entry that exists and is live.
-    fn finish(&mut self, id: u16) -> (Acked, Option<Message>) {
-        let message = match self
+    fn finish(&mut self, id: u16) -> (Acked, Option<Delivery>) {
+        let delivery = match self
             .entry(id)
             .map(|stage| std::mem::replace(stage, Stage::Done))
         {
-            Some(Stage::Sent(delivery)) => Some(delivery.message),
+            Some(Stage::Sent(delivery)) => Some(delivery),
             _ => None,
         };
         self.live -= 1;
         if self.offset(id) >= self.entries.len() - self.unsent {
             self.unsent_live -= 1;
         }
+        self.trim();
+        (Acked::Finished, delivery)
+    }
+
+    /// Lets tombstones at the front go.
+    fn trim(&mut self) {
         while matches!(self.entries.front(), Some(Stage::Done)) {
             self.entries.pop_front();
             self.first_id = next_id(self.first_id);
         }
         self.unsent = self.unsent.min(self.entries.len());
-        (Acked::Finished, message)
     }
 
     fn entry(&mut self, id: u16) -> Option<&mut Stage> {
@@ -241,6 +278,7 @@ mod tests {
             qos,
             retain: false,
             identifiers: Default::default(),
+            share: ShareTag::NONE,
         }
     }
 
@@ -319,6 +357,36 @@ mod tests {
         let id = inflight.push(delivery(QoS::ExactlyOnce));
         assert_eq!(inflight.pubrec(id, true).0, Acked::Finished);
         assert!(inflight.is_empty());
+    }
+
+    #[test]
+    fn what_was_shared_at_qos_1_goes_back_and_qos_2_stays() {
+        let mut inflight = Inflight::default();
+        let tag = |seq| ShareTag { membership: 3, seq };
+        for (seq, qos) in [QoS::AtLeastOnce, QoS::ExactlyOnce, QoS::AtLeastOnce]
+            .into_iter()
+            .enumerate()
+        {
+            let share = tag(u32::try_from(seq).unwrap());
+            inflight.push(Delivery {
+                share,
+                ..delivery(qos)
+            });
+        }
+        inflight.push(delivery(QoS::AtLeastOnce));
+        inflight.rewind();
+        assert_eq!(inflight.next_unsent(9).map(|(id, _)| id), Some(1));
+        let taken: Vec<u32> = inflight.take_shared().iter().map(|d| d.share.seq).collect();
+        assert_eq!(taken, [0, 2]);
+        assert_eq!(inflight.len(), 2);
+        assert_eq!(inflight.next_unsent(9).map(|(id, _)| id), Some(2));
+        assert_eq!(inflight.next_unsent(9).map(|(id, _)| id), Some(4));
+        inflight.forget_share(3);
+        let acked = inflight.pubrec(2, false).1.map(|d| d.share);
+        assert_eq!(acked, Some(ShareTag::NONE));
+        inflight.pubcomp(2);
+        inflight.puback(4);
+        assert!(inflight.is_empty() && inflight.has_room(1));
     }
 
     #[test]

@@ -9,6 +9,30 @@ use smallvec::SmallVec;
 
 use crate::mqtt::message::Message;
 use crate::mqtt::qos::QoS;
+use crate::session::state::NONE;
+
+/// The shared subscription through which a delivery came, so that the group can be told what became
+/// of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ShareTag {
+    /// The membership on this core, or [`NONE`] for an ordinary subscription.
+    pub membership: u32,
+    /// The message's place in the order of its group.
+    pub seq: u32,
+}
+
+impl ShareTag {
+    /// An ordinary subscription.
+    pub const NONE: Self = Self {
+        membership: NONE,
+        seq: 0,
+    };
+
+    /// Whether a group waits to hear of the delivery.
+    pub fn is_shared(self) -> bool {
+        self.membership != NONE
+    }
+}
 
 /// One message as one session is to receive it.
 #[derive(Clone, Debug)]
@@ -21,7 +45,14 @@ pub struct Delivery {
     pub retain: bool,
     /// Subscription identifiers of all subscriptions that matched (5.0).
     pub identifiers: SmallVec<[u32; 1]>,
+    /// The shared subscription it came through.
+    pub share: ShareTag,
 }
+
+const _: () = assert!(
+    size_of::<Delivery>() <= 56,
+    "queues of a million sessions must stay small"
+);
 
 /// Who had to go, so that it can be counted.
 #[derive(Debug)]
@@ -109,6 +140,29 @@ impl Queue {
         lane.pop_front().map(|(_, delivery)| delivery)
     }
 
+    /// Takes out what came through shared subscriptions (through one of them, if one is named), in the
+    /// order of arrival.
+    pub fn take_shared(&mut self, membership: Option<u32>) -> Vec<Delivery> {
+        let leaves = |delivery: &Delivery| match membership {
+            Some(one) => delivery.share.membership == one,
+            None => delivery.share.is_shared(),
+        };
+        let mut taken: Vec<(u64, Delivery)> = Vec::new();
+        for lane in [&mut self.unacked, &mut self.acked] {
+            if lane.iter().any(|(_, delivery)| leaves(delivery)) {
+                for entry in std::mem::take(lane) {
+                    if leaves(&entry.1) {
+                        taken.push(entry);
+                    } else {
+                        lane.push_back(entry);
+                    }
+                }
+            }
+        }
+        taken.sort_by_key(|(arrival, _)| *arrival);
+        taken.into_iter().map(|(_, delivery)| delivery).collect()
+    }
+
     /// Gives up everything; yields what waited so that its memory can be accounted.
     pub fn drain(&mut self) -> impl Iterator<Item = Delivery> + '_ {
         self.unacked
@@ -139,6 +193,7 @@ mod tests {
             qos,
             retain: false,
             identifiers: SmallVec::new(),
+            share: ShareTag::NONE,
         }
     }
 
@@ -169,6 +224,26 @@ mod tests {
             .map(|d| name(&d))
             .collect();
         assert_eq!(order, ["a", "b", "c", "d"]);
+    }
+
+    #[test]
+    fn what_was_shared_is_taken_out_in_its_order() {
+        let mut queue = Queue::default();
+        let tags = [NONE, 1, 2, 1];
+        for (at, membership) in tags.into_iter().enumerate() {
+            let qos = if at == 1 {
+                QoS::AtMostOnce
+            } else {
+                QoS::AtLeastOnce
+            };
+            let share = ShareTag { membership, seq: 0 };
+            let message = delivery(&at.to_string(), qos);
+            queue.push(Delivery { share, ..message }, 0);
+        }
+        let names = |taken: Vec<Delivery>| taken.iter().map(name).collect::<Vec<_>>();
+        assert_eq!(names(queue.take_shared(Some(2))), ["2"]);
+        assert_eq!(names(queue.take_shared(None)), ["1", "3"]);
+        assert_eq!(queue.len(), 1);
     }
 
     #[test]

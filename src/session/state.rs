@@ -8,7 +8,7 @@ use crate::mqtt::message::Message;
 use crate::mqtt::version::Version;
 use crate::session::awaiting_rel::AwaitingRel;
 use crate::session::inflight::Inflight;
-use crate::session::queue::Queue;
+use crate::session::queue::{Delivery, Queue};
 use crate::session::will::Will;
 
 /// No connection, no subscription, nothing next: the absent value of the `u32` links.
@@ -27,6 +27,8 @@ pub struct Session {
     pub first_subscription: u32,
     /// Number of subscriptions, pending ones included.
     pub subscriptions: u32,
+    /// Head of the session's shared subscriptions in the core's table, or [`NONE`].
+    pub first_membership: u32,
     /// Seconds for which the session lives on without a connection; [`NEVER_S`] = for ever.
     pub expiry_s: u32,
     /// Second since process start in which the connection ended.
@@ -66,6 +68,7 @@ impl Session {
             connection: NONE,
             first_subscription: NONE,
             subscriptions: 0,
+            first_membership: NONE,
             expiry_s: 0,
             away_since_s: 0,
             version,
@@ -97,6 +100,26 @@ impl Session {
         if idle && !self.is_connected() {
             self.traffic = None;
         }
+    }
+
+    /// The client has gone: takes out what came through shared subscriptions and may go to others, in
+    /// the order in which it came.
+    pub fn take_shared(&mut self) -> Vec<Delivery> {
+        let Some(traffic) = self.traffic.as_mut() else {
+            return Vec::new();
+        };
+        let mut taken = traffic.inflight.take_shared();
+        taken.extend(traffic.queue.take_shared(None));
+        taken
+    }
+
+    /// The client leaves a shared subscription: takes out what it has not been sent.
+    pub fn leave_share(&mut self, membership: u32) -> Vec<Delivery> {
+        let Some(traffic) = self.traffic.as_mut() else {
+            return Vec::new();
+        };
+        traffic.inflight.forget_share(membership);
+        traffic.queue.take_shared(Some(membership))
     }
 
     /// Takes all messages out; the session is about to end.

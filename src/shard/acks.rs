@@ -3,8 +3,10 @@
 use crate::metrics::Counter;
 use crate::mqtt::decode_ack::Ack;
 use crate::mqtt::encode_ack::encode_pubrel;
+use crate::mqtt::qos::QoS;
 use crate::mqtt::reason::ReasonCode;
 use crate::session::inflight::{Acked, Inflight};
+use crate::session::queue::{Delivery, ShareTag};
 use crate::shard::Shard;
 use crate::shard::clients::Clients;
 
@@ -63,7 +65,7 @@ impl Clients {
     fn finish_delivery(
         &mut self,
         slot: u32,
-        apply: impl FnOnce(&mut Inflight) -> (Acked, Option<crate::mqtt::message::Message>),
+        apply: impl FnOnce(&mut Inflight) -> (Acked, Option<Delivery>),
     ) -> Acked {
         let Some(session_index) = self.connections.at(slot).map(|c| c.session) else {
             return Acked::Unknown;
@@ -75,15 +77,28 @@ impl Clients {
         else {
             return Acked::Unknown;
         };
-        let (acked, message) = apply(&mut traffic.inflight);
-        if let Some(message) = message {
-            self.budget.release(message);
+        let (acked, delivery) = apply(&mut traffic.inflight);
+        if let Some(delivery) = delivery {
+            self.let_go(delivery);
         }
         if acked == Acked::Finished {
             self.metrics.inc(Counter::MessagesAcked);
             self.pump(session_index);
         }
         acked
+    }
+
+    /// A delivery is over, whatever became of it: its memory is free, its group may send more.
+    pub fn let_go(&mut self, delivery: Delivery) {
+        self.share_done(delivery.share, delivery.qos);
+        self.budget.release(delivery.message);
+    }
+
+    /// Notes for the group of a shared subscription that a delivery is over.
+    pub fn share_done(&mut self, share: ShareTag, qos: QoS) {
+        if share.is_shared() && qos != QoS::AtMostOnce {
+            self.shares_done.push(share.membership);
+        }
     }
 
     /// Sends PUBREL.

@@ -42,6 +42,7 @@ impl Shard {
         }
         let (session_index, present) = self.open_session(&handover, &connect);
         let slot = self.open_connection(session_index, &mut handover, &connect);
+        self.shares_come_back(session_index);
         self.greet(slot, session_index, &handover, &connect, present);
         self.clients.replay_session(session_index);
         if !unread.is_empty() {
@@ -220,7 +221,7 @@ impl Shard {
             topic_alias_maximum: Some(rules.max_topic_alias),
             wildcard_subscription_available: Some(rules.wildcard_subscription),
             subscription_identifier_available: Some(true),
-            shared_subscription_available: Some(false),
+            shared_subscription_available: Some(rules.shared_subscription),
             server_keep_alive: rules
                 .keep_alive(connect.keep_alive)
                 .map(NonZeroU16::get)

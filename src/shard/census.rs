@@ -21,12 +21,17 @@ pub struct Census {
     pub replays: usize,
     pub cursors: usize,
     pub queue_bytes: usize,
+    pub memberships: usize,
+    pub groups: usize,
+    pub group_members: usize,
+    pub group_messages: usize,
 }
 
 impl Shard {
     /// Counts everything.
     pub fn census(&self) -> Census {
         let (replays, cursors) = self.replays.counts();
+        let (groups, group_members) = self.shares.groups.counts();
         Census {
             connections: self.clients.connections.len() as usize,
             sessions: self.clients.registry.len() as usize,
@@ -43,6 +48,10 @@ impl Shard {
             replays,
             cursors,
             queue_bytes: self.clients.budget.used(),
+            memberships: self.shares.memberships.len(),
+            groups,
+            group_members,
+            group_messages: self.shares.groups.waiting(),
         }
     }
 }

@@ -37,6 +37,9 @@ pub struct Clients {
     pub budget: Budget,
     /// The session that was last seen to have the longest queue, and how long that was.
     pub longest_queue: (u32, usize),
+    /// Memberships of shared subscriptions, one for each delivery that is over and that the group has
+    /// not been told of.
+    pub shares_done: Vec<u32>,
     /// Keep-alives, session ends, delayed wills.
     pub wheel: TimerWheel,
     /// Counters.

@@ -161,6 +161,10 @@ impl Shard {
         let session = connection.session;
         self.clients.effects.close.push(key);
         self.replays.abort_of(session, &mut self.clients.registry);
+        if !self.deaf {
+            // At a shutdown everybody goes, and the messages with them.
+            self.shares_go_away(session);
+        }
         Some(session)
     }
 

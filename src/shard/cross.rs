@@ -10,6 +10,7 @@ use crate::base::limits::CROSS_FILTERS_MAX;
 use crate::mqtt::message::Publication;
 use crate::shard::handshake::Handover;
 use crate::shard::outbox::Outboxes;
+use crate::shard::share::records::ShareRecord;
 
 /// What is too large for a ring or owned by one.
 #[derive(Debug)]
@@ -52,6 +53,8 @@ pub enum CrossCore<'a> {
         /// The message.
         publication: Option<Publication<'a>>,
     },
+    /// Between a member of a shared subscription and its group.
+    Share(ShareRecord<'a>),
     /// A question is answered.
     Answered {
         /// The asking core's name for the replay.
@@ -95,6 +98,8 @@ const QUESTION: u8 = 3;
 const CANCEL: u8 = 4;
 const STORED: u8 = 5;
 const ANSWERED: u8 = 6;
+/// The first byte of a record that `share::records` reads on.
+pub(super) const SHARE: u8 = 7;
 
 const RETAIN_HERE: u8 = 1;
 const IN_PARCEL: u8 = 2;
@@ -205,7 +210,7 @@ pub fn stage_answered(outboxes: &mut Outboxes, target: CoreId, replay: u64, more
 }
 
 /// A record with a variable part of `len` bytes: in the ring if it is short, else as a parcel.
-fn stage_short_or_long(
+pub(super) fn stage_short_or_long(
     outboxes: &mut Outboxes,
     target: CoreId,
     len: usize,
@@ -262,6 +267,7 @@ pub fn read(record: &[u8]) -> Option<CrossCore<'_>> {
                 more: *more != 0,
             }
         }
+        SHARE => CrossCore::Share(ShareRecord::read(rest)?),
         _ => return None,
     })
 }

@@ -40,7 +40,7 @@ impl Clients {
         };
         if is_too_large(connection, &fanout.publication, wire) {
             self.metrics.inc(Counter::DeliveryDroppedTooLarge);
-            return;
+            return self.share_done(grant.share, qos);
         }
         let waits = |queue: &Queue| {
             if qos == QoS::AtMostOnce {
@@ -119,13 +119,13 @@ impl Clients {
 
     /// [MQTT-3.1.2-25]: what a client does not take counts as delivered.
     fn give_up(&mut self, session_index: u32, packet_id: u16) {
-        let message = self
+        let delivery = self
             .registry
             .at_mut(session_index)
             .and_then(|session| session.traffic.as_mut())
             .and_then(|traffic| traffic.inflight.give_up(packet_id));
-        if let Some(message) = message {
-            self.budget.release(message);
+        if let Some(delivery) = delivery {
+            self.let_go(delivery);
         }
     }
 
@@ -133,6 +133,7 @@ impl Clients {
     fn send_queued(&mut self, slot: u32, session_index: u32, delivery: Delivery) {
         if is_expired(&delivery.message.view(), self.now.unix_us) {
             self.metrics.inc(Counter::DeliveryDroppedExpired);
+            self.share_done(delivery.share, delivery.qos);
         } else if self.fits(slot, &delivery) {
             let packet_id = match delivery.qos {
                 QoS::AtMostOnce => 0,
@@ -142,6 +143,8 @@ impl Clients {
                     .map_or(0, |s| s.traffic_mut().inflight.push(delivery.clone())),
             };
             self.resend(slot, &delivery, packet_id, false);
+        } else {
+            self.share_done(delivery.share, delivery.qos);
         }
         self.budget.release(delivery.message);
     }
@@ -250,6 +253,7 @@ impl Clients {
             qos: wire.qos,
             retain: wire.retain,
             identifiers: grant.identifiers.clone(),
+            share: grant.share,
         });
         self.send(slot, fanout, Wire { packet_id, ..wire });
     }
@@ -294,10 +298,11 @@ impl Clients {
             qos,
             retain,
             identifiers: grant.identifiers.clone(),
+            share: grant.share,
         };
         let max_len = self.rules.max_mqueue_len;
         let Some(session) = self.registry.at_mut(session_index) else {
-            return self.budget.release(delivery.message);
+            return self.let_go(delivery);
         };
         let queue = &mut session.traffic_mut().queue;
         let overflow = queue.push(delivery, max_len);
@@ -310,12 +315,12 @@ impl Clients {
                 QoS::AtMostOnce => Counter::DeliveryDroppedQos0Msg,
                 _ => Counter::DeliveryDroppedQueueFull,
             });
-            self.budget.release(victim.message);
+            self.let_go(victim);
         }
     }
 
     /// The memory of the core is used up: the longest queue loses its oldest message.
-    fn drop_from_longest(&mut self, otherwise: u32) {
+    pub fn drop_from_longest(&mut self, otherwise: u32) {
         for victim in [self.longest_queue.0, otherwise] {
             let Some(traffic) = self
                 .registry
@@ -328,9 +333,16 @@ impl Clients {
             self.longest_queue = (victim, traffic.queue.len());
             if let Some(delivery) = dropped {
                 self.metrics.inc(Counter::DeliveryDroppedMemory);
-                return self.budget.release(delivery.message);
+                return self.let_go(delivery);
             }
         }
+    }
+
+    /// Whether messages reach the client of a session now.
+    pub fn is_online(&self, session_index: u32) -> bool {
+        let session = self.registry.at(session_index);
+        let connection = session.and_then(|s| self.connections.at(s.connection));
+        connection.is_some_and(|connection| !closing(connection))
     }
 
     fn count_sent(&mut self, qos: QoS) {

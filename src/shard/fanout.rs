@@ -7,6 +7,7 @@ use crate::mqtt::encode_publish::{OutgoingPublish, encode_publish_head};
 use crate::mqtt::message::{Message, Publication};
 use crate::mqtt::qos::QoS;
 use crate::mqtt::version::Version;
+use crate::session::queue::ShareTag;
 use crate::shard::memory::Budget;
 use crate::shard::outgoing::Outgoing;
 
@@ -19,6 +20,8 @@ pub struct Grant {
     pub retain_as_published: bool,
     /// Subscription identifiers of all that matched.
     pub identifiers: SmallVec<[u32; 1]>,
+    /// The shared subscription, if it is one.
+    pub share: ShareTag,
 }
 
 /// A message and what was made of it so far.
@@ -60,6 +63,14 @@ impl<'a> Fanout<'a> {
             replay: false,
             message: None,
             spliced: false,
+        }
+    }
+
+    /// A message that is owned already.
+    pub fn owned(message: &'a Message) -> Self {
+        Self {
+            message: Some(message.clone()),
+            ..Self::new(message.view())
         }
     }
 

@@ -42,6 +42,11 @@ impl Homes {
         self.core(self.hash(topic.as_bytes()) % SLOTS)
     }
 
+    /// The home core of a group of shared subscribers, by group and filter.
+    pub fn of_group(&self, text: &str) -> CoreId {
+        self.of_topic(text)
+    }
+
     /// A client id that nobody has and whose home is `core`, from a counter that the caller moves.
     pub fn assign_client_id(&self, core: CoreId, counter: &mut u64, salt: u64) -> String {
         loop {

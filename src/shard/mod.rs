@@ -12,7 +12,7 @@
 //! - [`handshake`]: accept to an accepted CONNECT, on any core; [`arrive`]: the same at home
 //! - [`receive`]: bytes to packets; [`publish`], [`subscribe`], [`acks`]: what they do
 //! - [`deliver`], [`fanout`]: messages to clients; [`cross`], [`outbox`]: messages to other cores
-//! - [`replay`]: stored messages; [`timers`], [`close`]: what ends
+//! - [`share`]: shared subscriptions; [`replay`]: stored messages; [`timers`], [`close`]: what ends
 //! - [`stop`] holds the steps of a shutdown
 //! - [`clients`], [`connection`], [`registry`], [`memory`]: the tables; [`census`] counts them
 
@@ -35,6 +35,7 @@ pub mod receive;
 pub mod registry;
 pub mod replay;
 pub mod rules;
+pub mod share;
 pub mod stop;
 pub mod subscribe;
 #[cfg(test)]
@@ -63,6 +64,7 @@ use crate::shard::outbox::{AckFifo, Outboxes};
 use crate::shard::registry::Registry;
 use crate::shard::replay::{Replays, StoredMessage};
 use crate::shard::rules::Rules;
+use crate::shard::share::Shares;
 use crate::shard::subscribe::{MergedSubscriber, PendingSuback};
 
 /// Milliseconds of one tick of the timers.
@@ -77,6 +79,7 @@ pub struct Shard {
     /// Acknowledgements that wait until messages have gone to other cores.
     acks: AckFifo,
     routes: Routes,
+    shares: Shares,
     replays: Replays,
     homes: Homes,
     cores: u8,
@@ -153,6 +156,7 @@ impl Shard {
             outs: OutQueues::default(),
             budget: Budget::new(rules.queue_memory_bytes),
             longest_queue: (u32::MAX, 0),
+            shares_done: Vec::new(),
             wheel: TimerWheel::new(parts.now.ms, TICK_MS),
             metrics: parts.metrics,
             effects: Effects::default(),
@@ -171,6 +175,7 @@ impl Shard {
             outboxes: Outboxes::new(parts.cores),
             acks: AckFifo::default(),
             routes,
+            shares: Shares::new(parts.seed),
             replays: Replays::default(),
             homes: Homes::new(parts.hash_key, parts.cores),
             cores: parts.cores,
@@ -245,6 +250,7 @@ impl Shard {
                     self.take_publication(&publication, epoch, filters, retain_here);
                 }
             }
+            (Some(CrossCore::Share(record)), _) => self.take_share(from, &record),
             (Some(CrossCore::Question(question)), _) => self.asked(from, question),
             (Some(CrossCore::Cancel { replay }), _) => self.cancel_asked(from, replay),
             (
@@ -267,8 +273,9 @@ impl Shard {
         self.resume_suspended();
         self.publish_wills();
         self.advance_replays();
+        let more_shares = self.work_shares();
         self.clients.budget.sweep();
-        more_timers
+        more_timers || more_shares
     }
 
     /// The outboxes have been flushed as far as the rings had room: acknowledgements go.
@@ -284,6 +291,7 @@ impl Shard {
             && self.suspended.is_empty()
             && self.pending_wills.is_empty()
             && self.replays.is_idle()
+            && self.shares_are_idle()
             && self.routes.local.dirty_len() == 0
     }
 

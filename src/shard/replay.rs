@@ -19,6 +19,7 @@ use crate::base::slab::{Key, Slab};
 use crate::mqtt::message::{Message, Publication};
 use crate::mqtt::topic::{has_wildcard, topic_matches};
 use crate::routing::retained::{Cursor, Progress, Stored};
+use crate::session::queue::ShareTag;
 use crate::shard::Shard;
 use crate::shard::cross::{Question, stage_answered, stage_cancel, stage_question, stage_stored};
 use crate::shard::fanout::{Fanout, Grant};
@@ -356,6 +357,7 @@ impl Shard {
             qos: replay.wanted.qos,
             retain_as_published: true,
             identifiers: replay.wanted.identifier.into_iter().collect(),
+            share: ShareTag::NONE,
         };
         let mut fanout = Fanout::replay(*publication);
         self.clients.deliver(session, &mut fanout, &grant);

@@ -1,6 +1,9 @@
 //! The settings that a shard decides by, read from the configuration once.
 
 use std::num::NonZeroU16;
+use std::sync::Arc;
+
+use crate::config::{ShareGroup, ShareStrategy};
 
 /// What this core's broker allows and offers. Times in milliseconds or seconds as named.
 #[derive(Clone, Debug)]
@@ -19,6 +22,12 @@ pub struct Rules {
     pub retain_available: bool,
     /// Whether filters may have wildcards.
     pub wildcard_subscription: bool,
+    /// Whether subscriptions may be shared.
+    pub shared_subscription: bool,
+    /// How a group of shared subscribers chooses.
+    pub share_strategy: ShareStrategy,
+    /// Groups that choose in another way.
+    pub share_groups: Arc<[ShareGroup]>,
     /// Time from accept to a complete CONNECT.
     pub idle_timeout_ms: u64,
     /// Keep-alive imposed on clients that ask for a longer one or for none.
@@ -56,6 +65,12 @@ pub struct Rules {
 }
 
 impl Rules {
+    /// How a group of that name chooses.
+    pub fn share_strategy_of(&self, group: &str) -> ShareStrategy {
+        let own = self.share_groups.iter().find(|own| own.name == group);
+        own.map_or(self.share_strategy, |own| own.strategy)
+    }
+
     /// The keep-alive in force for a client that asks for `asked_s` (0 = none) [MQTT-3.1.2-21].
     pub fn keep_alive(&self, asked_s: u16) -> Option<NonZeroU16> {
         match (

@@ -73,7 +73,11 @@ impl Shard {
         let live = u64::from(clients.connections.len());
         metrics.set(Gauge::LiveConnections, live);
         metrics.set(Gauge::Sessions, u64::from(clients.registry.len()));
-        metrics.set(Gauge::Subscriptions, self.routes.local.len() as u64);
+        let shared = self.shares.memberships.len();
+        let (groups, _) = self.shares.groups.counts();
+        let all = (self.routes.local.len() + shared).saturating_sub(groups);
+        metrics.set(Gauge::Subscriptions, all as u64);
+        metrics.set(Gauge::SubscriptionsShared, shared as u64);
         metrics.set(Gauge::Retained, u64::from(self.routes.retained.len()));
         metrics.set(Gauge::QueuedBytes, clients.budget.used() as u64);
         metrics.set(Gauge::OutboxBytes, self.outboxes.bytes() as u64);
@@ -105,6 +109,11 @@ impl Shard {
                     "retained",
                     self.routes.retained.len() as usize,
                     self.routes.retained.bytes(),
+                ),
+                row(
+                    "shared subscriptions",
+                    self.shares.memberships.len(),
+                    self.shares.memberships.bytes() + self.shares.groups.bytes(),
                 ),
                 row("timers", clients.wheel.len(), clients.wheel.bytes()),
                 row("out-queues", clients.outs.len(), 0),

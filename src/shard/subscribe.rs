@@ -18,12 +18,14 @@ use crate::mqtt::reason::ReasonCode;
 use crate::mqtt::topic::{has_wildcard, is_shared, is_within_levels};
 use crate::mqtt::version::Version;
 use crate::routing::local::{LocalDelta, PendingFilter, SubOptions, Subscriber};
+use crate::session::queue::ShareTag;
 use crate::session::state::NONE;
 use crate::shard::Shard;
 use crate::shard::cross::Filters;
 use crate::shard::fanout::{Fanout, Grant};
 use crate::shard::receive::Fault;
 use crate::shard::replay::{StoredMessage, stored_version};
+use crate::shard::share::GROUPS_FROM;
 
 /// A SUBSCRIBE that is not answered yet.
 #[derive(Debug)]
@@ -34,7 +36,7 @@ pub struct PendingSuback {
     /// Reason codes in the order of the filters.
     reasons: SmallVec<[u8; 8]>,
     /// Filters that the index thread has not applied yet.
-    outstanding: u32,
+    pub(super) outstanding: u32,
     /// Subscriptions that get stored messages once the SUBACK has left.
     replays: Vec<WantedReplay>,
 }
@@ -128,6 +130,7 @@ impl Shard {
 
     /// Ends all subscriptions of a session.
     pub fn drop_subscriptions(&mut self, session_index: u32) {
+        self.leave_shares(session_index);
         if let Some(session) = self.clients.registry.at_mut(session_index) {
             self.routes
                 .local
@@ -155,21 +158,29 @@ impl Shard {
                 .applied(answer.token, filter, answer.epoch),
             None => self.routes.local.refused(answer.token),
         };
+        let refused = answer.filter.is_none();
         for waiter in waiters {
-            let (key, position) = unpack_waiter(waiter);
-            let Some(key) = self.suback_key(key) else {
-                continue;
-            };
-            if answer.filter.is_none()
-                && let Some(reason) = self
-                    .subacks
-                    .get_mut(key)
-                    .and_then(|s| s.reasons.get_mut(position))
-            {
-                *reason = ReasonCode::QuotaExceeded.as_u8();
+            if !self.group_applied(waiter, !refused) {
+                self.settle_waiter(waiter, refused.then_some(ReasonCode::QuotaExceeded));
             }
-            self.settle_suback(key);
         }
+    }
+
+    /// One filter of a SUBSCRIBE is in force, or refused.
+    pub(super) fn settle_waiter(&mut self, waiter: u64, refused: Option<ReasonCode>) {
+        let (key, position) = unpack_waiter(waiter);
+        let Some(key) = self.suback_key(key) else {
+            return;
+        };
+        if let Some(code) = refused
+            && let Some(reason) = self
+                .subacks
+                .get_mut(key)
+                .and_then(|s| s.reasons.get_mut(position))
+        {
+            *reason = code.as_u8();
+        }
+        self.settle_suback(key);
     }
 
     /// A message came from another core: for subscribers here, for the store, or both.
@@ -201,7 +212,10 @@ impl Shard {
         let mut fanout = Fanout::new(*publication);
         if let [filter] = filters {
             for subscriber in self.routes.local.subscribers(*filter, epoch) {
-                if !self.clients.is_own(publication, &subscriber) {
+                if let Some(group) = group_of(&subscriber) {
+                    let (clients, outboxes) = (&mut self.clients, &mut self.outboxes);
+                    self.shares.offer(group, &mut fanout, clients, outboxes);
+                } else if !self.clients.is_own(publication, &subscriber) {
                     let grant = grant_of(&subscriber);
                     self.clients
                         .deliver(subscriber.session, &mut fanout, &grant);
@@ -247,6 +261,14 @@ impl Shard {
         if let Err(reason) = self.check_filter(session_index, entry.filter) {
             return reason;
         }
+        if is_shared(entry.filter) {
+            let waiter = pack_waiter(suback, position);
+            return self.share_subscribe(session_index, suback, waiter, entry, packet);
+        }
+        assert!(
+            session_index < GROUPS_FROM,
+            "a core has fewer sessions than 2^26"
+        );
         let asked = entry.options;
         let qos = asked.qos.as_u8().min(self.clients.rules.max_qos_allowed);
         let options = SubOptions::new(
@@ -294,7 +316,7 @@ impl Shard {
     /// Whether a filter may be subscribed to.
     fn check_filter(&self, session_index: u32, filter: &str) -> Result<(), ReasonCode> {
         let rules = &self.clients.rules;
-        if is_shared(filter) {
+        if is_shared(filter) && !rules.shared_subscription {
             return Err(ReasonCode::SharedSubscriptionsNotSupported);
         }
         if !rules.wildcard_subscription && has_wildcard(filter) {
@@ -315,6 +337,9 @@ impl Shard {
     }
 
     fn unsubscribe_one(&mut self, session_index: u32, filter: &str) -> bool {
+        if is_shared(filter) {
+            return self.share_unsubscribe(session_index, filter);
+        }
         let Some(session) = self.clients.registry.at_mut(session_index) else {
             return false;
         };
@@ -382,6 +407,11 @@ impl Shard {
         merged.retain(|s| !self.clients.is_own(&fanout.publication, &s.0));
         merged.sort_by_key(|subscriber| subscriber.0.session);
         for group in merged.chunk_by(|a, b| a.0.session == b.0.session) {
+            if let Some(group) = group_of(&group[0].0) {
+                let (clients, outboxes) = (&mut self.clients, &mut self.outboxes);
+                self.shares.offer(group, fanout, clients, outboxes);
+                continue;
+            }
             let mut grant = grant_of(&group[0].0);
             for MergedSubscriber(subscriber) in &group[1..] {
                 let other = grant_of(subscriber);
@@ -444,10 +474,17 @@ fn grant_of(subscriber: &Subscriber) -> Grant {
         qos: QoS::from_u8(subscriber.options.qos()).unwrap_or_default(),
         retain_as_published: subscriber.options.retain_as_published(),
         identifiers: subscriber.subscription_identifier.into_iter().collect(),
+        share: ShareTag::NONE,
     }
 }
 
-fn granted_reason(qos: QoS) -> ReasonCode {
+/// The group of shared subscribers that a subscriber of the local index stands for, if it does.
+fn group_of(subscriber: &Subscriber) -> Option<u32> {
+    subscriber.session.checked_sub(GROUPS_FROM)
+}
+
+/// The reason code that grants a QoS.
+pub(super) fn granted_reason(qos: QoS) -> ReasonCode {
     match qos {
         QoS::AtMostOnce => ReasonCode::Success,
         QoS::AtLeastOnce => ReasonCode::GrantedQos1,

@@ -116,7 +116,7 @@ fn connack_says_what_the_broker_offers() {
         assert_eq!(properties.server_keep_alive, Some(7));
         assert_eq!(properties.receive_maximum, Some(20));
         assert_eq!(properties.maximum_packet_size, Some(1 << 20));
-        assert_eq!(properties.shared_subscription_available, Some(false));
+        assert_eq!(properties.shared_subscription_available, Some(true));
         assert!(properties.assigned_client_identifier.is_some());
         assert_eq!(properties.session_expiry_interval, None);
     });
