@@ -22,8 +22,8 @@ mod values;
 pub use listener::{Listener, ListenerKind};
 pub use reference::{help, reference};
 pub use sections::{
-    CORES_MAX, Log, LogFormat, LogLevel, Mqtt, Node, Retainer, ShareGroup, ShareStrategy,
-    TcpListener,
+    CORES_MAX, Log, LogFormat, LogLevel, Mqtt, Node, Retainer, ShareGroup, ShareGroupSettings,
+    ShareStrategy, TcpListener,
 };
 pub use sizing::{Machine, Sizing};
 pub use source::{Sources, TomlFile};

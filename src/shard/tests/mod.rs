@@ -5,6 +5,7 @@ mod limits;
 mod publish;
 mod retained;
 mod session;
+mod share;
 mod subscribe;
 mod support;
 mod timers;
