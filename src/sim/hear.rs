@@ -255,18 +255,19 @@ impl World {
             "client {who}: gets {message:?} on {}, {:?}, id {}, dup {}, retain {}, {identifiers:?}",
             publish.topic, publish.qos, publish.packet_id, publish.dup, publish.retain
         ));
+        let again = publish.dup && publish.packet_id <= self.clients[who].last_id;
         if !self.take_packet_id(who, publish) {
             return;
         }
         self.stats.delivered += 1;
-        let again = publish.qos == QoS::ExactlyOnce
+        let half_done = publish.qos == QoS::ExactlyOnce
             && !self.is_first(who, publish, message.unwrap_or(usize::MAX));
         match publish.qos {
             QoS::AtMostOnce => {}
             QoS::AtLeastOnce => self.clients[who].owed.push_back(Owed::Ack(publish.packet_id)),
             QoS::ExactlyOnce => self.clients[who].owed.push_back(Owed::Rec(publish.packet_id)),
         }
-        if again {
+        if half_done {
             return;
         }
         let replayed = self.ledger.delivered(&Delivery {
@@ -275,6 +276,7 @@ impl World {
             topic: publish.topic,
             qos: publish.qos,
             dup: publish.dup,
+            again,
             retain: publish.retain,
             identifiers,
             is_v5: self.clients[who].version == Version::V5,
