@@ -78,7 +78,11 @@ pub struct Reader {
 impl Epochs {
     /// The writer's side and one reader for each of the cores `0..readers`.
     pub fn new(readers: u8) -> (Self, Vec<Reader>) {
-        let lines = || (0..readers).map(|_| Line(AtomicU64::new(OFFLINE))).collect();
+        let lines = || {
+            (0..readers)
+                .map(|_| Line(AtomicU64::new(OFFLINE)))
+                .collect()
+        };
         let shared = Arc::new(Shared {
             published: Line(AtomicU64::new(0)),
             readers: lines(),

@@ -148,7 +148,10 @@ impl Outboxes {
 
     /// The epoch of the oldest turn whose records are not wholly flushed.
     pub fn oldest_epoch(&self) -> Option<Epoch> {
-        let oldest = self.targets.iter().filter_map(|target| target.marks.front());
+        let oldest = self
+            .targets
+            .iter()
+            .filter_map(|target| target.marks.front());
         oldest.map(|mark| mark.epoch).min()
     }
 

@@ -122,9 +122,10 @@ impl Shard {
 
     /// Whether we have chosen not to read from a connection, or hold packets of it back.
     pub fn is_held_up(&self, slot: u32) -> bool {
-        self.clients.connections.at(slot).is_some_and(|c| {
-            c.flags.has(Flags::RECEIVE_PAUSED) || c.flags.has(Flags::SUSPENDED)
-        })
+        self.clients
+            .connections
+            .at(slot)
+            .is_some_and(|c| c.flags.has(Flags::RECEIVE_PAUSED) || c.flags.has(Flags::SUSPENDED))
     }
 
     /// Handles what a connection's box holds.

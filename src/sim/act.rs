@@ -125,7 +125,9 @@ impl World {
     fn connect(&mut self, who: usize, clean: bool) {
         let core = self.rng.below(self.cores.len());
         let id = self.conns.len();
-        let capacity = self.rng.range(self.plan.socket_bytes.0, self.plan.socket_bytes.1);
+        let capacity = self
+            .rng
+            .range(self.plan.socket_bytes.0, self.plan.socket_bytes.1);
         self.conns.push(Conn::new(who, core, capacity, self.now.ms));
         self.open.push(id);
         self.cores[core].accept(id);
@@ -137,7 +139,9 @@ impl World {
         self.ledger.conns.push(log);
         let mut out = Vec::new();
         self.write_connect(who, clean, id, &mut out);
-        self.ledger.note(format_args!("client {who}: CONNECT on {id} at core {core}, clean {clean}"));
+        self.ledger.note(format_args!(
+            "client {who}: CONNECT on {id} at core {core}, clean {clean}"
+        ));
         let client = &mut self.clients[who];
         client.forget_connection();
         client.conn = Some(id);
@@ -160,27 +164,35 @@ impl World {
         };
         let (rival, is_v5, session) = (client.rival, client.version.is_v5(), client.session);
         let keep_alive_s = client.keep_alive_s;
-        let will = (self.phase == Phase::Traffic && !rival && self.rng.percent(self.plan.will_chance))
-            .then(|| {
-                let delay_s = if is_v5 { *self.rng.pick(&[0, 0, 1, 3]) } else { 0 };
-                let qos = *self.rng.pick(&[QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce]);
-                let message = self.ledger.published.len();
-                self.ledger.published.push(Published {
-                    client: who,
-                    session,
-                    topic: format!("w/{who}"),
-                    qos,
-                    retain: false,
-                    empty: false,
-                    conn: None,
-                    sent: u64::MAX,
-                    acked: None,
-                    attempts: 1,
-                    will_of: Some(id),
-                    deliveries: 0,
-                });
-                (message, delay_s)
+        let will = (self.phase == Phase::Traffic
+            && !rival
+            && self.rng.percent(self.plan.will_chance))
+        .then(|| {
+            let delay_s = if is_v5 {
+                *self.rng.pick(&[0, 0, 1, 3])
+            } else {
+                0
+            };
+            let qos = *self
+                .rng
+                .pick(&[QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce]);
+            let message = self.ledger.published.len();
+            self.ledger.published.push(Published {
+                client: who,
+                session,
+                topic: format!("w/{who}"),
+                qos,
+                retain: false,
+                empty: false,
+                conn: None,
+                sent: u64::MAX,
+                acked: None,
+                attempts: 1,
+                will_of: Some(id),
+                deliveries: 0,
             });
+            (message, delay_s)
+        });
         ConnLog {
             client: who,
             sent: self.ledger.tick(),
@@ -205,7 +217,9 @@ impl World {
         let client = &self.clients[who];
         let log = &self.ledger.conns[id];
         let message = log.will.map(|(message, _)| message);
-        let payload = message.map(|message| payload_of(message, 10)).unwrap_or_default();
+        let payload = message
+            .map(|message| payload_of(message, 10))
+            .unwrap_or_default();
         let is_v5 = client.version.is_v5();
         let will = log.will.map(|(message, delay_s)| {
             let published = &self.ledger.published[message];
@@ -257,7 +271,9 @@ impl World {
         let mut out = Vec::new();
         encode_pingreq(&mut out);
         self.clients[who].pings += 1;
-        let unheard = self.clients[who].conn.is_some_and(|id| !self.conns[id].up.is_empty());
+        let unheard = self.clients[who]
+            .conn
+            .is_some_and(|id| !self.conns[id].up.is_empty());
         let only_pings = self.clients[who].only_pings || !unheard;
         self.send(who, &out);
         self.clients[who].only_pings = only_pings;
@@ -279,7 +295,9 @@ impl World {
             return;
         }
         self.clients[who].to_publish -= 1;
-        let mut qos = *self.rng.pick(&[QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce]);
+        let mut qos = *self
+            .rng
+            .pick(&[QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce]);
         let rival = self.clients[who].rival;
         if rival {
             // Rivals share a session and do not know of each other's identifiers.
@@ -338,7 +356,14 @@ impl World {
     }
 
     /// Writes a PUBLISH.
-    pub fn put_publish(&mut self, who: usize, message: usize, packet_id: u16, dup: bool, len: usize) {
+    pub fn put_publish(
+        &mut self,
+        who: usize,
+        message: usize,
+        packet_id: u16,
+        dup: bool,
+        len: usize,
+    ) {
         let published = &mut self.ledger.published[message];
         published.attempts += 1;
         let (qos, topic) = (published.qos, published.topic.clone());
@@ -403,7 +428,11 @@ impl World {
             if owed == 0 {
                 break;
             }
-            let at = if self.rng.percent(15) { self.rng.below(owed) } else { 0 };
+            let at = if self.rng.percent(15) {
+                self.rng.below(owed)
+            } else {
+                0
+            };
             let Some(debt) = self.clients[who].owed.remove(at) else {
                 break;
             };
@@ -446,7 +475,12 @@ impl World {
     /// Writes a PUBREL.
     pub fn put_pubrel(&mut self, who: usize, packet_id: u16) {
         let mut out = Vec::new();
-        encode_pubrel(&mut out, self.clients[who].version, packet_id, ReasonCode::Success);
+        encode_pubrel(
+            &mut out,
+            self.clients[who].version,
+            packet_id,
+            ReasonCode::Success,
+        );
         self.send(who, &out);
     }
 
@@ -470,7 +504,9 @@ impl World {
             .map(|filter| SubscribeEntry {
                 filter,
                 options: SubscribeOptions {
-                    qos: *self.rng.pick(&[QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce]),
+                    qos: *self
+                        .rng
+                        .pick(&[QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce]),
                     no_local: is_v5 && self.rng.percent(15),
                     retain_as_published: is_v5 && self.rng.percent(25),
                     retain_handling: if is_v5 {
@@ -491,7 +527,9 @@ impl World {
         let mut out = Vec::new();
         let version = self.clients[who].version;
         encode_subscribe(&mut out, version, packet_id, identifier, &entries);
-        self.ledger.note(format_args!("client {who}: SUBSCRIBE {packet_id} {entries:?}"));
+        self.ledger.note(format_args!(
+            "client {who}: SUBSCRIBE {packet_id} {entries:?}"
+        ));
         self.send(who, &out);
     }
 
@@ -537,7 +575,9 @@ impl World {
         });
         let mut out = Vec::new();
         encode_unsubscribe(&mut out, self.clients[who].version, packet_id, &[filter]);
-        self.ledger.note(format_args!("client {who}: UNSUBSCRIBE {packet_id} {filter}"));
+        self.ledger.note(format_args!(
+            "client {who}: UNSUBSCRIBE {packet_id} {filter}"
+        ));
         self.send(who, &out);
     }
 
@@ -555,7 +595,8 @@ impl World {
             let Some(conn) = self.clients[who].conn.take() else {
                 return;
             };
-            self.ledger.note(format_args!("client {who}: lost sight of {conn}"));
+            self.ledger
+                .note(format_args!("client {who}: lost sight of {conn}"));
             self.ledger.client_ends(conn, End::Lost, self.now.ms);
             self.clients[who].state = State::Away;
         }
@@ -563,7 +604,9 @@ impl World {
 
     /// Ends the session: 5.0 says so in DISCONNECT, 3.x needs a clean connection for it.
     fn leave_for_good(&mut self, who: usize) {
-        let clean = self.clients[who].conn.is_some_and(|id| self.ledger.conns[id].clean);
+        let clean = self.clients[who]
+            .conn
+            .is_some_and(|id| self.ledger.conns[id].clean);
         let forget = clean || self.clients[who].version.is_v5();
         self.leave(who, 0, forget);
     }
@@ -578,7 +621,8 @@ impl World {
         let end = if normal { End::Normal } else { End::WithWill };
         self.ledger.tick();
         self.ledger.client_ends(conn, end, self.now.ms);
-        self.ledger.note(format_args!("client {who}: DISCONNECT {reason} on {conn}"));
+        self.ledger
+            .note(format_args!("client {who}: DISCONNECT {reason} on {conn}"));
         let mut out = Vec::new();
         let disconnect = Disconnect {
             reason: if normal {
@@ -602,7 +646,8 @@ impl World {
         let Some(conn) = self.clients[who].conn.take() else {
             return;
         };
-        self.ledger.note(format_args!("client {who}: closes {conn}"));
+        self.ledger
+            .note(format_args!("client {who}: closes {conn}"));
         self.ledger.tick();
         self.conns[conn].up_ended = true;
         self.conns[conn].down.clear();

@@ -27,7 +27,9 @@ impl Ledger {
         if message.empty || message.will_of.is_some() {
             return false;
         }
-        if message.qos == QoS::AtMostOnce && !qos0 || message.qos > QoS::AtMostOnce && message.acked.is_none() {
+        if message.qos == QoS::AtMostOnce && !qos0
+            || message.qos > QoS::AtMostOnce && message.acked.is_none()
+        {
             return false;
         }
         // What is on its way between cores is governed by the options that it finds there, and lost
@@ -47,7 +49,9 @@ impl Ledger {
         if let Some((session, number)) = self.missing(false).first().copied() {
             let client = self.sessions[session].client;
             let message = &self.published[number];
-            let text = format!("client {client}, session {session}: message {number} {message:?} never came");
+            let text = format!(
+                "client {client}, session {session}: message {number} {message:?} never came"
+            );
             self.fail(text);
         }
     }
@@ -83,7 +87,11 @@ impl Ledger {
         if log.ended || message.session == Some(session) {
             return None;
         }
-        let matching = || log.subscriptions.iter().filter(|s| topic_matches(&s.filter, topic));
+        let matching = || {
+            log.subscriptions
+                .iter()
+                .filter(|s| topic_matches(&s.filter, topic))
+        };
         let mut versions = matching().flat_map(|s| &s.versions);
         // QoS 0 may be lost, and may overtake what waits at another QoS.
         let kept = if versions.clone().any(|v| v.qos > QoS::AtMostOnce) {
@@ -92,20 +100,23 @@ impl Ledger {
             with_qos0 && versions.all(|v| v.conn == log.conn)
         };
         // In force from before until now, or asked for later on a connection that lasts.
-        let due = kept && matching().filter(|s| s.unsub_sent.is_none()).any(|s| {
-            let live = s.certain(message, acked);
-            let stored = !message.empty
-                && s.versions.last().is_some_and(|v| {
-                    let asks = v.retain_handling == 0 || (v.retain_handling == 1 && v.new);
-                    asks && v.acked.is_some() && v.conn == log.conn
-                });
-            live || stored
-        });
+        let due = kept
+            && matching().filter(|s| s.unsub_sent.is_none()).any(|s| {
+                let live = s.certain(message, acked);
+                let stored = !message.empty
+                    && s.versions.last().is_some_and(|v| {
+                        let asks = v.retain_handling == 0 || (v.retain_handling == 1 && v.new);
+                        asks && v.acked.is_some() && v.conn == log.conn
+                    });
+                live || stored
+            });
         // Who has it live while the store does not may be given the older one by a further SUBSCRIBE
         // that asks for it just then; see `shard/replay.rs`.
         let again = matching().flat_map(|s| &s.versions).any(|v| {
             let asked_meanwhile = v.sent < acked && v.acked.is_none_or(|a| a > message.sent);
-            v.retain_handling < 2 && asked_meanwhile && matching().any(|s| s.versions[0].sent < v.sent)
+            v.retain_handling < 2
+                && asked_meanwhile
+                && matching().any(|s| s.versions[0].sent < v.sent)
         });
         let due = due && !again;
         let last = log.last_on_topic.get(topic);
@@ -134,7 +145,8 @@ impl Ledger {
                 let text = format!("connection {conn}: its will {will} came, {log:?}");
                 self.fail(text);
             } else if must && let Some(session) = self.misses_will(will) {
-                let text = format!("connection {conn}: session {session} misses its will {will}, {log:?}");
+                let text =
+                    format!("connection {conn}: session {session} misses its will {will}, {log:?}");
                 self.fail(text);
             }
         }
@@ -162,9 +174,14 @@ impl Ledger {
         if delay_ms == 0 || next.clean {
             return (true, true);
         }
-        let (ended_ms, greeted_ms) = (log.ended_ms.unwrap_or(0), next.connack_ms.unwrap_or(u64::MAX));
+        let (ended_ms, greeted_ms) = (
+            log.ended_ms.unwrap_or(0),
+            next.connack_ms.unwrap_or(u64::MAX),
+        );
         let resumed_in_time = greeted_ms < ended_ms + delay_ms;
-        let late = log.closed_ms.is_some_and(|closed_ms| next.turned_ms > closed_ms + delay_ms + 500);
+        let late = log
+            .closed_ms
+            .is_some_and(|closed_ms| next.turned_ms > closed_ms + delay_ms + 500);
         (late, !resumed_in_time)
     }
 
@@ -176,8 +193,12 @@ impl Ledger {
         }
         self.sessions.iter().position(|log| {
             let certain = log.subscriptions.iter().any(|s| {
-                let at_least_once = s.versions_in(message.sent, None).all(|v| v.qos > QoS::AtMostOnce && !v.no_local);
-                topic_matches(&s.filter, &message.topic) && at_least_once && s.certain(message, Event::MAX)
+                let at_least_once = s
+                    .versions_in(message.sent, None)
+                    .all(|v| v.qos > QoS::AtMostOnce && !v.no_local);
+                topic_matches(&s.filter, &message.topic)
+                    && at_least_once
+                    && s.certain(message, Event::MAX)
             });
             !log.ended && certain && !log.received.contains_key(&will)
         })

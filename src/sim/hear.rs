@@ -51,7 +51,8 @@ impl World {
         if !self.conns[id].down.is_empty() || self.clients[who].conn != Some(id) {
             return;
         }
-        self.ledger.note(format_args!("client {who}: the broker has closed {id}"));
+        self.ledger
+            .note(format_args!("client {who}: the broker has closed {id}"));
         let keep_alive_ms = u64::from(self.clients[who].keep_alive_s) * 1500;
         let conn = &self.conns[id];
         let silence_ms = conn.closed_ms.unwrap_or(0).saturating_sub(conn.heard_ms);
@@ -61,7 +62,9 @@ impl World {
         client.state = State::Away;
         client.conn = None;
         if surprising {
-            self.ledger.fail(format!("client {who}: the broker has closed without a cause"));
+            self.ledger.fail(format!(
+                "client {who}: the broker has closed without a cause"
+            ));
         }
     }
 
@@ -72,14 +75,22 @@ impl World {
         };
         let heard = match decode_server(&frame, version) {
             Ok(heard) => heard,
-            Err(error) => return self.ledger.fail(format!("client {who}: {error:?} {packet:?}")),
+            Err(error) => {
+                return self
+                    .ledger
+                    .fail(format!("client {who}: {error:?} {packet:?}"));
+            }
         };
         if self.clients[who].disconnected {
-            return self.ledger.fail(format!("client {who}: {heard:?} after DISCONNECT"));
+            return self
+                .ledger
+                .fail(format!("client {who}: {heard:?} after DISCONNECT"));
         }
         let greeted = self.clients[who].state != State::Greeting;
         if greeted == matches!(heard, ServerPacket::ConnAck(_)) {
-            return self.ledger.fail(format!("client {who}: {heard:?} at the wrong time"));
+            return self
+                .ledger
+                .fail(format!("client {who}: {heard:?} at the wrong time"));
         }
         match heard {
             ServerPacket::ConnAck(connack) => self.hear_connack(who, &connack),
@@ -113,11 +124,14 @@ impl World {
             return;
         };
         let present = connack.session_present;
-        self.ledger
-            .note(format_args!("client {who}: CONNACK on {id}, {:?}, present {present}", connack.reason));
+        self.ledger.note(format_args!(
+            "client {who}: CONNACK on {id}, {:?}, present {present}",
+            connack.reason
+        ));
         if connack.reason.is_error() {
             if self.plan.queue_memory_bytes > 1 << 20 {
-                self.ledger.fail(format!("client {who}: refused, {:?}", connack.reason));
+                self.ledger
+                    .fail(format!("client {who}: refused, {:?}", connack.reason));
             }
             return;
         }
@@ -133,7 +147,9 @@ impl World {
         let session = self.clients[who].session;
         let expected = self.ledger.session_present(session, id, self.now.ms);
         if expected.is_some_and(|expected| expected != present) {
-            return self.ledger.fail(format!("client {who}: session present is {present}"));
+            return self
+                .ledger
+                .fail(format!("client {who}: session present is {present}"));
         }
         self.stats.resumed += u64::from(present);
         if present {
@@ -162,14 +178,20 @@ impl World {
                 .fail(format!("client {who}: {answer:?} {packet_id} out of order"));
         }
         let Some(at) = client.out.iter().position(|o| o.packet_id == packet_id) else {
-            return self.ledger.fail(format!("client {who}: {answer:?} {packet_id} unasked"));
+            return self
+                .ledger
+                .fail(format!("client {who}: {answer:?} {packet_id} unasked"));
         };
         let message = client.out[at].message;
         let event = self.ledger.tick();
         self.ledger.published[message].acked.get_or_insert(event);
-        self.ledger.note(format_args!("client {who}: {answer:?} {packet_id} for {message}"));
+        self.ledger.note(format_args!(
+            "client {who}: {answer:?} {packet_id} for {message}"
+        ));
         if reason.is_error() {
-            return self.ledger.fail(format!("client {who}: {answer:?} with {reason:?}"));
+            return self
+                .ledger
+                .fail(format!("client {who}: {answer:?} with {reason:?}"));
         }
         if reason == ReasonCode::NoMatchingSubscribers && !self.plan.overflow {
             self.ledger.check_unwanted(message);
@@ -192,7 +214,9 @@ impl World {
             Some(at) => {
                 client.out.remove(at);
             }
-            None => self.ledger.fail(format!("client {who}: PUBCOMP {packet_id} unasked")),
+            None => self
+                .ledger
+                .fail(format!("client {who}: PUBCOMP {packet_id} unasked")),
         }
     }
 
@@ -204,9 +228,13 @@ impl World {
             .iter()
             .position(|a| a.packet_id == id && a.unsubscribe == unsubscribe);
         let Some(asked) = at.and_then(|at| client.asked.remove(at)) else {
-            return self.ledger.fail(format!("client {who}: SUBACK {id} unasked"));
+            return self
+                .ledger
+                .fail(format!("client {who}: SUBACK {id} unasked"));
         };
-        self.ledger.note(format_args!("client {who}: SUBACK {id}, unsubscribe {unsubscribe}"));
+        self.ledger.note(format_args!(
+            "client {who}: SUBACK {id}, unsubscribe {unsubscribe}"
+        ));
         let Some(session) = client.session else {
             return;
         };
@@ -220,14 +248,16 @@ impl World {
             let (at, version) = *subscription;
             let wanted = self.ledger.sessions[session].subscriptions[at].versions[version].qos;
             if wanted.as_u8() != *reason {
-                self.ledger.fail(format!("client {who}: granted {reason} for {wanted:?}"));
+                self.ledger
+                    .fail(format!("client {who}: granted {reason} for {wanted:?}"));
             }
             self.ledger.subscribed(session, *subscription);
         }
     }
 
     fn hear_disconnect(&mut self, who: usize, reason: ReasonCode) {
-        self.ledger.note(format_args!("client {who}: DISCONNECT {reason:?}"));
+        self.ledger
+            .note(format_args!("client {who}: DISCONNECT {reason:?}"));
         let client = &mut self.clients[who];
         client.disconnected = true;
         let fair = match reason {
@@ -236,7 +266,8 @@ impl World {
             _ => false,
         };
         if !fair {
-            self.ledger.fail(format!("client {who}: DISCONNECT {reason:?}"));
+            self.ledger
+                .fail(format!("client {who}: DISCONNECT {reason:?}"));
         }
     }
 
@@ -264,8 +295,12 @@ impl World {
             && !self.is_first(who, publish, message.unwrap_or(usize::MAX));
         match publish.qos {
             QoS::AtMostOnce => {}
-            QoS::AtLeastOnce => self.clients[who].owed.push_back(Owed::Ack(publish.packet_id)),
-            QoS::ExactlyOnce => self.clients[who].owed.push_back(Owed::Rec(publish.packet_id)),
+            QoS::AtLeastOnce => self.clients[who]
+                .owed
+                .push_back(Owed::Ack(publish.packet_id)),
+            QoS::ExactlyOnce => self.clients[who]
+                .owed
+                .push_back(Owed::Rec(publish.packet_id)),
         }
         if half_done {
             return;
@@ -305,7 +340,11 @@ impl World {
         if publish.qos == QoS::AtMostOnce {
             return true;
         }
-        let window = usize::from(self.plan.max_inflight.min(self.clients[who].receive_maximum));
+        let window = usize::from(
+            self.plan
+                .max_inflight
+                .min(self.clients[who].receive_maximum),
+        );
         let client = &mut self.clients[who];
         let id = publish.packet_id;
         let next = client.last_id.checked_add(1).unwrap_or(1);
@@ -318,9 +357,12 @@ impl World {
         client.last_id = client.last_id.max(id);
         client.outstanding += 1;
         if !fair {
-            self.ledger.fail(format!("client {who}: identifier {id} where {next} was due"));
+            self.ledger.fail(format!(
+                "client {who}: identifier {id} where {next} was due"
+            ));
         } else if client.outstanding > window {
-            self.ledger.fail(format!("client {who}: more than {window} in flight"));
+            self.ledger
+                .fail(format!("client {who}: more than {window} in flight"));
         }
         fair
     }
@@ -338,7 +380,11 @@ impl World {
 /// The message that a payload belongs to; none if it is empty.
 fn number_of(payload: &[u8]) -> Result<Option<usize>, ()> {
     let Some((number, filling)) = payload.split_first_chunk::<8>() else {
-        return if payload.is_empty() { Ok(None) } else { Err(()) };
+        return if payload.is_empty() {
+            Ok(None)
+        } else {
+            Err(())
+        };
     };
     let number = usize::try_from(u64::from_be_bytes(*number)).map_err(|_| ())?;
     let intact = filling.iter().all(|byte| *byte == number.to_le_bytes()[0]);

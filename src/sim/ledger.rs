@@ -364,17 +364,21 @@ impl Subscription {
         let from = message.sent;
         let before = |v: &Version| {
             let same = message.conn == Some(v.conn) && message.attempts == 1;
-            v.acked.is_some_and(|acked| acked < from || (same && v.sent < from))
+            v.acked
+                .is_some_and(|acked| acked < from || (same && v.sent < from))
         };
         self.versions.iter().any(before) && self.unsub_sent.is_none_or(|end| end > to)
     }
 
     /// The options that may have been in force at some moment of a span.
     pub fn versions_in(&self, from: Event, to: Option<Event>) -> impl Iterator<Item = &Version> {
-        self.versions.iter().enumerate().filter_map(move |(at, version)| {
-            let begun = to.is_none_or(|to| version.sent < to);
-            let replaced = self.versions[at + 1..].iter().filter_map(|v| v.acked).min();
-            (begun && replaced.is_none_or(|end| end > from)).then_some(version)
-        })
+        self.versions
+            .iter()
+            .enumerate()
+            .filter_map(move |(at, version)| {
+                let begun = to.is_none_or(|to| version.sent < to);
+                let replaced = self.versions[at + 1..].iter().filter_map(|v| v.acked).min();
+                (begun && replaced.is_none_or(|end| end > from)).then_some(version)
+            })
     }
 }

@@ -54,7 +54,9 @@ fn run_once(seed: u64, plan: &Plan, traced: bool) -> Result<Stats, Failure> {
             .downcast_ref::<String>()
             .cloned()
             .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-        world.ledger.fail(format!("panic: {}", text.unwrap_or_default()));
+        world
+            .ledger
+            .fail(format!("panic: {}", text.unwrap_or_default()));
     }
     let stats = world.stats;
     world.ledger.verdict(plan.name, seed).map(|()| stats)

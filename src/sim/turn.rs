@@ -67,7 +67,9 @@ impl World {
         let timer = self.cores[core].shard.next_timer_ms();
         timer.is_some_and(|at| at <= self.now.ms)
             || self.is_at_work(core)
-            || self.open_conns_of(core).any(|id| self.conns[id].has_input())
+            || self
+                .open_conns_of(core)
+                .any(|id| self.conns[id].has_input())
     }
 
     /// Whether a core has something to do but timers and what clients send.
@@ -243,7 +245,8 @@ impl World {
         for (key, _) in effects.install.drain(..) {
             let connections = &self.cores[core].shard.clients.connections;
             let Some(peer) = connections.at(key.index).map(|c: &Connection| c.peer) else {
-                self.ledger.fail("a connection to be installed is not there");
+                self.ledger
+                    .fail("a connection to be installed is not there");
                 return;
             };
             let id = conn_of(peer.into());
@@ -261,7 +264,12 @@ impl World {
             self.close_conn(id);
             self.stats.refused += 1;
         }
-        self.cores[core].shard.clients.effects.dirty.append(&mut effects.dirty);
+        self.cores[core]
+            .shard
+            .clients
+            .effects
+            .dirty
+            .append(&mut effects.dirty);
         self.send_dirty(core);
         for (slots, paused) in [(effects.pause, true), (effects.resume, false)] {
             for slot in slots {
@@ -317,7 +325,9 @@ impl World {
             return self.try_close(core, id);
         }
         self.conns[id].push_down();
-        if let (true, Stage::Home(_, slot)) = (self.conns[id].sending.is_empty(), self.conns[id].stage) {
+        if let (true, Stage::Home(_, slot)) =
+            (self.conns[id].sending.is_empty(), self.conns[id].stage)
+        {
             self.cores[core].shard.drained(slot);
         }
     }

@@ -222,7 +222,8 @@ impl World {
             home && allowed_ms > 0 && silence_ms > allowed_ms + SILENCE_SLACK_MS
         });
         if let Some(id) = late {
-            self.ledger.fail(format!("connection {id} is silent for too long"));
+            self.ledger
+                .fail(format!("connection {id} is silent for too long"));
         }
     }
 
@@ -303,7 +304,10 @@ impl World {
         let waking: Vec<usize> = (0..self.cores.len())
             .filter(|core| self.wants_turn(*core))
             .collect();
-        let census: Vec<_> = waking.iter().map(|core| self.cores[*core].shard.census()).collect();
+        let census: Vec<_> = waking
+            .iter()
+            .map(|core| self.cores[*core].shard.census())
+            .collect();
         let open: Vec<_> = self.open.iter().map(|id| (*id, &self.conns[*id])).collect();
         self.ledger.fail(format!(
             "no rest in {phase:?}: clients {unsettled:?}, cores {waking:?} {census:?}, index {}, open {open:?}",
@@ -329,13 +333,18 @@ impl World {
     }
 
     fn judge_rest(&mut self) {
-        let dropped: u64 = self.cores.iter().map(|c| drops(&c.shard.clients.metrics)).sum();
+        let dropped: u64 = self
+            .cores
+            .iter()
+            .map(|c| drops(&c.shard.clients.metrics))
+            .sum();
         self.stats.dropped = dropped;
         if self.plan.overflow {
             let missing = self.ledger.missing(true).len() as u64;
             if missing != dropped {
-                self.ledger
-                    .fail(format!("{missing} messages are missing, {dropped} were counted"));
+                self.ledger.fail(format!(
+                    "{missing} messages are missing, {dropped} were counted"
+                ));
             }
             return;
         }
@@ -347,7 +356,8 @@ impl World {
     /// Nobody is there any more: neither is anything else.
     fn judge_emptiness(&mut self) {
         if !self.open.is_empty() {
-            self.ledger.fail(format!("connections {:?} are open", self.open));
+            self.ledger
+                .fail(format!("connections {:?} are open", self.open));
         }
         let (mut staged, mut taken) = (0, 0);
         for core in 0..self.cores.len() {
@@ -361,7 +371,8 @@ impl World {
             taken += in_;
         }
         if staged != taken {
-            self.ledger.fail(format!("{staged} records staged, {taken} taken"));
+            self.ledger
+                .fail(format!("{staged} records staged, {taken} taken"));
         }
         if !self.index.writer.is_empty() {
             let left = self.index.writer.len();
@@ -435,11 +446,19 @@ fn client(at: usize, plan: &Plan, rng: &mut Rng) -> Client {
         version,
         persistent,
         expiry_s: if persistent {
-            *rng.pick::<u32>(if plan.overflow { &[100_000] } else { &[3, 60, 100_000] })
+            *rng.pick::<u32>(if plan.overflow {
+                &[100_000]
+            } else {
+                &[3, 60, 100_000]
+            })
         } else {
             0
         },
-        receive_maximum: if is_v5 { *rng.pick(&[1, 2, 20]) } else { u16::MAX },
+        receive_maximum: if is_v5 {
+            *rng.pick(&[1, 2, 20])
+        } else {
+            u16::MAX
+        },
         keep_alive_s: u16::try_from(keep_alive).unwrap_or(0),
         slow: rng.percent(plan.slow_chance),
         rival,
