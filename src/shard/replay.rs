@@ -95,6 +95,8 @@ struct Waiting {
     credit: u16,
     /// The turn in which it was drained.
     turn: u64,
+    /// Of a first question, until its search begins: what is stored before that is found.
+    filter: Option<Box<str>>,
 }
 
 impl Replays {
@@ -256,10 +258,7 @@ impl Shard {
 
     /// A core wants stored messages.
     pub fn asked(&mut self, from: CoreId, question: Question<'_>) {
-        if !question.filter.is_empty() {
-            let cursor = self.routes.retained.query(question.filter);
-            self.replays.cursors.insert((from, question.replay), cursor);
-        }
+        let filter = (!question.filter.is_empty()).then(|| question.filter.into());
         let turn = self.outboxes.turn();
         let (replay, credit) = (question.replay, question.credit);
         self.replays.questions.push_back(Waiting {
@@ -267,6 +266,7 @@ impl Shard {
             replay,
             credit,
             turn,
+            filter,
         });
     }
 
@@ -297,7 +297,12 @@ impl Shard {
 
     fn answer(&mut self, mut question: Waiting, budget: &mut usize) {
         let name = (question.from, question.replay);
-        let Some(mut cursor) = self.replays.cursors.remove(&name) else {
+        let first = question.filter.take();
+        let cursor = match first {
+            Some(filter) => Some(self.routes.retained.query(&filter)),
+            None => self.replays.cursors.remove(&name),
+        };
+        let Some(mut cursor) = cursor else {
             return self.answer_ends(question.from, question.replay, false);
         };
         let now_us = self.clients.now.unix_us;

@@ -91,8 +91,10 @@ impl World {
         let clients = (0..plan.clients + plan.rivals)
             .map(|at| client(at, plan, &mut rng))
             .collect();
-        let mut ledger = Ledger::default();
-        ledger.trace = traced.then(Default::default);
+        let ledger = Ledger {
+            trace: traced.then(Default::default),
+            ..Ledger::default()
+        };
         Self {
             plan: plan.clone(),
             rules,
@@ -404,13 +406,13 @@ fn shards(
     now: Now,
 ) -> (crate::routing::writer::IndexWriter, Vec<Shard>) {
     let cores = u8::try_from(cores).unwrap_or(1);
-    let seed = [rng.next(), rng.next(), rng.next(), rng.next()];
+    let seed = [rng.word(), rng.word(), rng.word(), rng.word()];
     let index = SharedIndex::new(cores, seed);
     let (writer, readers, epochs) = match index {
         Ok(index) => index,
         Err(error) => panic!("no address space for an index: {error}"),
     };
-    let hash_key = std::array::from_fn(|_| rng.next().to_le_bytes()[0]);
+    let hash_key = std::array::from_fn(|_| rng.word().to_le_bytes()[0]);
     let shards = readers
         .into_iter()
         .map(|index| {
@@ -419,7 +421,7 @@ fn shards(
                 cores,
                 rules: rules.clone(),
                 hash_key,
-                seed: std::array::from_fn(|_| rng.next()),
+                seed: std::array::from_fn(|_| rng.word()),
                 index,
                 epochs: epochs.clone(),
                 metrics: CoreMetrics::detached(),
