@@ -295,7 +295,7 @@ impl Inner {
         while let Some(answer) = self.index.answer() {
             self.shard.index_applied(answer);
         }
-        while let Some(command) = self.gate.next() {
+        while let Some(command) = self.gate.take() {
             self.obey(plane, command);
         }
         self.door.expire(&mut self.shard, plane);

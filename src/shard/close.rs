@@ -35,6 +35,8 @@ pub enum CloseReason {
     ProtocolError,
     /// A second CONNECT.
     SecondConnect,
+    /// More unacknowledged messages than the Receive Maximum.
+    ReceiveMaximum,
     /// Another connection with the same client id took the session.
     TakenOver,
     /// Another connection with the same client id wanted a clean start.
@@ -71,6 +73,7 @@ impl CloseReason {
             Self::Malformed => Counter::ShutdownFunctionClause,
             Self::FrameTooLarge => Counter::ShutdownFrameTooLarge,
             Self::ProtocolError => Counter::ShutdownProtocolError,
+            Self::ReceiveMaximum => Counter::ShutdownReceiveMaximum,
             Self::SecondConnect => Counter::ShutdownProtoUnexpectedC,
             Self::TakenOver => Counter::ShutdownTakenover,
             Self::Discarded => Counter::ShutdownDiscarded,

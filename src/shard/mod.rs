@@ -13,7 +13,7 @@
 //! - [`receive`]: bytes to packets; [`publish`], [`subscribe`], [`acks`]: what they do
 //! - [`deliver`], [`fanout`]: messages to clients; [`cross`], [`outbox`]: messages to other cores
 //! - [`replay`]: stored messages; [`timers`], [`close`]: what ends
-//! - [`stop`] does the steps of a shutdown
+//! - [`stop`] holds the steps of a shutdown
 //! - [`clients`], [`connection`], [`registry`], [`memory`]: the tables; [`census`] counts them
 
 pub mod acks;
@@ -37,6 +37,9 @@ pub mod replay;
 pub mod rules;
 pub mod stop;
 pub mod subscribe;
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests;
 pub mod timers;
 
 use std::collections::VecDeque;
@@ -46,7 +49,7 @@ use crate::base::ids::{CoreId, Epoch, FilterId};
 use crate::base::slab::Slab;
 use crate::base::time::Now;
 use crate::base::wheel::TimerWheel;
-use crate::metrics::CoreMetrics;
+use crate::metrics::{CoreMetrics, Counter};
 use crate::mqtt::message::Message;
 use crate::routing::delta::Hit;
 use crate::routing::local::LocalIndex;
@@ -219,6 +222,7 @@ impl Shard {
     fn take_cross(&mut self, from: CoreId, record: &[u8], parcel: Option<Parcel>) {
         match (cross::read(record), parcel) {
             (Some(CrossCore::Handover), Some(Parcel::Handover(handover))) => {
+                self.clients.metrics.inc(Counter::HandoverReceived);
                 debug_assert_eq!(self.homes.of_client(&handover.client_id), self.clients.core);
                 self.arrive(handover);
             }

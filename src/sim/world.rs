@@ -310,7 +310,8 @@ impl World {
         let client = &self.clients[who];
         let unread = client.conn.is_some_and(|id| {
             let unheard = !self.conns[id].up.is_empty() && !client.only_pings;
-            unheard || !self.conns[id].down.is_empty() || !self.conns[id].sending.is_empty()
+            let unread = !self.conns[id].down.is_empty() && client.pings == 0;
+            unheard || unread || !self.conns[id].sending.is_empty()
         });
         let at_rest = match self.phase {
             Phase::Farewell => client.done && client.state == State::Away,
