@@ -246,9 +246,9 @@ fn a_signal_prints_all_counters() {
     let deadline = Instant::now() + PATIENCE;
     let report = loop {
         let log = broker.log();
-        let line = log
-            .lines()
-            .find(|line| line.starts_with('{') && line.ends_with('}'));
+        // A line without its end may still be growing.
+        let mut lines = log.split_inclusive('\n');
+        let line = lines.find(|line| line.starts_with('{') && line.ends_with("}\n"));
         if let Some(line) = line {
             break serde_json::from_str::<serde_json::Value>(line).unwrap();
         }
