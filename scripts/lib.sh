@@ -41,7 +41,7 @@ part() {
     local log=$LOGS/$name.log start=$SECONDS status took
     echo "== $name ($function, at most $limit s)"
     # timeout runs it in a process group of its own, and at the deadline ends all of that.
-    timeout --kill-after=10 "$limit" bash -c "set -eu; $function" </dev/null >"$log" 2>&1 &
+    timeout --kill-after=10 "$limit" bash -c "set -euo pipefail; $function" </dev/null >"$log" 2>&1 &
     running=$!
     wait "$running"
     status=$?
@@ -160,7 +160,7 @@ install_crates() {
 }
 
 install_cargo_deny() {
-    if cargo deny --version 2>/dev/null | grep -q " $CARGO_DENY_VERSION\$"; then
+    if [[ $(cargo deny --version 2>/dev/null) == *" $CARGO_DENY_VERSION" ]]; then
         return
     fi
     # Built for speed of building: it runs for a second.
@@ -208,7 +208,7 @@ with_broker() {
     fi
     BROKER_ERR=$dir/err
     export ADDRESS BROKER_PID BROKER_ERR
-    bash -euc "$*" || status=$?
+    bash -euo pipefail -c "$*" || status=$?
     kill -TERM "$BROKER_PID"
     wait "$BROKER_PID" || status=$?
     [ "$status" -eq 0 ] || cat "$dir/err"
