@@ -14,6 +14,7 @@ export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
 export RUST_BACKTRACE=${RUST_BACKTRACE:-1}
 unset CARGO_BUILD_TARGET CARGO_ENCODED_RUSTFLAGS
 mkdir -p "$TOOLS" "$LOGS" "$CACHE"
+ulimit -n "$(ulimit -Hn)"
 
 # Versions that are installed; the tests are written against these.
 export CARGO_DENY_VERSION=0.20.2

@@ -42,6 +42,7 @@ miri() {
 # 100 restarts under connect load, and what depends on timing several times over.
 black_box() {
     MILLRACE_RESTARTS=100 cargo test --test black_box --locked -- --nocapture restarts_under_connect_load
+    cargo test --test black_box --locked -- --nocapture --ignored many_connections
     for _ in 1 2 3 4 5; do
         cargo test --test black_box --locked -- --test-threads=6
     done
