@@ -18,6 +18,8 @@ pub struct Delivery<'a> {
     pub qos: QoS,
     /// DUP flag.
     pub dup: bool,
+    /// Its packet identifier had come before.
+    pub again: bool,
     /// RETAIN flag.
     pub retain: bool,
     /// Subscription identifiers.
@@ -33,10 +35,7 @@ impl Ledger {
     pub fn delivered(&mut self, delivery: &Delivery<'_>) -> bool {
         self.tick();
         let log = &mut self.sessions[delivery.session];
-        let seen = delivery
-            .message
-            .is_some_and(|m| log.received.contains_key(&m));
-        if !(seen && delivery.dup) {
+        if !delivery.again {
             let topic = delivery.topic.to_owned();
             log.last_on_topic.insert(topic, delivery.message);
         }
@@ -53,16 +52,11 @@ impl Ledger {
         let judged = self
             .judge_message(delivery, &message)
             .and_then(|()| self.judge_grant(delivery, number, &message))
-            .and_then(|replay| {
-                self.judge_copies(delivery, number, &message)
-                    .map(|()| replay)
-            });
+            .and_then(|replay| self.judge_copies(delivery, number, &message).map(|()| replay));
         match judged {
             Ok(replay) => replay,
             Err(what) => {
-                self.fail(format!(
-                    "message {number} {message:?}, {delivery:?}: {what}"
-                ));
+                self.fail(format!("message {number} {message:?}, {delivery:?}: {what}"));
                 false
             }
         }
@@ -142,12 +136,11 @@ impl Ledger {
         let own_will = message.will_of.is_some()
             && message.client == log.client
             && live.iter().any(|v| v.no_local);
-        let certain = !own_will
-            && matching.iter().all(|s| {
-                let impossible = !s.possible(from, to);
-                let one = s.versions_in(from, to).count() == 1;
-                impossible || (one && s.certain(message, Event::MAX))
-            });
+        let certain = !own_will && matching.iter().all(|s| {
+            let impossible = !s.possible(from, to);
+            let one = s.versions_in(from, to).count() == 1;
+            impossible || (one && s.certain(message, Event::MAX))
+        });
         let replay = delivery.retain && !live.iter().any(|v| v.retain_as_published);
         if replay && stored.is_empty() {
             return Err("a stored message after a newer one".into());
@@ -235,7 +228,9 @@ impl Ledger {
         let message = &self.published[number];
         let to = message.acked.unwrap_or(Event::MAX);
         let wanted = self.sessions.iter().position(|log| {
-            let alive = !log.ended && self.conns[log.conn].expiry_s > 10_000;
+            let last = &self.conns[log.conn];
+            let cleared = last.next.is_some_and(|next| self.conns[next].clean);
+            let alive = !log.ended && !cleared && last.expiry_s > 10_000;
             let certain = |s: &Subscription| {
                 topic_matches(&s.filter, &message.topic) && s.certain(message, to)
             };
@@ -244,19 +239,14 @@ impl Ledger {
         if message.attempts == 1
             && let Some(session) = wanted
         {
-            self.fail(format!(
-                "message {number} {message:?}: session {session} wants it"
-            ));
+            let log = &self.sessions[session];
+            let text = format!("message {number} {message:?}: session {session} wants it, {log:?}");
+            self.fail(text);
         }
     }
 
     /// Whether a CONNACK must say that there was a session, if that is known.
-    pub fn session_present(
-        &self,
-        session: Option<usize>,
-        conn: usize,
-        now_ms: u64,
-    ) -> Option<bool> {
+    pub fn session_present(&self, session: Option<usize>, conn: usize, now_ms: u64) -> Option<bool> {
         let log = &self.conns[conn];
         let Some(session) = session.filter(|_| !log.clean) else {
             return Some(false);
@@ -270,10 +260,7 @@ impl Ledger {
             return Some(true);
         }
         // Rounded up to a second twice, a tick of the wheel, and some.
-        let gone_ms = last
-            .closed_ms
-            .unwrap_or(u64::MAX)
-            .saturating_add(expiry_ms + 2500);
+        let gone_ms = last.closed_ms.unwrap_or(u64::MAX).saturating_add(expiry_ms + 2500);
         (log.turned_ms >= gone_ms).then_some(false)
     }
 }

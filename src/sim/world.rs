@@ -5,6 +5,7 @@ use crate::base::time::Now;
 use crate::metrics::{CoreMetrics, Counter};
 use crate::mqtt::version::Version;
 use crate::routing::shared::SharedIndex;
+use crate::shard::connection::HEARD_UNIT_MS;
 use crate::shard::rules::Rules;
 use crate::shard::{Shard, ShardParts};
 use crate::sim::client::{Client, State};
@@ -204,6 +205,15 @@ impl World {
 
     /// Connections that were silent for too long are ended in the turn that sees it.
     fn check_silence(&mut self, core: usize) {
+        // While packets are held back the shard takes the client for alive.
+        for id in self.open_conns_of(core).collect::<Vec<_>>() {
+            let Stage::Home(_, slot) = self.conns[id].stage else {
+                continue;
+            };
+            let connection = self.cores[core].shard.clients.connections.at(slot);
+            let heard_ms = connection.map_or(0, |c| u64::from(c.last_heard) * HEARD_UNIT_MS);
+            self.conns[id].heard_ms = self.conns[id].heard_ms.max(heard_ms);
+        }
         let late = self.open_conns_of(core).find(|id| {
             let conn = &self.conns[*id];
             let allowed_ms = u64::from(self.ledger.conns[*id].keep_alive_s) * 1500;
