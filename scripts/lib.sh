@@ -36,7 +36,7 @@ stop_running() {
 trap stop_running INT TERM
 
 # part NAME SECONDS FUNCTION: runs FUNCTION within SECONDS, its output to a log that is shown when
-# it fails. Lines that begin with `note: ` are shown always.
+# it fails. Lines that begin with `NOTE: ` are shown always.
 part() {
     local name=$1 limit=$2 function=$3
     local log=$LOGS/$name.log start=$SECONDS status took
@@ -48,7 +48,7 @@ part() {
     status=$?
     running=
     took=$((SECONDS - start))
-    grep '^note: ' "$log"
+    grep '^NOTE: ' "$log"
     if [ "$status" -eq 0 ]; then
         passed=$((passed + 1))
         summary+=("$(printf '%5d s  ok      %-12s %s' "$took" "$name" "$(tests_in "$log")")")
@@ -112,7 +112,7 @@ as_root() {
     elif command -v sudo >/dev/null; then
         sudo -n "$@"
     else
-        echo "note: this needs root: $*"
+        echo "NOTE: this needs root: $*"
         return 1
     fi
 }
@@ -177,10 +177,10 @@ deny() {
     cargo deny --log-level error check -A duplicate licenses bans sources
     local said=$LOGS/advisories.log
     if timeout 120 cargo deny --log-level error check advisories >"$said" 2>&1; then
-        echo "note: advisories were checked"
+        echo "NOTE: advisories were checked"
     elif grep -q 'failed to fetch advisory database\|failed to load advisory database' "$said" ||
         [ ! -s "$said" ]; then
-        echo "note: advisories were not checked: their database cannot be reached from here"
+        echo "NOTE: advisories were not checked: their database cannot be reached from here"
     else
         cat "$said"
         return 1

@@ -33,7 +33,7 @@ properties() {
 
 miri() {
     if ! cargo miri --version >/dev/null 2>&1; then
-        echo "note: Miri was not run: this toolchain has none"
+        echo "NOTE: Miri was not run: this toolchain has none"
         return
     fi
     MIRIFLAGS="-Zmiri-disable-isolation" CARGO_TARGET_DIR=target/miri cargo miri test --lib -- base:: routing::
