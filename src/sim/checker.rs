@@ -52,11 +52,16 @@ impl Ledger {
         let judged = self
             .judge_message(delivery, &message)
             .and_then(|()| self.judge_grant(delivery, number, &message))
-            .and_then(|replay| self.judge_copies(delivery, number, &message).map(|()| replay));
+            .and_then(|replay| {
+                self.judge_copies(delivery, number, &message)
+                    .map(|()| replay)
+            });
         match judged {
             Ok(replay) => replay,
             Err(what) => {
-                self.fail(format!("message {number} {message:?}, {delivery:?}: {what}"));
+                self.fail(format!(
+                    "message {number} {message:?}, {delivery:?}: {what}"
+                ));
                 false
             }
         }
@@ -136,11 +141,12 @@ impl Ledger {
         let own_will = message.will_of.is_some()
             && message.client == log.client
             && live.iter().any(|v| v.no_local);
-        let certain = !own_will && matching.iter().all(|s| {
-            let impossible = !s.possible(from, to);
-            let one = s.versions_in(from, to).count() == 1;
-            impossible || (one && s.certain(message, Event::MAX))
-        });
+        let certain = !own_will
+            && matching.iter().all(|s| {
+                let impossible = !s.possible(from, to);
+                let one = s.versions_in(from, to).count() == 1;
+                impossible || (one && s.certain(message, Event::MAX))
+            });
         let replay = delivery.retain && !live.iter().any(|v| v.retain_as_published);
         if replay && stored.is_empty() {
             return Err("a stored message after a newer one".into());
@@ -246,7 +252,12 @@ impl Ledger {
     }
 
     /// Whether a CONNACK must say that there was a session, if that is known.
-    pub fn session_present(&self, session: Option<usize>, conn: usize, now_ms: u64) -> Option<bool> {
+    pub fn session_present(
+        &self,
+        session: Option<usize>,
+        conn: usize,
+        now_ms: u64,
+    ) -> Option<bool> {
         let log = &self.conns[conn];
         let Some(session) = session.filter(|_| !log.clean) else {
             return Some(false);
@@ -260,7 +271,10 @@ impl Ledger {
             return Some(true);
         }
         // Rounded up to a second twice, a tick of the wheel, and some.
-        let gone_ms = last.closed_ms.unwrap_or(u64::MAX).saturating_add(expiry_ms + 2500);
+        let gone_ms = last
+            .closed_ms
+            .unwrap_or(u64::MAX)
+            .saturating_add(expiry_ms + 2500);
         (log.turned_ms >= gone_ms).then_some(false)
     }
 }

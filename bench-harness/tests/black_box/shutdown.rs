@@ -210,7 +210,7 @@ fn many_connections_under_load_end_in_time() {
 
 fn member(address: SocketAddr, number: usize) -> Client {
     let mut options = clean(VERSIONS[number % 3], &format!("member-{number}"));
-    options.connect.will = (number % 10 == 0).then(|| Will {
+    options.connect.will = number.is_multiple_of(10).then(|| Will {
         topic: format!("wills/{number}"),
         payload: b"last".to_vec(),
         ..Will::default()
