@@ -3,9 +3,9 @@
 //! The subscriber's core asks the cores that keep the topics of the filter, one after the other, for
 //! as many messages as the session has room for, until each has no more. It asks only when every
 //! core has passed the epoch of the SUBSCRIBE or is parked, so that whatever is published later comes
-//! live; and a question is answered in the turn after the one that drained it, so that everything
-//! acknowledged before it is stored. While a replay goes on, a live retained message suppresses the
-//! stored one of its topic.
+//! live; and a question is answered in a turn after the one that drained it, when all lanes have been
+//! emptied once more, so that everything acknowledged before it is stored. While a replay goes on, a
+//! live retained message suppresses the stored one of its topic.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::hash::BuildHasherDefault;
@@ -285,7 +285,7 @@ impl Shard {
             let Some(question) = self.replays.questions.pop_front() else {
                 return;
             };
-            let fresh = question.turn == self.outboxes.turn();
+            let fresh = question.turn >= self.lanes_emptied_turn;
             let is_own = question.from == self.clients.core;
             if fresh || budget == 0 || !(is_own || self.outboxes.has_room(question.from)) {
                 self.replays.questions.push_back(question);
