@@ -66,7 +66,7 @@ load() {
     for cores in 2 8; do
         with_broker "$cores" small_load
     done
-    echo "note: a small load on the release build was judged without fault"
+    echo "NOTE: a small load on the release build was judged without fault"
 }
 
 small_load() {

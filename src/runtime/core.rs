@@ -292,6 +292,9 @@ impl Inner {
                 parcel,
             );
         });
+        if !drained.more {
+            shard.lanes_emptied();
+        }
         while let Some(answer) = self.index.answer() {
             self.shard.index_applied(answer);
         }

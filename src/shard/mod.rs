@@ -98,6 +98,8 @@ pub struct Shard {
     salt: u64,
     /// Records taken in from other cores.
     taken_records: u64,
+    /// The last turn that took in all that lay in the lanes when it began.
+    lanes_emptied_turn: u64,
     /// The epoch that this turn began with.
     turn_epoch: Epoch,
     // Memory that is used again in each turn.
@@ -187,6 +189,7 @@ impl Shard {
             assigned_ids: 0,
             salt: parts.seed[0] ^ parts.seed[1],
             taken_records: 0,
+            lanes_emptied_turn: 0,
             turn_epoch: Epoch::default(),
             suspended_spare: Vec::new(),
             hits: Vec::new(),
@@ -222,6 +225,11 @@ impl Shard {
             return self.take_cross(from, long, None);
         }
         self.take_cross(from, record, parcel);
+    }
+
+    /// All that other cores had sent when this turn began has been taken in.
+    pub fn lanes_emptied(&mut self) {
+        self.lanes_emptied_turn = self.outboxes.turn();
     }
 
     fn take_cross(&mut self, from: CoreId, record: &[u8], parcel: Option<Parcel>) {

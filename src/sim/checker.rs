@@ -18,6 +18,8 @@ pub struct Delivery<'a> {
     pub qos: QoS,
     /// DUP flag.
     pub dup: bool,
+    /// Its packet identifier had come before.
+    pub again: bool,
     /// RETAIN flag.
     pub retain: bool,
     /// Subscription identifiers.
@@ -33,10 +35,7 @@ impl Ledger {
     pub fn delivered(&mut self, delivery: &Delivery<'_>) -> bool {
         self.tick();
         let log = &mut self.sessions[delivery.session];
-        let seen = delivery
-            .message
-            .is_some_and(|m| log.received.contains_key(&m));
-        if !(seen && delivery.dup) {
+        if !delivery.again {
             let topic = delivery.topic.to_owned();
             log.last_on_topic.insert(topic, delivery.message);
         }
@@ -235,7 +234,9 @@ impl Ledger {
         let message = &self.published[number];
         let to = message.acked.unwrap_or(Event::MAX);
         let wanted = self.sessions.iter().position(|log| {
-            let alive = !log.ended && self.conns[log.conn].expiry_s > 10_000;
+            let last = &self.conns[log.conn];
+            let cleared = last.next.is_some_and(|next| self.conns[next].clean);
+            let alive = !log.ended && !cleared && last.expiry_s > 10_000;
             let certain = |s: &Subscription| {
                 topic_matches(&s.filter, &message.topic) && s.certain(message, to)
             };
@@ -244,9 +245,9 @@ impl Ledger {
         if message.attempts == 1
             && let Some(session) = wanted
         {
-            self.fail(format!(
-                "message {number} {message:?}: session {session} wants it"
-            ));
+            let log = &self.sessions[session];
+            let text = format!("message {number} {message:?}: session {session} wants it, {log:?}");
+            self.fail(text);
         }
     }
 
