@@ -12,6 +12,7 @@ use crate::mqtt::encode_publish::OutgoingPublish;
 use crate::mqtt::property::UserProperties;
 use crate::mqtt::qos::QoS;
 use crate::mqtt::reason::ReasonCode;
+use crate::mqtt::topic::is_shared;
 use crate::mqtt::version::Version;
 use crate::sim::client::{Asked, Awaits, Outgoing, Owed, State};
 use crate::sim::ledger::{ConnLog, End, Published};
@@ -315,7 +316,10 @@ impl World {
         } else if rival {
             "rival".to_owned()
         } else {
-            (*self.rng.pick(&TOPICS)).to_owned()
+            match self.share_topic() {
+                Some(topic) => topic.to_owned(),
+                None => (*self.rng.pick(&TOPICS)).to_owned(),
+            }
         };
         let qos = if retain { QoS::AtLeastOnce } else { qos };
         let len = if self.rng.percent(self.plan.large_chance) {
@@ -484,6 +488,14 @@ impl World {
         self.send(who, &out);
     }
 
+    fn pick_filter(&mut self, who: usize) -> &'static str {
+        if self.plan.share_chance > 0 {
+            self.share_filter(who)
+        } else {
+            *self.rng.pick(&FILTERS)
+        }
+    }
+
     /// SUBSCRIBE to one to three filters.
     pub fn subscribe(&mut self, who: usize) {
         if self.clients[who].asked.len() >= 3 {
@@ -491,7 +503,7 @@ impl World {
         }
         let mut filters: Vec<&str> = Vec::new();
         for _ in 0..self.rng.range(1, 3) {
-            let filter = *self.rng.pick(&FILTERS);
+            let filter = self.pick_filter(who);
             if !filters.contains(&filter) {
                 filters.push(filter);
             }
@@ -504,10 +516,14 @@ impl World {
             .map(|filter| SubscribeEntry {
                 filter,
                 options: SubscribeOptions {
-                    qos: *self
-                        .rng
-                        .pick(&[QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce]),
-                    no_local: is_v5 && self.rng.percent(15),
+                    qos: if is_shared(filter) {
+                        self.share_qos()
+                    } else {
+                        *self
+                            .rng
+                            .pick(&[QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce])
+                    },
+                    no_local: is_v5 && !is_shared(filter) && self.rng.percent(15),
                     retain_as_published: is_v5 && self.rng.percent(25),
                     retain_handling: if is_v5 {
                         *self.rng.pick(&[
@@ -562,7 +578,7 @@ impl World {
         if self.clients[who].asked.len() >= 3 {
             return;
         }
-        let filter = *self.rng.pick(&FILTERS);
+        let filter = self.pick_filter(who);
         let packet_id = self.clients[who].next_packet_id();
         let subscriptions = match self.clients[who].session {
             None => Vec::new(),

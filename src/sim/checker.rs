@@ -4,6 +4,7 @@
 use crate::mqtt::qos::QoS;
 use crate::mqtt::topic::topic_matches;
 use crate::sim::ledger::{Event, Ledger, Published, Subscription, Version};
+use crate::sim::share::is_shared_topic;
 
 /// A PUBLISH that a client got.
 #[derive(Debug)]
@@ -53,8 +54,12 @@ impl Ledger {
             .judge_message(delivery, &message)
             .and_then(|()| self.judge_grant(delivery, number, &message))
             .and_then(|replay| {
-                self.judge_copies(delivery, number, &message)
-                    .map(|()| replay)
+                let copies = if is_shared_topic(delivery.topic) {
+                    self.judge_shared(delivery, number, &message)
+                } else {
+                    self.judge_copies(delivery, number, &message)
+                };
+                copies.map(|()| replay)
             });
         match judged {
             Ok(replay) => replay,

@@ -35,7 +35,8 @@ impl Ledger {
         // What is on its way between cores is governed by the options that it finds there, and lost
         // by an UNSUBSCRIBE that comes first.
         log.subscriptions.iter().any(|s| {
-            topic_matches(&s.filter, &message.topic)
+            !s.is_shared()
+                && topic_matches(&s.filter, &message.topic)
                 && s.certain(message, Event::MAX)
                 && s.versions_in(message.sent, None).all(|v| {
                     let is_own = v.no_local && message.session == Some(session);

@@ -354,6 +354,8 @@ impl World {
             client.fresh_seen = true;
             id == next
         };
+        // What a member gave back leaves a gap.
+        let fair = fair || self.plan.share_chance > 0;
         client.last_id = client.last_id.max(id);
         client.outstanding += 1;
         if !fair {

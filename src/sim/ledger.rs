@@ -11,6 +11,8 @@ use std::fmt::Arguments;
 
 use crate::mqtt::decode_subscribe::SubscribeEntry;
 use crate::mqtt::qos::QoS;
+use crate::mqtt::topic::SharedFilter;
+use crate::sim::share::SharedReceipt;
 use crate::sim::verdict::Failure;
 
 /// Number of an event.
@@ -74,8 +76,10 @@ pub struct Version {
 /// A subscription of a session, from SUBSCRIBE to UNSUBSCRIBE.
 #[derive(Clone, Debug)]
 pub struct Subscription {
-    /// Its filter.
+    /// Its filter, without group.
     pub filter: String,
+    /// Its filter as the client wrote it.
+    pub full: String,
     /// Options, the last one last; never empty.
     pub versions: Vec<Version>,
     /// When UNSUBSCRIBE was sent.
@@ -173,6 +177,12 @@ pub struct Ledger {
     pub sessions: Vec<SessionLog>,
     /// Connections; the index is the world's.
     pub conns: Vec<ConnLog>,
+    /// Deliveries to members, by group and message.
+    pub shared: BTreeMap<(String, usize), Vec<SharedReceipt>>,
+    /// Messages of groups that went to a second member, or again to the first.
+    pub shared_repeats: u64,
+    /// A member may have gone.
+    pub disturbed: bool,
     /// The first broken promise.
     pub failure: Option<String>,
     /// The last events, if they are to be shown.
@@ -220,7 +230,7 @@ impl Ledger {
         let subscriptions = &mut self.sessions[session].subscriptions;
         let new = !subscriptions
             .iter()
-            .any(|s| s.filter == entry.filter && s.unsub_acked.is_none());
+            .any(|s| s.full == entry.filter && s.unsub_acked.is_none());
         let version = Version {
             sent,
             acked: None,
@@ -234,10 +244,13 @@ impl Ledger {
         };
         let present = subscriptions
             .iter()
-            .position(|s| s.filter == entry.filter && s.unsub_sent.is_none());
+            .position(|s| s.full == entry.filter && s.unsub_sent.is_none());
         let Some(at) = present else {
             subscriptions.push(Subscription {
-                filter: entry.filter.to_owned(),
+                filter: SharedFilter::parse(entry.filter)
+                    .map(|parts| parts.filter.as_str().to_owned())
+                    .unwrap_or_default(),
+                full: entry.filter.to_owned(),
                 versions: vec![version],
                 unsub_sent: None,
                 unsub_acked: None,
@@ -252,9 +265,9 @@ impl Ledger {
     pub fn subscribed(&mut self, session: usize, (at, version): (usize, usize)) {
         let event = self.tick();
         let subscriptions = &mut self.sessions[session].subscriptions;
-        let filter = subscriptions[at].filter.clone();
+        let filter = subscriptions[at].full.clone();
         for old in &mut subscriptions[..at] {
-            if old.filter == filter {
+            if old.full == filter {
                 old.unsub_acked.get_or_insert(event);
             }
         }
@@ -264,10 +277,11 @@ impl Ledger {
     /// An UNSUBSCRIBE was sent; says which subscriptions it may end.
     pub fn unsubscribes(&mut self, session: usize, filter: &str) -> Vec<(usize, usize)> {
         let event = self.tick();
+        self.disturbed = true;
         let subscriptions = &mut self.sessions[session].subscriptions;
         let mut ended = Vec::new();
         for (at, subscription) in subscriptions.iter_mut().enumerate() {
-            if subscription.filter == filter && subscription.unsub_acked.is_none() {
+            if subscription.full == filter && subscription.unsub_acked.is_none() {
                 subscription.unsub_sent.get_or_insert(event);
                 ended.push((at, 0));
             }
@@ -301,6 +315,7 @@ impl Ledger {
         if log.end == End::Open && log.closed_ms.is_none() {
             log.end = end;
         }
+        self.disturbed = true;
         log.abandoned |= end == End::Lost;
         log.ended_ms.get_or_insert(now_ms);
         if log.end != End::Normal {
@@ -352,6 +367,11 @@ impl Ledger {
 }
 
 impl Subscription {
+    /// Whether it is shared.
+    pub fn is_shared(&self) -> bool {
+        self.full != self.filter
+    }
+
     /// Whether it may have been in force at some moment of a span.
     pub fn possible(&self, from: Event, to: Option<Event>) -> bool {
         let begun = self.versions.first().map_or(Event::MAX, |v| v.sent);

@@ -15,6 +15,7 @@
 //! - [`plan`], [`rng`]: what a run is made of
 //! - [`world`], [`turn`], [`index_thread`], [`lanes`], [`net`]: the broker's surroundings
 //! - [`client`], [`act`], [`hear`]: clients, in bytes
+//! - [`share`]: shared subscriptions
 //! - [`ledger`], [`checker`], [`ending`], [`verdict`]: what happened and what may not
 
 pub mod act;
@@ -28,6 +29,7 @@ pub mod ledger;
 pub mod net;
 pub mod plan;
 pub mod rng;
+pub mod share;
 pub mod turn;
 pub mod verdict;
 pub mod world;

@@ -31,6 +31,8 @@ pub struct Plan {
     pub churn_chance: usize,
     /// The chance that a message is retained.
     pub retain_chance: usize,
+    /// The chance that a filter is shared; with 0 none is.
+    pub share_chance: usize,
     /// The chance that a connection has a will.
     pub will_chance: usize,
     /// The chance that a step begins a fault: a stalled lane, core or index thread.
@@ -74,6 +76,7 @@ impl Plan {
             drop_chance: 3,
             churn_chance: 8,
             retain_chance: 15,
+            share_chance: 0,
             will_chance: 30,
             fault_chance: 1,
             large_chance: 6,
@@ -185,6 +188,43 @@ impl Plan {
         }
     }
 
+    /// Shared subscriptions whose members come and go.
+    pub fn shared() -> Self {
+        Self {
+            name: "shared",
+            share_chance: 75,
+            clients: 9,
+            churn_chance: 10,
+            retain_chance: 0,
+            max_inflight: 3,
+            publishes: 40,
+            ..Self::mixed()
+        }
+    }
+
+    /// Members of shared subscriptions crash all the time.
+    pub fn shared_crashes() -> Self {
+        Self {
+            name: "shared crashes",
+            drop_chance: 15,
+            fault_chance: 2,
+            time_jump_ms: 1500,
+            ..Self::shared()
+        }
+    }
+
+    /// Nobody goes: order holds.
+    pub fn shared_steady() -> Self {
+        Self {
+            name: "shared steady",
+            drop_chance: 0,
+            publishes: 100,
+            publish_window: 20,
+            lane_bytes: (60, 300),
+            ..Self::shared()
+        }
+    }
+
     /// All of them.
     pub fn all() -> Vec<Self> {
         vec![
@@ -197,6 +237,9 @@ impl Plan {
             Self::rivals(),
             Self::overflow(),
             Self::memory(),
+            Self::shared(),
+            Self::shared_crashes(),
+            Self::shared_steady(),
         ]
     }
 }

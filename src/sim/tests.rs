@@ -78,6 +78,24 @@ fn lack_of_memory_is_counted_exactly() {
 }
 
 #[test]
+fn shared_subscriptions() {
+    let sum = run_seeds(&Plan::shared(), 60);
+    assert!(sum.shared > 0 && sum.shared_repeats > 0);
+}
+
+#[test]
+fn shared_subscriptions_whose_members_crash() {
+    let sum = run_seeds(&Plan::shared_crashes(), 60);
+    assert!(sum.shared > 0 && sum.shared_repeats > 0 && sum.resumed > 0);
+}
+
+#[test]
+fn shared_subscriptions_keep_order_while_nobody_goes() {
+    let sum = run_seeds(&Plan::shared_steady(), 40);
+    assert!(sum.shared > 0 && sum.lanes_full > 0);
+}
+
+#[test]
 fn the_same_seed_gives_the_same_run() {
     for plan in Plan::all() {
         let first = run(7, &plan).map_err(|failure| failure.to_string());

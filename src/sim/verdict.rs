@@ -31,6 +31,10 @@ pub struct Stats {
     pub pauses: u64,
     /// Clients that were refused.
     pub refused: u64,
+    /// Messages that groups of shared subscribers got.
+    pub shared: u64,
+    /// Deliveries of such a message beyond the first.
+    pub shared_repeats: u64,
     /// Messages delivered from the store of retained ones.
     pub replayed: u64,
 }
@@ -52,6 +56,8 @@ impl Stats {
         self.pauses += other.pauses;
         self.refused += other.refused;
         self.replayed += other.replayed;
+        self.shared += other.shared;
+        self.shared_repeats += other.shared_repeats;
     }
 }
 

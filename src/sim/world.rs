@@ -125,6 +125,7 @@ impl World {
 
     /// Runs to the end; what went wrong lies in the ledger.
     pub fn run(&mut self) {
+        self.choose_strategy();
         while self.phase == Phase::Setup && self.is_well() {
             self.one_step();
             let ready = |c: &Client| c.ready && matches!(c.state, State::Online | State::Away);
@@ -351,6 +352,9 @@ impl World {
             return;
         }
         self.ledger.check_missing();
+        self.ledger.check_shared();
+        self.stats.shared = self.ledger.shared.len() as u64;
+        self.stats.shared_repeats = self.ledger.shared_repeats;
         self.ledger.check_retained(dropped == 0);
         self.stats.wills = self.ledger.check_wills();
     }
