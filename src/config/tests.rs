@@ -89,6 +89,26 @@ fn a_file_sets_every_kind_of_value() {
     assert_eq!(config.log.format, LogFormat::Json);
 }
 
+#[test]
+fn groups_of_shared_subscribers_may_have_a_strategy_of_their_own() {
+    let config = config(&file(
+        "[mqtt]\nshared_subscription_strategy = 'hash'\n\
+         [broker.shared_subscription_group.plant]\nstrategy = 'sticky'\n\
+         [broker.shared_subscription_group.office]\nstrategy = 'local'\n",
+    ));
+    let strategy = config.mqtt.shared_subscription_strategy;
+    assert_eq!(strategy, ShareStrategy::HashClientId);
+    let own = |name: &str, strategy| ShareGroup {
+        name: name.to_owned(),
+        strategy,
+    };
+    let groups = [
+        own("office", ShareStrategy::Local),
+        own("plant", ShareStrategy::Sticky),
+    ];
+    assert_eq!(config.share_groups, groups);
+}
+
 /// Each source sets a number of its own; the highest one present must win.
 #[test]
 fn the_order_of_sources() {

@@ -9,6 +9,7 @@ mod messages;
 mod peer;
 mod retained;
 mod sessions;
+mod shares;
 mod shutdown;
 mod start;
 mod storms;

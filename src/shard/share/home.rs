@@ -8,6 +8,7 @@ use hashbrown::{HashMap, HashTable};
 use crate::base::ids::{CoreId, Epoch};
 use crate::base::limits::GROUP_DISPATCHES_PER_TURN;
 use crate::base::slab::{Key, Slab};
+use crate::config::ShareStrategy;
 use crate::metrics::Counter;
 use crate::mqtt::message::{Message, Publication};
 use crate::mqtt::qos::QoS;
@@ -242,10 +243,15 @@ impl Groups {
         publication: &Publication<'_>,
         (own, outboxes): (CoreId, &Outboxes),
     ) -> Choice {
+        let strategy = self.groups.at(at).map(|group| group.strategy);
+        let topic_hash = match strategy {
+            Some(ShareStrategy::HashTopic) => self.hasher.hash_one(publication.topic),
+            _ => 0,
+        };
         let ask = Ask {
             qos: publication.qos,
             publisher: publication.publisher.0,
-            topic_hash: self.hasher.hash_one(publication.topic),
+            topic_hash,
             random: self.next_random(),
         };
         let reachable = |core| core == own || outboxes.has_room(core);
