@@ -492,7 +492,7 @@ impl World {
         if self.plan.share_chance > 0 {
             self.share_filter(who)
         } else {
-            *self.rng.pick(&FILTERS)
+            FILTERS[self.rng.below(FILTERS.len())]
         }
     }
 

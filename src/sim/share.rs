@@ -42,7 +42,7 @@ impl World {
         if self.rng.percent(self.plan.share_chance) {
             SHARES[who % SHARES.len()]
         } else {
-            *self.rng.pick(&OTHERS)
+            OTHERS[self.rng.below(OTHERS.len())]
         }
     }
 

@@ -157,7 +157,7 @@ impl Groups {
         let Some(member) = self.members.at(index) else {
             return;
         };
-        let (at, online) = (member.group, online.unwrap_or(member.is_online()));
+        let (at, online) = (member.group, online.unwrap_or_else(|| member.is_online()));
         self.enlist(at, index, online);
         let waits = |group: &Group| !group.queue.is_empty();
         if online && self.groups.at(at).is_some_and(waits) {
