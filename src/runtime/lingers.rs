@@ -18,8 +18,9 @@ use super::slots::{ENDED, LINGERING, RECEIVING, STARVED};
 /// its send buffer when it learns that it is not wanted.
 pub(super) const LINGER_BYTES_MAX: usize = 1024 * 1024;
 
-/// Refused handshakes of one core that linger at a time: ordinary descriptors, which are few.
-pub(super) const REFUSED_LINGERING_MAX: usize = 64;
+/// Refused handshakes of one core that linger at a time: ordinary descriptors, which are few
+/// (RLIMIT_NOFILE, shared by all cores, with handshakes in progress having the better right).
+pub(super) const REFUSED_LINGERING_MAX: usize = 16;
 
 /// Entries of the queue, in multiples of the sockets that may linger, from which on those that are
 /// over are swept out of its middle.
