@@ -19,13 +19,16 @@ use super::socket;
 
 #[derive(Debug, Default)]
 struct Handshake {
-    /// None when the entry is free, or was refused while a receive was in the kernel.
+    /// None when the entry is free.
     fd: Option<OwnedFd>,
     generation: u32,
     /// A receive is in the kernel.
     receiving: bool,
     /// The receive waits for buffers.
     starved: bool,
+    /// The socket is closed when its receive is over. Not before: the receive may wait to be
+    /// submitted, and would then be one on the next owner of the descriptor's number.
+    closing: bool,
 }
 
 /// The sockets in handshake of a plane.
@@ -67,6 +70,8 @@ impl Handshakes {
         let entry = self.at_mut(handshake);
         entry.generation = (entry.generation + 1) & GENERATION_MASK;
         entry.starved = false;
+        entry.closing = false;
+        entry.fd = None;
         self.free.push(handshake);
     }
 }
@@ -172,13 +177,12 @@ impl Actions {
         self.close_handshake(handshake);
     }
 
-    /// Closes the socket; its number is free when no receive is in the kernel any more.
+    /// Closes the socket and frees its number, both when no receive is in the kernel any more.
     fn close_handshake(&mut self, handshake: u32) {
         let entry = self.handshakes.at_mut(handshake);
         let data = UserData::new(Op::HandshakeReceive, entry.generation, handshake);
-        let receiving = entry.receiving;
-        drop(entry.fd.take());
-        if receiving {
+        if entry.receiving {
+            entry.closing = true;
             self.cancel(data);
         } else {
             self.handshakes.release(handshake);
@@ -211,7 +215,7 @@ impl Actions {
             "a number is free only when nothing is armed"
         );
         entry.receiving = false;
-        if entry.fd.is_none() {
+        if entry.closing {
             self.handshakes.release(handshake);
         } else if refused && result != -libc::ENOBUFS {
             self.on_receive_refused(handshake, bytes.len());

@@ -269,6 +269,27 @@ fn a_refused_client_that_goes_on_writing_reads_why() {
 }
 
 #[test]
+fn a_receive_of_a_refused_client_takes_nothing_from_the_next_owner_of_its_descriptor() {
+    let mut bench = lingering(FOR_GOOD);
+    let listener = std_listener();
+    for round in 0..50 {
+        let (_refused, server) = pair(&listener);
+        let handshake = bench.plane.handshake_begin(server);
+        bench.plane.handshake_receive(handshake);
+        bench.plane.handshake_refuse(handshake, b"");
+        let (mut client, server) = pair(&listener);
+        let mut server = TcpStream::from(server);
+        server.write_all(&pattern(10, round)).unwrap();
+        client.write_all(&pattern(10, round)).unwrap();
+        bench.turn(0);
+        bench.turn(0);
+        assert_eq!(read_exactly(&mut client, 10), pattern(10, round));
+        assert_eq!(read_exactly(&mut server, 10), pattern(10, round));
+        assert!(bench.handshakes.is_empty());
+    }
+}
+
+#[test]
 fn refused_clients_linger_in_bounded_number_and_time() {
     let mut bench = lingering(Duration::from_millis(100));
     let listener = std_listener();

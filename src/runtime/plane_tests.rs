@@ -54,7 +54,7 @@ pub(super) struct Bench {
     pub(super) accepted: Vec<OwnedFd>,
     received: HashMap<u32, Vec<u8>>,
     generations: HashMap<u32, u32>,
-    handshakes: HashMap<u32, Vec<u8>>,
+    pub(super) handshakes: HashMap<u32, Vec<u8>>,
     flag: WakeFlag,
 }
 
