@@ -275,7 +275,7 @@ impl Inner {
                 errno,
             } => {
                 if self.is_present(slot, generation) {
-                    self.shard.close(slot, reason_of_end(errno), None);
+                    self.shard.peer_closed(slot, reason_of_end(errno));
                 }
             }
             Completion::SendFailed {
@@ -284,7 +284,7 @@ impl Inner {
                 errno,
             } => {
                 if self.is_present(slot, generation) {
-                    self.shard.close(slot, reason_of_send(errno), None);
+                    self.shard.peer_closed(slot, reason_of_send(errno));
                 }
             }
             Completion::Drained { slot, generation } => {

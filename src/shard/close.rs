@@ -126,12 +126,12 @@ impl Shard {
 
     /// The client has closed its end of a connection, or it can no longer be sent to. Packets that
     /// wait are handled first: a DISCONNECT may be among them.
-    pub fn peer_closed(&mut self, slot: u32) {
+    pub fn peer_closed(&mut self, slot: u32, reason: CloseReason) {
         match self.clients.connections.at_mut(slot) {
             Some(connection) if connection.flags.has(Flags::SUSPENDED) => {
                 connection.flags.set(Flags::PEER_CLOSED);
             }
-            _ => self.close(slot, CloseReason::Closed, None),
+            _ => self.close(slot, reason, None),
         }
     }
 
