@@ -26,7 +26,6 @@ use crate::runtime::wake::Wakers;
 use crate::shard::Shard;
 use crate::shard::close::CloseReason;
 use crate::shard::cross::Parcel;
-use crate::shard::outgoing::Outgoing;
 
 /// Sleep while something waits that no event announces: room in a full ring, an epoch of another
 /// core, a client that does not read.
@@ -122,7 +121,7 @@ impl Core {
         if inner.exit {
             return Next::Stop;
         }
-        if more || inner.has_inbox_work() {
+        if more || inner.has_inbox_work() || !inner.shard.clients.effects.is_empty() {
             return Next::Again;
         }
         let polls = !inner.shard.may_sleep() || inner.farewell.is_some();
@@ -396,8 +395,7 @@ impl Inner {
     fn carry_out(&mut self, plane: &mut Plane) {
         let mut effects = std::mem::take(&mut self.shard.clients.effects);
         for (key, socket) in effects.install.drain(..) {
-            let first = self.shard.clients.force_out(key.index).unwrap_or_default();
-            self.shard.clients.count_bytes_sent(first.len());
+            let first = self.shard.clients.first_out(key.index).unwrap_or_default();
             if let Some(socket) = socket {
                 plane.install(key.index, key.generation, socket, first);
             }
@@ -423,7 +421,7 @@ impl Inner {
             plane.resume_receive(slot);
         }
         for key in effects.close.drain(..) {
-            let last: Option<Outgoing> = self.shard.clients.force_out(key.index);
+            let last = self.shard.clients.last_out(key.index);
             plane.close(key.index, last);
         }
         // The lists' memory is used again; what was asked for meanwhile comes first.

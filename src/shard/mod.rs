@@ -281,6 +281,7 @@ impl Shard {
     /// Whether nothing waits that would be driven on without an event.
     pub fn may_sleep(&self) -> bool {
         self.outboxes.is_empty()
+            && self.clients.effects.is_empty()
             && self.suspended.is_empty()
             && self.pending_wills.is_empty()
             && self.replays.is_idle()

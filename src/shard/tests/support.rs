@@ -380,7 +380,7 @@ impl Broker {
             self.paused.remove(&slot);
         }
         for key in effects.close.drain(..) {
-            if let Some(last) = self.shard.clients.force_out(key.index)
+            if let Some(last) = self.shard.clients.last_out(key.index)
                 && !self.blocked.contains(&key.index)
             {
                 self.put_on_wire(key.index, &last);
