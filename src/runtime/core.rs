@@ -248,7 +248,7 @@ impl Inner {
                 errno: _,
             } => {
                 if self.is_present(slot, generation) {
-                    self.shard.close(slot, CloseReason::Closed, None);
+                    self.shard.peer_closed(slot);
                 }
             }
             Completion::SendFailed {
@@ -266,8 +266,9 @@ impl Inner {
                 }
             }
             Completion::Closed { slot, generation } => {
-                debug_assert!(self.is_present(slot, generation), "a slot closes once");
-                if let Some(listener) = self.shard.slot_closed(slot) {
+                let present = self.is_present(slot, generation);
+                debug_assert!(present, "a slot closes once");
+                if present && let Some(listener) = self.shard.slot_closed(slot) {
                     self.door.connection_closed(listener);
                 }
             }
