@@ -64,6 +64,9 @@ pub const RECEIVED_BYTES_PAUSE: usize = 64 * 1024;
 /// Bytes that wait in a connection below which more is received from it again.
 pub const RECEIVED_BYTES_RESUME: usize = 16 * 1024;
 
+/// SUBSCRIBEs of one connection that may wait for the index thread; those behind them wait unread.
+pub const SUBSCRIBES_PENDING_MAX: u16 = 64;
+
 /// Timers looked at in one turn: about 50 us.
 pub const TIMERS_PER_TURN: usize = 1024;
 

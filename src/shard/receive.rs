@@ -3,10 +3,10 @@
 //! What cannot be handled now is copied to a box of the connection: an incomplete packet, or all
 //! that comes while the connection is suspended. A connection is suspended before a packet that
 //! must wait: for a PUBLISH while an outbox is over its limit, for anything but SUBSCRIBE while a
-//! SUBACK waits for the index (so what a client sends behind a SUBSCRIBE finds it done). Nobody else
-//! is held up by that.
+//! SUBACK waits for the index (so what a client sends behind a SUBSCRIBE finds it done), for SUBSCRIBE
+//! while many wait. Nobody else is held up by that.
 
-use crate::base::limits::{RECEIVED_BYTES_PAUSE, RECEIVED_BYTES_RESUME};
+use crate::base::limits::{RECEIVED_BYTES_PAUSE, RECEIVED_BYTES_RESUME, SUBSCRIBES_PENDING_MAX};
 use crate::metrics::Counter;
 use crate::mqtt::decode_disconnect::Disconnect;
 use crate::mqtt::encode_ack::encode_pingresp;
@@ -204,7 +204,10 @@ impl Shard {
         let Some(connection) = self.clients.connections.at(slot) else {
             return false;
         };
-        let index = connection.awaits_index > 0 && packet != PacketType::Subscribe;
+        let index = match packet {
+            PacketType::Subscribe => connection.awaits_index >= SUBSCRIBES_PENDING_MAX,
+            _ => connection.awaits_index > 0,
+        };
         let outbox = packet == PacketType::Publish && self.outboxes_over_limit();
         if !index && !outbox {
             return false;
