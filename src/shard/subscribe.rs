@@ -20,6 +20,7 @@ use crate::mqtt::version::Version;
 use crate::routing::local::{LocalDelta, PendingFilter, SubOptions, Subscriber};
 use crate::session::state::NONE;
 use crate::shard::Shard;
+use crate::shard::close::CloseReason;
 use crate::shard::cross::Filters;
 use crate::shard::fanout::{Fanout, Grant};
 use crate::shard::receive::Fault;
@@ -120,10 +121,26 @@ impl Shard {
             };
             reasons.push(reason.as_u8());
         }
-        self.clients.metrics.inc(Counter::PacketsUnsubackSent);
-        if let Some(out) = self.clients.out(slot) {
-            encode_unsuback(&mut out.bytes, version, packet.packet_id, &reasons);
+        let count = if version.is_v5() { reasons.len() } else { 0 };
+        if self.takes_answer(slot, count) {
+            self.clients.metrics.inc(Counter::PacketsUnsubackSent);
+            if let Some(out) = self.clients.out(slot) {
+                encode_unsuback(&mut out.bytes, version, packet.packet_id, &reasons);
+            }
         }
+    }
+
+    /// Whether a client takes a SUBACK or UNSUBACK with so many reason codes [MQTT-3.1.2-24]. If not,
+    /// it can never know how it stands, and the connection ends.
+    fn takes_answer(&mut self, slot: u32, reasons: usize) -> bool {
+        let max = self.clients.connections.at(slot);
+        let max = max.map_or(0, |connection| connection.max_packet_size as usize);
+        let fits = ANSWER_HEAD_BYTES_MAX + reasons <= max;
+        if !fits {
+            let code = Some(ReasonCode::PacketTooLarge);
+            self.close(slot, CloseReason::FrameTooLarge, code);
+        }
+        fits
     }
 
     /// Ends all subscriptions of a session.
@@ -362,6 +379,9 @@ impl Shard {
                 *reason = crate::mqtt::reason::SUBACK_FAILURE_V311;
             }
         }
+        if !self.takes_answer(slot, reasons.len()) {
+            return;
+        }
         self.clients.metrics.inc(Counter::PacketsSubackSent);
         if let Some(out) = self.clients.out(slot) {
             encode_suback(&mut out.bytes, version, pending.packet_id, &reasons);
@@ -419,6 +439,10 @@ impl crate::shard::clients::Clients {
             && publication.publisher.0 == self.publisher(subscriber.session)
     }
 }
+
+/// Bytes of the longest SUBACK or UNSUBACK without its reason codes: fixed header, packet identifier,
+/// no properties.
+const ANSWER_HEAD_BYTES_MAX: usize = 5 + 2 + 1;
 
 /// Bits of a SUBACK's generation that a waiter holds.
 const WAITER_GENERATION: u32 = 0xFFFF;
