@@ -320,12 +320,13 @@ impl Shard {
         if !is_within_levels(filter, rules.max_topic_levels) {
             return Err(ReasonCode::TopicFilterInvalid);
         }
-        let count = self
-            .clients
-            .registry
-            .at(session_index)
-            .map_or(0, |s| s.subscriptions);
-        if count >= rules.max_subscriptions {
+        let Some(session) = self.clients.registry.at(session_index) else {
+            return Err(ReasonCode::UnspecifiedError);
+        };
+        let (local, index) = (&self.routes.local, &self.routes.index);
+        let first = session.first_subscription;
+        let is_new = || !local.is_subscribed(index, session_index, first, filter);
+        if session.subscriptions >= rules.max_subscriptions && is_new() {
             return Err(ReasonCode::QuotaExceeded);
         }
         Ok(())
