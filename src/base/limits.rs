@@ -67,6 +67,9 @@ pub const RECEIVED_BYTES_RESUME: usize = 16 * 1024;
 /// SUBSCRIBEs of one connection that may wait for the index thread; those behind them wait unread.
 pub const SUBSCRIBES_PENDING_MAX: u16 = 64;
 
+/// Messages that the longest queue loses at most to make room for one: about 10 us of work.
+pub const QUEUE_DROPS_MAX: usize = 64;
+
 /// Timers looked at in one turn: about 50 us.
 pub const TIMERS_PER_TURN: usize = 1024;
 

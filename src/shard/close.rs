@@ -210,6 +210,10 @@ impl Shard {
         let Some(mut session) = self.clients.registry.remove(session_index) else {
             return;
         };
+        let queued = session.traffic.as_ref().map_or(0, |t| t.queue.len());
+        self.clients
+            .metrics
+            .add(Counter::DeliveryDroppedSessionEnded, queued as u64);
         let messages: Vec<Message> = session.drain_messages();
         self.clients.release_all(messages);
         self.clients.metrics.inc(Counter::SessionTerminated);

@@ -1,6 +1,6 @@
 //! Handing messages to clients: the window, the queue, and what happens when neither has room.
 
-use crate::base::limits::SHARED_PAYLOAD_BYTES_MIN;
+use crate::base::limits::{QUEUE_DROPS_MAX, SHARED_PAYLOAD_BYTES_MIN};
 use crate::base::slab::Slab;
 use crate::metrics::Counter;
 use crate::mqtt::encode_publish::{MAX_WIRE_LEN, publish_wire_len};
@@ -286,8 +286,8 @@ impl Clients {
         if qos == QoS::AtMostOnce && !self.budget.allows_qos0() {
             return self.metrics.inc(Counter::DeliveryDroppedMemory);
         }
-        if self.budget.is_full() {
-            self.drop_from_longest(session_index);
+        if self.budget.is_full() && !self.make_room(session_index) {
+            return self.metrics.inc(Counter::DeliveryDroppedMemory);
         }
         let delivery = Delivery {
             message: fanout.message(&mut self.budget),
@@ -314,8 +314,22 @@ impl Clients {
         }
     }
 
-    /// The memory of the core is used up: the longest queue loses its oldest message.
-    fn drop_from_longest(&mut self, otherwise: u32) {
+    /// The memory of the core is used up: the longest queue loses its oldest messages. Says whether
+    /// there is room now; what is in flight cannot be had back.
+    fn make_room(&mut self, otherwise: u32) -> bool {
+        for _ in 0..QUEUE_DROPS_MAX {
+            if !self.budget.is_full() {
+                return true;
+            }
+            if !self.drop_from_longest(otherwise) {
+                return false;
+            }
+        }
+        !self.budget.is_full()
+    }
+
+    /// The longest queue, or another if that is not known, loses its oldest message.
+    fn drop_from_longest(&mut self, otherwise: u32) -> bool {
         for victim in [self.longest_queue.0, otherwise] {
             let Some(traffic) = self
                 .registry
@@ -328,9 +342,11 @@ impl Clients {
             self.longest_queue = (victim, traffic.queue.len());
             if let Some(delivery) = dropped {
                 self.metrics.inc(Counter::DeliveryDroppedMemory);
-                return self.budget.release(delivery.message);
+                self.budget.release(delivery.message);
+                return true;
             }
         }
+        false
     }
 
     fn count_sent(&mut self, qos: QoS) {
