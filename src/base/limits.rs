@@ -79,7 +79,13 @@ pub const REPLAY_CREDIT: u16 = 64;
 /// Nodes of the store of retained messages visited in one turn: about 50 us.
 pub const REPLAY_NODES_PER_TURN: usize = 512;
 
-/// Topics of live retained messages that one replay remembers; beyond, a stored message may follow
+/// Replays of one session that are served at the same time; further ones wait, one a filter.
+pub const REPLAYS_OF_SESSION_MAX: usize = 32;
+
+/// Replays that are looked at in one turn: about 50 us.
+pub const REPLAYS_PER_TURN: usize = 256;
+
+/// Topics of live retained messages that the replays of one session remember; beyond, a stored message may follow
 /// a live one of its topic.
 pub const REPLAY_SEEN_MAX: usize = 10_000;
 

@@ -366,13 +366,16 @@ impl Shard {
         if crate::shard::deliver::closing(connection) {
             return;
         }
-        self.send_suback(slot, version, &pending);
+        if !self.send_suback(slot, version, &pending) {
+            return;
+        }
         for wanted in pending.replays {
             self.begin_replay(pending.session, wanted);
         }
     }
 
-    fn send_suback(&mut self, slot: u32, version: Version, pending: &PendingSuback) {
+    /// Sends SUBACK, or ends the connection.
+    fn send_suback(&mut self, slot: u32, version: Version, pending: &PendingSuback) -> bool {
         let mut reasons = pending.reasons.clone();
         if !version.is_v5() {
             // 3.x knows one failure only [MQTT-3.9.3-2 of 3.1.1].
@@ -381,12 +384,13 @@ impl Shard {
             }
         }
         if !self.takes_answer(slot, reasons.len()) {
-            return;
+            return false;
         }
         self.clients.metrics.inc(Counter::PacketsSubackSent);
         if let Some(out) = self.clients.out(slot) {
             encode_suback(&mut out.bytes, version, pending.packet_id, &reasons);
         }
+        true
     }
 
     fn deliver_merged(&mut self, fanout: &mut Fanout<'_>, filters: &[FilterId], epoch: Epoch) {
