@@ -46,6 +46,10 @@ pub const HANDSHAKE_BYTES_MAX: usize = 64 * 1024;
 /// the target, and 60 MiB in all on the largest machine.
 pub const OUTBOX_BYTES_MAX: usize = 1024 * 1024;
 
+/// Parcels (large messages, sockets) staged towards one core above which producers wait: at 1 MB each
+/// 64 MB.
+pub const OUTBOX_PARCELS_MAX: usize = 64;
+
 /// Bytes of a message up to which it is copied into a ring; a larger one crosses as a shared block.
 pub const CROSS_INLINE_BYTES_MAX: usize = 512;
 

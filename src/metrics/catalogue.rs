@@ -280,8 +280,8 @@ catalogue! {
         Turns = "turn.count",
         /// Times a core went to sleep for want of work.
         Parks = "turn.parks",
-        /// Pauses of reading: the client's or the core's budget was used up.
-        ReadPausedBudget = "read.paused.budget",
+        /// Pauses of reading: many of the client's SUBSCRIBEs wait for the index thread.
+        ReadPausedIndex = "read.paused.index",
         /// Pauses of reading: the outbox to another core was over its limit.
         ReadPausedOutbox = "read.paused.outbox",
 

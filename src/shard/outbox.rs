@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 
 use crate::base::core_set::CoreSet;
 use crate::base::ids::{CoreId, Epoch};
-use crate::base::limits::OUTBOX_BYTES_MAX;
+use crate::base::limits::{OUTBOX_BYTES_MAX, OUTBOX_PARCELS_MAX};
 use crate::base::slab::Key;
 use crate::base::staged::Staged;
 use crate::mqtt::reason::ReasonCode;
@@ -23,6 +23,8 @@ pub struct Outboxes {
     turn: u64,
     /// Bytes staged towards one core above which producers wait.
     limit_bytes: usize,
+    /// Some target is over a limit. Kept, since every PUBLISH asks.
+    over_limit: bool,
 }
 
 struct Target {
@@ -43,6 +45,12 @@ struct Mark {
     end: u64,
 }
 
+impl Target {
+    fn is_over(&self, limit_bytes: usize) -> bool {
+        self.staged.bytes() > limit_bytes || self.staged.parcels() > OUTBOX_PARCELS_MAX
+    }
+}
+
 impl Outboxes {
     /// Empty outboxes towards `cores` cores; the one to itself is never used.
     pub fn new(cores: u8) -> Self {
@@ -56,6 +64,7 @@ impl Outboxes {
             targets: (0..cores).map(|_| target()).collect(),
             turn: 0,
             limit_bytes: OUTBOX_BYTES_MAX,
+            over_limit: false,
         }
     }
 
@@ -74,6 +83,7 @@ impl Outboxes {
         let target = &mut self.targets[target.index()];
         target.staged.record(write);
         target.staged_records += 1;
+        self.over_limit |= target.is_over(self.limit_bytes);
     }
 
     /// Stages a record with the parcel that it announces.
@@ -86,18 +96,18 @@ impl Outboxes {
         let target = &mut self.targets[target.index()];
         target.staged.record_with(parcel, write);
         target.staged_records += 1;
+        self.over_limit |= target.is_over(self.limit_bytes);
     }
 
     /// Whether a producer has to wait because an outbox is over its limit.
     pub fn over_limit(&self) -> bool {
-        self.targets
-            .iter()
-            .any(|target| target.staged.bytes() > self.limit_bytes)
+        self.over_limit
     }
 
     /// Whether an outbox has room for what has no socket to pause (replays, wills).
     pub fn has_room(&self, target: CoreId) -> bool {
-        self.targets[target.index()].staged.bytes() < self.limit_bytes / 2
+        let staged = &self.targets[target.index()].staged;
+        staged.bytes() < self.limit_bytes / 2 && staged.parcels() < OUTBOX_PARCELS_MAX / 2
     }
 
     /// Whether nothing waits.
@@ -119,6 +129,10 @@ impl Outboxes {
         let target = &mut self.targets[target.index()];
         let records = flush(&mut target.staged) as u64;
         target.flushed_records += records;
+        if self.over_limit {
+            let limit = self.limit_bytes;
+            self.over_limit = self.targets.iter().any(|target| target.is_over(limit));
+        }
     }
 
     /// Ends a turn that began with `epoch`: remembers which turns are not wholly flushed.

@@ -315,11 +315,18 @@ impl Shard {
             && !flags.has(Flags::RECEIVE_PAUSED)
         {
             flags.set(Flags::RECEIVE_PAUSED);
+            let waits_for_index = connection.awaits_index > 0;
             self.clients.effects.pause.push(slot);
+            self.clients.metrics.inc(if waits_for_index {
+                Counter::ReadPausedIndex
+            } else {
+                Counter::ReadPausedOutbox
+            });
         }
     }
 
     fn resume_if_drained(&mut self, slot: u32) {
+        let heard = self.clients.heard_now();
         let Some(connection) = live(&mut self.clients.connections, slot) else {
             return;
         };
@@ -330,6 +337,8 @@ impl Shard {
         let drained = waiting < RECEIVED_BYTES_RESUME || !connection.flags.has(Flags::SUSPENDED);
         if drained && connection.flags.has(Flags::RECEIVE_PAUSED) {
             connection.flags.clear(Flags::RECEIVE_PAUSED);
+            // The silence was ours.
+            connection.last_heard = heard;
             self.clients.effects.resume.push(slot);
         }
     }
