@@ -74,6 +74,12 @@ pub const SUBSCRIBES_PENDING_MAX: u16 = 64;
 /// Messages that the longest queue loses at most to make room for one: about 10 us of work.
 pub const QUEUE_DROPS_MAX: usize = 64;
 
+/// Wills published in one turn: about 100 us.
+pub const WILLS_PER_TURN: usize = 64;
+
+/// Stored messages looked at in one turn for expired ones: about 20 us.
+pub const RETAINED_SWEEP_PER_TURN: usize = 256;
+
 /// Timers looked at in one turn: about 50 us.
 pub const TIMERS_PER_TURN: usize = 1024;
 

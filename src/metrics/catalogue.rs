@@ -169,6 +169,8 @@ catalogue! {
         RetainedRefusedTooLarge = "retained.refused.too_large",
         /// Retained messages refused: too many levels in the topic.
         RetainedRefusedTooManyLevels = "retained.refused.too_many_levels",
+        /// Retained messages refused: a later one of the topic had come before.
+        RetainedRefusedOlder = "retained.refused.older",
         /// Retained messages that expired.
         RetainedExpired = "retained.expired",
         /// Replays of retained messages that were begun.

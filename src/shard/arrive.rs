@@ -196,6 +196,7 @@ impl Shard {
             message,
             delay_s: will.properties.delay_interval,
             due_ms: None,
+            armed_ms: None,
         })
     }
 

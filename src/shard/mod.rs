@@ -264,11 +264,12 @@ impl Shard {
     /// What is due without anything having come; says whether there is more of it right now.
     pub fn work(&mut self) -> bool {
         let more_timers = self.fire_timers();
+        let more_expired = self.sweep_retained();
         self.resume_suspended();
         self.publish_wills();
         self.advance_replays();
         self.clients.budget.sweep();
-        more_timers
+        more_timers || more_expired
     }
 
     /// The outboxes have been flushed as far as the rings had room: acknowledgements go.

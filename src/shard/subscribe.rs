@@ -8,6 +8,7 @@
 use smallvec::SmallVec;
 
 use crate::base::ids::{Epoch, FilterId};
+use crate::base::limits::RETAINED_SWEEP_PER_TURN;
 use crate::base::slab::Key;
 use crate::metrics::Counter;
 use crate::mqtt::decode_subscribe::{RetainHandling, Subscribe, SubscribeEntry, Unsubscribe};
@@ -18,6 +19,7 @@ use crate::mqtt::reason::ReasonCode;
 use crate::mqtt::topic::{has_wildcard, is_shared, is_within_levels};
 use crate::mqtt::version::Version;
 use crate::routing::local::{LocalDelta, PendingFilter, SubOptions, Subscriber};
+use crate::routing::retained::{Put, Refusal};
 use crate::session::state::NONE;
 use crate::shard::Shard;
 use crate::shard::close::CloseReason;
@@ -247,10 +249,31 @@ impl Shard {
                 std::num::NonZeroU64::new(publication.received_us + life_s * 1_000_000);
         }
         let message = crate::mqtt::message::Message::from_publication(&stored);
-        self.routes
+        let put = self
+            .routes
             .retained
             .put(publication.topic, StoredMessage(message));
-        self.clients.metrics.inc(Counter::MessagesRetained);
+        self.clients.metrics.inc(match put {
+            Put::Stored | Put::Replaced(_) => Counter::MessagesRetained,
+            Put::Refused(Refusal::PayloadTooLarge) => Counter::RetainedRefusedTooLarge,
+            Put::Refused(Refusal::TooManyLevels) => Counter::RetainedRefusedTooManyLevels,
+            Put::Refused(Refusal::TooManyMessages | Refusal::TooManyBytes) => {
+                Counter::RetainedRefusedFull
+            }
+            Put::Refused(Refusal::Older) => Counter::RetainedRefusedOlder,
+        });
+    }
+
+    /// Forgets stored messages that have expired, a bounded step; says whether there is more to look
+    /// at.
+    pub fn sweep_retained(&mut self) -> bool {
+        let now_us = self.clients.now.unix_us;
+        let metrics = &self.clients.metrics;
+        self.routes
+            .retained
+            .sweep(now_us, RETAINED_SWEEP_PER_TURN, |_, _| {
+                metrics.inc(Counter::RetainedExpired);
+            })
     }
 
     fn subscribe_one(
@@ -405,7 +428,8 @@ impl Shard {
             );
         }
         merged.retain(|s| !self.clients.is_own(&fanout.publication, &s.0));
-        merged.sort_by_key(|subscriber| subscriber.0.session);
+        // Unstable: it needs no memory.
+        merged.sort_unstable_by_key(|subscriber| subscriber.0.session);
         for group in merged.chunk_by(|a, b| a.0.session == b.0.session) {
             let mut grant = grant_of(&group[0].0);
             for MergedSubscriber(subscriber) in &group[1..] {
@@ -438,10 +462,15 @@ impl Shard {
 }
 
 impl crate::shard::clients::Clients {
-    /// Whether a subscriber does not want a message because it is its own [MQTT-3.8.3-3].
+    /// Whether a subscriber does not want a message because it is its own [MQTT-3.8.3-3], which is
+    /// counted.
     fn is_own(&self, publication: &Publication<'_>, subscriber: &Subscriber) -> bool {
-        subscriber.options.no_local()
-            && publication.publisher.0 == self.publisher(subscriber.session)
+        let own = subscriber.options.no_local()
+            && publication.publisher.0 == self.publisher(subscriber.session);
+        if own {
+            self.metrics.inc(Counter::DeliveryDroppedNoLocal);
+        }
+        own
     }
 }
 
