@@ -54,7 +54,10 @@ impl Clients {
             .as_ref()
             .is_some_and(|traffic| waits(&traffic.queue));
         match (qos, self.has_room(slot)) {
-            (QoS::AtMostOnce, false) => self.metrics.inc(Counter::DeliveryDroppedOutQueueFull),
+            // A replay asks for no more than the queue has room for.
+            (QoS::AtMostOnce, false) if !fanout.replay => {
+                self.metrics.inc(Counter::DeliveryDroppedOutQueueFull)
+            }
             (QoS::AtMostOnce, true) if !overtakes => self.send(slot, fanout, wire),
             (_, true) if !overtakes => self.send_acked(slot, session_index, fanout, wire, grant),
             _ => self.keep_for_later(session_index, fanout, qos, retain, grant),
@@ -280,7 +283,7 @@ impl Clients {
         retain: bool,
         grant: &Grant,
     ) {
-        if qos == QoS::AtMostOnce && !self.rules.mqueue_store_qos0 {
+        if qos == QoS::AtMostOnce && !self.rules.mqueue_store_qos0 && !fanout.replay {
             return self.metrics.inc(Counter::DeliveryDroppedQos0Msg);
         }
         if qos == QoS::AtMostOnce && !self.budget.allows_qos0() {

@@ -182,6 +182,13 @@ impl Broker {
         slot
     }
 
+    /// Connects, whatever else waits for the client.
+    pub(super) fn connect_again(&mut self, client: &Client<'_>) -> u32 {
+        let slot = self.enter(client, &[]);
+        self.wire.remove(&slot);
+        slot
+    }
+
     /// Bytes come from a client; nothing else happens yet.
     pub(super) fn receive(&mut self, slot: u32, packet: &impl Packet) {
         let version = self.versions.get(&slot).copied().unwrap_or(Version::V5);
