@@ -13,7 +13,7 @@ use crate::base::limits::{FAREWELL_MS, MESH_BYTES_PER_TURN};
 use crate::gate::command::Command;
 use crate::gate::event::What;
 use crate::gate::port::GatePort;
-use crate::metrics::{Counter, Gauge};
+use crate::metrics::{Counter, Gauge, Latency};
 use crate::runtime::admission::ListenerShare;
 use crate::runtime::clock::Clock;
 use crate::runtime::completion::{Completion, PlaneCounters, Wait};
@@ -205,6 +205,7 @@ impl CoreLoop for Core {
         inner.say_farewell();
         inner.carry_out(plane);
         self.publish_figures();
+        self.inner.count_turn();
         let next = self.next(more);
         if matches!(next, Next::Idle { .. }) {
             // Between two turns the core reads nothing of the index, whether it sleeps or not.
@@ -225,6 +226,13 @@ impl Inner {
             self.shard.unpark();
         }
         self.shard.begin_turn(self.clock.now());
+    }
+
+    fn count_turn(&self) {
+        let (clients, now) = (&self.shard.clients, self.clock.now());
+        clients.metrics.inc(Counter::Turns);
+        let us = now.unix_us.saturating_sub(clients.now.unix_us);
+        clients.metrics.record(Latency::Turn, us);
     }
 
     fn has_inbox_work(&self) -> bool {
@@ -300,19 +308,30 @@ impl Inner {
         }
         self.door.expire(&mut self.shard, plane);
         if self.door.has_just_stopped() {
-            self.gate.tell(What::AcceptingStopped);
+            self.tell(What::AcceptingStopped);
         }
         drained.more
     }
 
+    /// Tells the control plane; what it has no room for is counted.
+    fn tell(&self, what: What) {
+        let told = self.gate.tell(what);
+        self.shard.clients.metrics.inc(if told {
+            Counter::GateEvents
+        } else {
+            Counter::GateEventsDropped
+        });
+    }
+
     fn obey(&mut self, plane: &mut Plane, command: Command) {
+        self.shard.clients.metrics.inc(Counter::GateCommands);
         match command {
             Command::Listen { listener, socket } => self.door.listen(plane, listener, socket),
             Command::ReportTables => {
-                self.gate.tell(What::Tables(self.shard.tables()));
+                self.tell(What::Tables(self.shard.tables()));
             }
             Command::ReportCrossing => {
-                self.gate.tell(What::Crossing(self.shard.crossing()));
+                self.tell(What::Crossing(self.shard.crossing()));
             }
             Command::StopAccepting => {
                 self.shard.stop_accepting();
@@ -320,11 +339,11 @@ impl Inner {
             }
             Command::StopReading => {
                 self.shard.stop_reading();
-                self.gate.tell(What::ReadingStopped);
+                self.tell(What::ReadingStopped);
             }
             Command::PublishWills => {
                 self.shard.publish_all_wills();
-                self.gate.tell(What::WillsPublished);
+                self.tell(What::WillsPublished);
             }
             Command::Farewell => {
                 let force_at_ms = self.shard.clients.now.ms + FAREWELL_MS;
@@ -388,7 +407,7 @@ impl Inner {
         self.shard.farewell(force);
         if self.shard.clients.connections.is_empty() {
             self.farewell = None;
-            self.gate.tell(What::FarewellDone);
+            self.tell(What::FarewellDone);
         }
     }
 

@@ -37,6 +37,8 @@ pub struct Clients {
     pub budget: Budget,
     /// The session that was last seen to have the longest queue, and how long that was.
     pub longest_queue: (u32, usize),
+    /// Received bytes that wait in the boxes of connections.
+    pub partial_bytes: usize,
     /// Keep-alives, session ends, delayed wills.
     pub wheel: TimerWheel,
     /// Counters.

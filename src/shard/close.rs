@@ -160,7 +160,8 @@ impl Shard {
         let key = self.clients.connections.key_at(slot)?;
         let connection = self.clients.connections.at_mut(slot)?;
         connection.flags.set(Flags::CLOSING);
-        connection.received = None;
+        let received = connection.received.take();
+        self.clients.partial_bytes -= received.map_or(0, |bytes| bytes.len());
         connection.extra = None;
         let session = connection.session;
         self.clients.effects.close.push(key);

@@ -21,6 +21,7 @@ impl Clients {
         let Some(session) = self.registry.at(session_index) else {
             return;
         };
+        self.metrics.inc(Counter::MessagesDelivered);
         let qos = fanout.publication.qos.min(grant.qos);
         let slot = session.connection;
         let Some(connection) = self.connections.at(slot).filter(|c| !closing(c)) else {

@@ -95,6 +95,8 @@ pub struct Shard {
     salt: u64,
     /// Records taken in from other cores.
     taken_records: u64,
+    /// Greatest lateness of a timer since the figures were last asked for.
+    timer_lag_ms: u64,
     /// The epoch that this turn began with.
     turn_epoch: Epoch,
     // Memory that is used again in each turn.
@@ -153,6 +155,7 @@ impl Shard {
             outs: OutQueues::default(),
             budget: Budget::new(rules.queue_memory_bytes),
             longest_queue: (u32::MAX, 0),
+            partial_bytes: 0,
             wheel: TimerWheel::new(parts.now.ms, TICK_MS),
             metrics: parts.metrics,
             effects: Effects::default(),
@@ -182,6 +185,7 @@ impl Shard {
             assigned_ids: 0,
             salt: parts.seed[0] ^ parts.seed[1],
             taken_records: 0,
+            timer_lag_ms: 0,
             turn_epoch: Epoch::default(),
             suspended_spare: Vec::new(),
             hits: Vec::new(),

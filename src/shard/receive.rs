@@ -21,6 +21,9 @@ use crate::shard::close::CloseReason;
 use crate::shard::connection::Flags;
 use crate::shard::deliver::live;
 
+/// Incomplete packets and what waits unhandled may take this part of the memory for messages.
+const PARTIAL_SHARE: usize = 4;
+
 /// The connection has to end: why, and what a 5.0 client is told.
 #[derive(Clone, Copy, Debug)]
 pub struct Fault {
@@ -82,6 +85,7 @@ impl Shard {
         }
         if let Some(received) = &mut connection.received {
             received.extend_from_slice(bytes);
+            self.clients.partial_bytes += bytes.len();
             if !connection.flags.has(Flags::SUSPENDED) {
                 self.work_off(slot);
             }
@@ -90,6 +94,20 @@ impl Shard {
             self.keep_rest(slot, bytes, &progress);
         }
         self.pause_if_full(slot);
+        self.end_if_no_memory(slot);
+    }
+
+    /// When the boxes of all connections hold more than they may, the one that asks for more has to go.
+    fn end_if_no_memory(&mut self, slot: u32) {
+        let limit = self.clients.rules.queue_memory_bytes / PARTIAL_SHARE;
+        if self.clients.partial_bytes <= limit {
+            return;
+        }
+        let holds = live(&mut self.clients.connections, slot).is_some_and(|c| c.received.is_some());
+        if holds {
+            let code = Some(ReasonCode::QuotaExceeded);
+            self.close(slot, CloseReason::ServerBusy, code);
+        }
     }
 
     /// Goes on with suspended connections whose reason may have gone.
@@ -143,6 +161,7 @@ impl Shard {
         else {
             return;
         };
+        self.clients.partial_bytes -= received.len();
         match self.handle_bytes(slot, &received) {
             Progress::Incomplete(done) | Progress::Suspended(done) if done < received.len() => {
                 received.drain(..done);
@@ -150,6 +169,7 @@ impl Shard {
                     received.shrink_to_fit();
                 }
                 if let Some(connection) = live(&mut self.clients.connections, slot) {
+                    self.clients.partial_bytes += received.len();
                     connection.received = Some(received);
                 }
             }
@@ -167,6 +187,7 @@ impl Shard {
         }
         if let Some(connection) = live(&mut self.clients.connections, slot) {
             connection.received = Some(Box::new(bytes[*done..].to_vec()));
+            self.clients.partial_bytes += bytes.len() - done;
         }
     }
 
@@ -234,7 +255,14 @@ impl Shard {
                 ReasonCode::ProtocolError,
             ));
         }
-        match decode(frame, version)? {
+        let packet = match decode(frame, version) {
+            Ok(packet) => packet,
+            Err(error) => {
+                self.count_error(frame.packet_type);
+                return Err(error.into());
+            }
+        };
+        match packet {
             ClientPacket::Publish(publish) => self.publish(slot, &publish),
             ClientPacket::PubAck(ack) => {
                 self.puback(slot, ack);
@@ -341,6 +369,16 @@ impl Shard {
             connection.last_heard = heard;
             self.clients.effects.resume.push(slot);
         }
+    }
+
+    fn count_error(&self, packet: PacketType) {
+        let counter = match packet {
+            PacketType::Publish => Counter::PacketsPublishError,
+            PacketType::Subscribe => Counter::PacketsSubscribeError,
+            PacketType::Unsubscribe => Counter::PacketsUnsubscribeError,
+            _ => return,
+        };
+        self.clients.metrics.inc(counter);
     }
 
     fn count_received(&mut self, packet: PacketType) {

@@ -68,15 +68,21 @@ impl Shard {
     }
 
     /// Sets the gauges of the tables.
-    pub fn publish_figures(&self) {
+    pub fn publish_figures(&mut self) {
+        let lag_us = std::mem::take(&mut self.timer_lag_ms) * 1000;
         let (clients, metrics) = (&self.clients, &self.clients.metrics);
         let live = u64::from(clients.connections.len());
         metrics.set(Gauge::LiveConnections, live);
+        metrics.set(Gauge::Connections, u64::from(clients.registry.len()));
         metrics.set(Gauge::Sessions, u64::from(clients.registry.len()));
         metrics.set(Gauge::Subscriptions, self.routes.local.len() as u64);
         metrics.set(Gauge::Retained, u64::from(self.routes.retained.len()));
         metrics.set(Gauge::QueuedBytes, clients.budget.used() as u64);
         metrics.set(Gauge::OutboxBytes, self.outboxes.bytes() as u64);
+        let retained_bytes = self.routes.retained.bytes() as u64;
+        metrics.set(Gauge::RetainedBytes, retained_bytes);
+        metrics.set(Gauge::PartialBytes, clients.partial_bytes as u64);
+        metrics.set(Gauge::TurnLagUs, lag_us);
         metrics.set(Gauge::Timers, clients.wheel.len() as u64);
     }
 

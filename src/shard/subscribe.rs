@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use crate::base::ids::{Epoch, FilterId};
 use crate::base::limits::RETAINED_SWEEP_PER_TURN;
 use crate::base::slab::Key;
-use crate::metrics::Counter;
+use crate::metrics::{Counter, Latency};
 use crate::mqtt::decode_subscribe::{RetainHandling, Subscribe, SubscribeEntry, Unsubscribe};
 use crate::mqtt::encode_suback::{encode_suback, encode_unsuback};
 use crate::mqtt::message::Publication;
@@ -34,6 +34,8 @@ pub struct PendingSuback {
     connection: Key,
     session: u32,
     packet_id: u16,
+    /// When it came, microseconds of UNIX time.
+    begun_us: u64,
     /// Reason codes in the order of the filters.
     reasons: SmallVec<[u8; 8]>,
     /// Filters that the index thread has not applied yet.
@@ -84,6 +86,7 @@ impl Shard {
             connection,
             session,
             packet_id: packet.packet_id,
+            begun_us: self.clients.now.unix_us,
             reasons: SmallVec::new(),
             // One for this function itself: an answer cannot overtake it.
             outstanding: 1,
@@ -409,6 +412,8 @@ impl Shard {
         if !self.takes_answer(slot, reasons.len()) {
             return false;
         }
+        let took_us = self.clients.now.unix_us.saturating_sub(pending.begun_us);
+        self.clients.metrics.record(Latency::Subscribe, took_us);
         self.clients.metrics.inc(Counter::PacketsSubackSent);
         if let Some(out) = self.clients.out(slot) {
             encode_suback(&mut out.bytes, version, pending.packet_id, &reasons);

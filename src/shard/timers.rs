@@ -44,6 +44,10 @@ impl Shard {
 
     /// Fires what is due, a bounded number; says whether more is due.
     pub fn fire_timers(&mut self) -> bool {
+        let now_ms = self.clients.now.ms;
+        if let Some(due_ms) = self.clients.wheel.next_due_ms() {
+            self.timer_lag_ms = self.timer_lag_ms.max(now_ms.saturating_sub(due_ms));
+        }
         let mut due = std::mem::take(&mut self.due);
         let done = self
             .clients

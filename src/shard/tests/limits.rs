@@ -1,8 +1,10 @@
 //! What happens at a limit: of a queue, an out-queue, the core's memory, an outbox.
 
+use super::support::Packet;
 use super::support::{Broker, Client, Unsub, ack, ping, publish, rules, run_of, subscribe, v5};
 use crate::base::ids::CoreId;
 use crate::metrics::Counter;
+use crate::mqtt::version::Version;
 use crate::shard::connection::Flags;
 
 /// Numbers as payloads of so many bytes, so that they can be told apart.
@@ -266,6 +268,26 @@ fn subscribes_are_not_piled_up_while_the_index_is_busy() {
     broker.index_stands = false;
     broker.run();
     assert_eq!(broker.sent(slot).len(), 70_000);
+}
+
+#[test]
+fn incomplete_packets_have_a_share_of_the_memory() {
+    let mut broker = Broker::ruled(|rules| rules.queue_memory_bytes = 400_000);
+    let ids: Vec<String> = (0..3).map(|n| n.to_string()).collect();
+    let slots: Vec<u32> = ids.iter().map(|id| broker.connect(&v5(id))).collect();
+    let payload = padded(0, 60_000);
+    let whole = publish("t", &payload).bytes(Version::V5);
+    let (first, rest) = whole.split_at(45_000);
+    for slot in &slots {
+        broker.send(*slot, &first.to_vec());
+    }
+    assert_eq!(broker.sent(slots[2]), ["disconnect 0x97"]);
+    assert_eq!(broker.shard.clients.partial_bytes, 90_000);
+    broker.send(slots[0], &rest.to_vec());
+    assert_eq!(broker.shard.clients.partial_bytes, 45_000);
+    broker.cut(slots[1]);
+    assert_eq!(broker.shard.clients.partial_bytes, 0);
+    assert_eq!(broker.count(Counter::PacketsPublishReceived), 1);
 }
 
 #[test]
