@@ -61,7 +61,8 @@ section! {
 
         /// Memory for queued messages of all connections and sessions together, divided evenly among
         /// the cores. At 80% of a core's part QoS 0 is no longer queued; at 100% the longest queue
-        /// loses its oldest message and new connections are refused. `auto` is half of what the
+        /// loses its oldest message and new connections are refused. Packets that have not wholly come
+        /// may take a quarter more. `auto` is half of what the
         /// machine or its control group allows.
         queue_memory: Option<u64> = "auto", unless(&["auto"], bytes(16 << 20, 1 << 46)), Restart;
 

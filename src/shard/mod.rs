@@ -95,6 +95,8 @@ pub struct Shard {
     salt: u64,
     /// Records taken in from other cores.
     taken_records: u64,
+    /// Where the next clients are that are told good-bye.
+    farewell_at: u32,
     /// Greatest lateness of a timer since the figures were last asked for.
     timer_lag_ms: u64,
     /// The epoch that this turn began with.
@@ -185,6 +187,7 @@ impl Shard {
             assigned_ids: 0,
             salt: parts.seed[0] ^ parts.seed[1],
             taken_records: 0,
+            farewell_at: 0,
             timer_lag_ms: 0,
             turn_epoch: Epoch::default(),
             suspended_spare: Vec::new(),
