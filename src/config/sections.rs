@@ -99,6 +99,10 @@ section! {
 
         /// Whether small packets are sent at once (TCP_NODELAY).
         nodelay: bool = "true", Flag, Restart;
+
+        /// How long a client may leave what was sent to it without an acknowledgement, or not read so
+        /// that nothing can be sent, until its connection is broken (TCP_USER_TIMEOUT).
+        send_timeout: Duration = "15s", span(SECOND, HOUR), Restart;
     }
 }
 
@@ -133,7 +137,8 @@ section! {
         /// How long a new connection may take until its CONNECT is complete.
         idle_timeout: Duration = "15s", span(SECOND, HOUR), Live;
 
-        /// Keep-alive interval that is imposed on every client; MQTT 5 clients are told in CONNACK.
+        /// Keep-alive interval that is imposed on clients that ask for a longer one or for none; MQTT 5
+        /// clients are told in CONNACK.
         server_keepalive: Option<u16> = "disabled", unless(&["disabled"], Seconds), Live;
 
         /// A client is cut off when nothing came from it for its keep-alive interval times this. MQTT

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use crate::base::ids::CoreId;
 use crate::gate::command::Command;
@@ -60,11 +60,8 @@ pub fn gate(cores: u8, wake: WakeCore) -> (Gate, Vec<GatePort>) {
 
 impl GatePort {
     /// The next command, if there is one.
-    pub fn next(&self) -> Option<Command> {
-        match self.commands.try_recv() {
-            Ok(command) => Some(command),
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
-        }
+    pub fn take(&self) -> Option<Command> {
+        self.commands.try_recv().ok()
     }
 
     /// Whether a command waits.
@@ -135,8 +132,8 @@ mod tests {
         let (gate, ports) = gate(2, wake);
         assert_eq!(gate.ask_all(|| Command::StopReading), 2);
         assert_eq!(wakes.load(Ordering::Relaxed), 1002);
-        assert!(ports[0].has_work() && matches!(ports[0].next(), Some(Command::StopReading)));
-        assert!(ports[0].next().is_none());
+        assert!(ports[0].has_work() && matches!(ports[0].take(), Some(Command::StopReading)));
+        assert!(ports[0].take().is_none());
         for _ in 0..COMMANDS_MAX {
             gate.ask(CoreId(0), Command::ReportCrossing).unwrap();
         }

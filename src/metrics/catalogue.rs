@@ -210,6 +210,8 @@ catalogue! {
         ShutdownFrameTooLarge = "shutdown_count.frame_too_large",
         /// Connections ended: packet that the protocol forbids at this point.
         ShutdownProtocolError = "shutdown_count.protocol_error",
+        /// Connections ended: what was sent was not acknowledged in time.
+        ShutdownEtimedout = "shutdown_count.etimedout",
         /// Connections ended: a second CONNECT.
         ShutdownProtoUnexpectedC = "shutdown_count.proto_unexpected_c",
         /// Connections ended: no CONNECT within the time for it.
@@ -250,6 +252,10 @@ catalogue! {
         RingSends = "ring.sends",
         /// Sends that the kernel took only in part.
         RingShortSends = "ring.short_sends",
+        /// Closes with a last packet that waited for the client's end.
+        CloseLingered = "close.lingered",
+        /// Those of them that were cut before it came.
+        CloseLingerCut = "close.linger_cut",
         /// Turns of the cores' loops.
         Turns = "turn.count",
         /// Times a core went to sleep for want of work.

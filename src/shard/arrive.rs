@@ -129,12 +129,7 @@ impl Shard {
         connection.last_heard = self.clients.heard_now();
         let max_packet_size = connect.properties.maximum_packet_size;
         connection.max_packet_size = max_packet_size.map_or(LARGEST, |max| max.min(LARGEST));
-        let keep_alive = self
-            .clients
-            .rules
-            .server_keepalive_s
-            .unwrap_or(connect.keep_alive);
-        connection.keep_alive_s = NonZeroU16::new(keep_alive);
+        connection.keep_alive_s = self.clients.rules.keep_alive(connect.keep_alive);
         if connect.bridge {
             connection.flags.set(Flags::BRIDGE);
         }
@@ -227,7 +222,10 @@ impl Shard {
             wildcard_subscription_available: Some(rules.wildcard_subscription),
             subscription_identifier_available: Some(true),
             shared_subscription_available: Some(false),
-            server_keep_alive: rules.server_keepalive_s,
+            server_keep_alive: rules
+                .keep_alive(connect.keep_alive)
+                .map(NonZeroU16::get)
+                .filter(|seconds| *seconds != connect.keep_alive),
             ..ConnAckProperties::default()
         };
         let Some(out) = self.clients.out(slot) else {

@@ -212,10 +212,12 @@ impl Clients {
         }
     }
 
-    /// The bytes that a connection which is being closed sends last.
-    pub fn last_out(&mut self, slot: u32) -> Option<Outgoing> {
+    /// The bytes that a connection which is being closed sends last, if they are `sent` at all.
+    pub fn last_out(&mut self, slot: u32, sent: bool) -> Option<Outgoing> {
         let last = self.force_out(slot)?;
-        self.metrics.add(Counter::BytesSent, last.len() as u64);
+        if sent {
+            self.metrics.add(Counter::BytesSent, last.len() as u64);
+        }
         Some(last)
     }
 

@@ -27,6 +27,8 @@ pub enum CloseReason {
     Closed,
     /// Writing to it failed.
     SendFailed,
+    /// What was sent was not acknowledged in time, or never read.
+    TimedOut,
     /// Nothing came for one and a half keep-alives.
     KeepAliveTimeout,
     /// No CONNECT came in time.
@@ -72,6 +74,7 @@ impl CloseReason {
             Self::Normal | Self::NormalWithWill => Counter::ShutdownNormal,
             Self::Closed => Counter::ShutdownClosed,
             Self::SendFailed => Counter::ShutdownEinval,
+            Self::TimedOut => Counter::ShutdownEtimedout,
             Self::KeepAliveTimeout => Counter::ShutdownKeepaliveTimeout,
             Self::IdleTimeout => Counter::ShutdownIdleTimeout,
             Self::Malformed => Counter::ShutdownFunctionClause,

@@ -1,5 +1,5 @@
 //! Layer 4: one core's broker, sans-I/O. The driver (`runtime/`) or the simulation (`sim/`) owns a
-//! [`Shard`], hands it bytes, records and the time, and carries out its [`Effects`](clients::Effects).
+//! [`Shard`], hands it bytes, records and the time, and carries out its [`Effects`].
 //!
 //! One turn, in this order (architecture: "One core"):
 //! 1. [`Shard::begin_turn`]: the time; the index's epoch, after completions were taken
@@ -13,7 +13,7 @@
 //! - [`receive`]: bytes to packets; [`publish`], [`subscribe`], [`acks`]: what they do
 //! - [`deliver`], [`fanout`]: messages to clients; [`cross`], [`outbox`]: messages to other cores
 //! - [`replay`]: stored messages; [`timers`], [`close`]: what ends
-//! - [`stop`]: shutdown
+//! - [`stop`] holds the steps of a shutdown
 //! - [`clients`], [`connection`], [`registry`], [`memory`]: the tables; [`census`] counts them
 
 pub mod acks;
@@ -99,6 +99,8 @@ pub struct Shard {
     farewell_at: u32,
     /// Greatest lateness of a timer since the figures were last asked for.
     timer_lag_ms: u64,
+    /// The last turn that took in all that lay in the lanes when it began.
+    lanes_emptied_turn: u64,
     /// The epoch that this turn began with.
     turn_epoch: Epoch,
     // Memory that is used again in each turn.
@@ -189,6 +191,7 @@ impl Shard {
             taken_records: 0,
             farewell_at: 0,
             timer_lag_ms: 0,
+            lanes_emptied_turn: 0,
             turn_epoch: Epoch::default(),
             suspended_spare: Vec::new(),
             hits: Vec::new(),
@@ -224,6 +227,11 @@ impl Shard {
             return self.take_cross(from, long, None);
         }
         self.take_cross(from, record, parcel);
+    }
+
+    /// All that other cores had sent when this turn began has been taken in.
+    pub fn lanes_emptied(&mut self) {
+        self.lanes_emptied_turn = self.outboxes.turn();
     }
 
     fn take_cross(&mut self, from: CoreId, record: &[u8], parcel: Option<Parcel>) {

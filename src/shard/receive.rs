@@ -15,7 +15,6 @@ use crate::mqtt::frame::{Frame, PacketType, next_frame};
 use crate::mqtt::packet::{ClientPacket, decode};
 use crate::mqtt::reason::ReasonCode;
 use crate::mqtt::version::Version;
-use crate::session::state::NEVER_S;
 use crate::shard::Shard;
 use crate::shard::close::CloseReason;
 use crate::shard::connection::Flags;
@@ -23,6 +22,8 @@ use crate::shard::deliver::live;
 
 /// Incomplete packets and what waits unhandled may take this part of the memory for messages.
 const PARTIAL_SHARE: usize = 4;
+/// And at least so many bytes.
+const PARTIAL_BYTES_MIN: usize = 1 << 20;
 
 /// The connection has to end: why, and what a 5.0 client is told.
 #[derive(Clone, Copy, Debug)]
@@ -99,7 +100,8 @@ impl Shard {
 
     /// When the boxes of all connections hold more than they may, the one that asks for more has to go.
     fn end_if_no_memory(&mut self, slot: u32) {
-        let limit = self.clients.rules.queue_memory_bytes / PARTIAL_SHARE;
+        let share = self.clients.rules.queue_memory_bytes / PARTIAL_SHARE;
+        let limit = share.max(PARTIAL_BYTES_MIN);
         if self.clients.partial_bytes <= limit {
             return;
         }
@@ -146,12 +148,12 @@ impl Shard {
         }
     }
 
-    /// Whether we have chosen not to read from a connection.
-    pub fn is_paused(&self, slot: u32) -> bool {
+    /// Whether we have chosen not to read from a connection, or hold packets of it back.
+    pub fn is_held_up(&self, slot: u32) -> bool {
         self.clients
             .connections
             .at(slot)
-            .is_some_and(|c| c.flags.has(Flags::RECEIVE_PAUSED))
+            .is_some_and(|c| c.flags.has(Flags::RECEIVE_PAUSED) || c.flags.has(Flags::SUSPENDED))
     }
 
     /// Handles what a connection's box holds.
@@ -318,7 +320,7 @@ impl Shard {
                     ReasonCode::ProtocolError,
                 ));
             }
-            session.expiry_s = expiry_s.min(NEVER_S);
+            session.expiry_s = expiry_s;
         }
         let reason = match packet.reason {
             ReasonCode::Success => CloseReason::Normal,

@@ -1,5 +1,7 @@
 //! The settings that a shard decides by, read from the configuration once.
 
+use std::num::NonZeroU16;
+
 /// What this core's broker allows and offers. Times in milliseconds or seconds as named.
 #[derive(Clone, Debug)]
 pub struct Rules {
@@ -19,7 +21,7 @@ pub struct Rules {
     pub wildcard_subscription: bool,
     /// Time from accept to a complete CONNECT.
     pub idle_timeout_ms: u64,
-    /// Keep-alive imposed on clients, instead of their own.
+    /// Keep-alive imposed on clients that ask for a longer one or for none.
     pub server_keepalive_s: Option<u16>,
     /// Allowed silence in thousandths of the keep-alive.
     pub keepalive_multiplier_permille: u64,
@@ -51,4 +53,17 @@ pub struct Rules {
     pub queue_memory_bytes: usize,
     /// Most connections of this core.
     pub max_connections: u32,
+}
+
+impl Rules {
+    /// The keep-alive in force for a client that asks for `asked_s` (0 = none) [MQTT-3.1.2-21].
+    pub fn keep_alive(&self, asked_s: u16) -> Option<NonZeroU16> {
+        match (
+            NonZeroU16::new(asked_s),
+            self.server_keepalive_s.and_then(NonZeroU16::new),
+        ) {
+            (Some(asked), Some(most)) => Some(asked.min(most)),
+            (asked, most) => asked.or(most),
+        }
+    }
 }

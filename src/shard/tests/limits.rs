@@ -258,7 +258,7 @@ fn subscribes_are_not_piled_up_while_the_index_is_busy() {
     for id in 1..=70_000_u32 {
         let id = (id % 60_000 + 1) as u16;
         broker.receive(slot, &subscribe(id, &[("t", 0)]));
-        if id % 1000 == 0 {
+        if id.is_multiple_of(1000) {
             broker.run();
         }
     }
@@ -272,19 +272,19 @@ fn subscribes_are_not_piled_up_while_the_index_is_busy() {
 
 #[test]
 fn incomplete_packets_have_a_share_of_the_memory() {
-    let mut broker = Broker::ruled(|rules| rules.queue_memory_bytes = 400_000);
+    let mut broker = Broker::ruled(|rules| rules.queue_memory_bytes = 4 << 20);
     let ids: Vec<String> = (0..3).map(|n| n.to_string()).collect();
     let slots: Vec<u32> = ids.iter().map(|id| broker.connect(&v5(id))).collect();
-    let payload = padded(0, 60_000);
+    let payload = padded(0, 600_000);
     let whole = publish("t", &payload).bytes(Version::V5);
-    let (first, rest) = whole.split_at(45_000);
+    let (first, rest) = whole.split_at(450_000);
     for slot in &slots {
         broker.send(*slot, &first.to_vec());
     }
     assert_eq!(broker.sent(slots[2]), ["disconnect 0x97"]);
-    assert_eq!(broker.shard.clients.partial_bytes, 90_000);
+    assert_eq!(broker.shard.clients.partial_bytes, 900_000);
     broker.send(slots[0], &rest.to_vec());
-    assert_eq!(broker.shard.clients.partial_bytes, 45_000);
+    assert_eq!(broker.shard.clients.partial_bytes, 450_000);
     broker.cut(slots[1]);
     assert_eq!(broker.shard.clients.partial_bytes, 0);
     assert_eq!(broker.count(Counter::PacketsPublishReceived), 1);

@@ -240,6 +240,7 @@ impl Broker {
 
     /// The rest of a turn, and the beginning of the next.
     pub(super) fn turn(&mut self) {
+        self.shard.lanes_emptied();
         self.step_index();
         self.shard.work();
         self.pull_deltas();
@@ -387,8 +388,9 @@ impl Broker {
             self.paused.remove(&slot);
         }
         for key in effects.close.drain(..) {
-            if let Some(last) = self.shard.clients.last_out(key.index)
-                && !self.blocked.contains(&key.index)
+            let sent = !self.blocked.contains(&key.index);
+            if let Some(last) = self.shard.clients.last_out(key.index, sent)
+                && sent
             {
                 self.put_on_wire(key.index, &last);
             }
