@@ -3,6 +3,7 @@
 use super::support::{Broker, Bye, Client, ack, publish, subscribe, v5, v311};
 use crate::metrics::Counter;
 use crate::mqtt::reason::ReasonCode;
+use crate::shard::close::CloseReason;
 
 #[test]
 fn who_finds_a_session() {
@@ -106,7 +107,7 @@ fn messages_to_a_closing_connection_wait_in_the_session() {
     let slot = broker.connect(&client);
     broker.ask(slot, &subscribe(1, &[("t", 1)]));
     let other = broker.connect(&v5("b"));
-    broker.shard.peer_closed(slot);
+    broker.shard.peer_closed(slot, CloseReason::Closed);
     broker.send(other, &publish("t", "x").qos(1, 1));
     assert_eq!(broker.sent(slot), Vec::<String>::new());
     broker.slot_closed(slot);

@@ -3,6 +3,7 @@
 use super::support::{Broker, Bye, Client, publish, subscribe, v5, v311};
 use crate::metrics::Counter;
 use crate::mqtt::reason::ReasonCode;
+use crate::shard::close::CloseReason;
 
 /// How a connection ends.
 #[derive(Clone, Copy, Debug)]
@@ -182,7 +183,7 @@ fn many_wills_are_published_in_bounded_steps_and_all_of_them() {
         .map(|id| broker.connect(&v5(id).wills("w", 0)))
         .collect();
     for slot in slots {
-        broker.shard.peer_closed(slot);
+        broker.shard.peer_closed(slot, CloseReason::Closed);
     }
     broker.turn();
     assert!(broker.payloads(listener).len() < 100);
