@@ -13,7 +13,7 @@ use crate::base::limits::{FAREWELL_MS, MESH_BYTES_PER_TURN};
 use crate::gate::command::Command;
 use crate::gate::event::What;
 use crate::gate::port::GatePort;
-use crate::metrics::{Counter, Gauge};
+use crate::metrics::{Counter, Gauge, Latency};
 use crate::runtime::admission::ListenerShare;
 use crate::runtime::clock::Clock;
 use crate::runtime::completion::{Completion, PlaneCounters, Wait};
@@ -25,8 +25,8 @@ use crate::runtime::plane::{Actions, Plane};
 use crate::runtime::wake::Wakers;
 use crate::shard::Shard;
 use crate::shard::close::CloseReason;
+use crate::shard::connection::Flags;
 use crate::shard::cross::Parcel;
-use crate::shard::outgoing::Outgoing;
 
 /// Sleep while something waits that no event announces: room in a full ring, an epoch of another
 /// core, a client that does not read.
@@ -122,11 +122,12 @@ impl Core {
         if inner.exit {
             return Next::Stop;
         }
-        if more || inner.has_inbox_work() {
+        if more || inner.has_inbox_work() || !inner.shard.clients.effects.is_empty() {
             return Next::Again;
         }
         let polls = !inner.shard.may_sleep() || inner.farewell.is_some();
         let now_ms = inner.shard.clients.now.ms;
+        let linger = self.plane.linger_left().unwrap_or(SLEEP_MAX);
         let due_ms = [inner.shard.next_timer_ms(), inner.door.next_due_ms()];
         let wait_ms = due_ms
             .into_iter()
@@ -135,7 +136,8 @@ impl Core {
             .map(|due| due.saturating_sub(now_ms));
         let sleep = wait_ms
             .map_or(SLEEP_MAX, Duration::from_millis)
-            .min(SLEEP_MAX);
+            .min(SLEEP_MAX)
+            .min(linger);
         Next::Idle {
             at_most: if polls { sleep.min(POLL) } else { sleep },
         }
@@ -166,9 +168,32 @@ impl Core {
             Counter::RingShortSends,
             now.sends_blocked - before.sends_blocked,
         );
+        metrics.add(Counter::CloseLingered, now.lingers - before.lingers);
+        metrics.add(
+            Counter::CloseLingerCut,
+            now.lingers_cut - before.lingers_cut,
+        );
         metrics.add(Counter::Parks, now.sleeps - before.sleeps);
         inner.shard.publish_figures();
         metrics_of_handshakes(inner);
+    }
+}
+
+/// Why a connection ended whose receive did. The kernel gives up what it could not deliver with
+/// the last error it had from the network, if it had one, and with ETIMEDOUT otherwise.
+fn reason_of_end(errno: i32) -> CloseReason {
+    match errno {
+        libc::ETIMEDOUT | libc::EHOSTUNREACH | libc::ENETUNREACH => CloseReason::TimedOut,
+        _ => CloseReason::Closed,
+    }
+}
+
+/// Why a connection ended whose send failed.
+fn reason_of_send(errno: i32) -> CloseReason {
+    match (errno, reason_of_end(errno)) {
+        (_, CloseReason::TimedOut) => CloseReason::TimedOut,
+        (libc::ECONNRESET, _) => CloseReason::Closed,
+        _ => CloseReason::SendFailed,
     }
 }
 
@@ -206,6 +231,7 @@ impl CoreLoop for Core {
         inner.say_farewell();
         inner.carry_out(plane);
         self.publish_figures();
+        self.inner.count_turn();
         let next = self.next(more);
         if matches!(next, Next::Idle { .. }) {
             // Between two turns the core reads nothing of the index, whether it sleeps or not.
@@ -228,6 +254,13 @@ impl Inner {
         self.shard.begin_turn(self.clock.now());
     }
 
+    fn count_turn(&self) {
+        let (clients, now) = (&self.shard.clients, self.clock.now());
+        clients.metrics.inc(Counter::Turns);
+        let us = now.unix_us.saturating_sub(clients.now.unix_us);
+        clients.metrics.record(Latency::Turn, us);
+    }
+
     fn has_inbox_work(&self) -> bool {
         !self.mesh.inbox_is_empty() || self.index.has_work() || self.gate.has_work()
     }
@@ -246,19 +279,19 @@ impl Inner {
             Completion::Ended {
                 slot,
                 generation,
-                errno: _,
+                errno,
             } => {
                 if self.is_present(slot, generation) {
-                    self.shard.close(slot, CloseReason::Closed, None);
+                    self.shard.peer_closed(slot, reason_of_end(errno));
                 }
             }
             Completion::SendFailed {
                 slot,
                 generation,
-                errno: _,
+                errno,
             } => {
                 if self.is_present(slot, generation) {
-                    self.shard.close(slot, CloseReason::SendFailed, None);
+                    self.shard.peer_closed(slot, reason_of_send(errno));
                 }
             }
             Completion::Drained { slot, generation } => {
@@ -267,8 +300,9 @@ impl Inner {
                 }
             }
             Completion::Closed { slot, generation } => {
-                debug_assert!(self.is_present(slot, generation), "a slot closes once");
-                if let Some(listener) = self.shard.slot_closed(slot) {
+                let present = self.is_present(slot, generation);
+                debug_assert!(present, "a slot closes once");
+                if present && let Some(listener) = self.shard.slot_closed(slot) {
                     self.door.connection_closed(listener);
                 }
             }
@@ -303,19 +337,30 @@ impl Inner {
         }
         self.door.expire(&mut self.shard, plane);
         if self.door.has_just_stopped() {
-            self.gate.tell(What::AcceptingStopped);
+            self.tell(What::AcceptingStopped);
         }
         drained.more
     }
 
+    /// Tells the control plane; what it has no room for is counted.
+    fn tell(&self, what: What) {
+        let told = self.gate.tell(what);
+        self.shard.clients.metrics.inc(if told {
+            Counter::GateEvents
+        } else {
+            Counter::GateEventsDropped
+        });
+    }
+
     fn obey(&mut self, plane: &mut Plane, command: Command) {
+        self.shard.clients.metrics.inc(Counter::GateCommands);
         match command {
             Command::Listen { listener, socket } => self.door.listen(plane, listener, socket),
             Command::ReportTables => {
-                self.gate.tell(What::Tables(self.shard.tables()));
+                self.tell(What::Tables(self.shard.tables()));
             }
             Command::ReportCrossing => {
-                self.gate.tell(What::Crossing(self.shard.crossing()));
+                self.tell(What::Crossing(self.shard.crossing()));
             }
             Command::StopAccepting => {
                 self.shard.stop_accepting();
@@ -323,13 +368,14 @@ impl Inner {
             }
             Command::StopReading => {
                 self.shard.stop_reading();
-                self.gate.tell(What::ReadingStopped);
+                self.tell(What::ReadingStopped);
             }
             Command::PublishWills => {
                 self.shard.publish_all_wills();
-                self.gate.tell(What::WillsPublished);
+                self.tell(What::WillsPublished);
             }
             Command::Farewell => {
+                plane.hasten();
                 let force_at_ms = self.shard.clients.now.ms + FAREWELL_MS;
                 self.farewell.get_or_insert(Farewell { force_at_ms });
             }
@@ -391,16 +437,20 @@ impl Inner {
         self.shard.farewell(force);
         if self.shard.clients.connections.is_empty() {
             self.farewell = None;
-            self.gate.tell(What::FarewellDone);
+            self.tell(What::FarewellDone);
         }
+    }
+
+    fn is_closing(&self, slot: u32) -> bool {
+        let connection = self.shard.clients.connections.at(slot);
+        connection.is_some_and(|connection| connection.flags.has(Flags::CLOSING))
     }
 
     /// What the shard asks for, in the order of its effects.
     fn carry_out(&mut self, plane: &mut Plane) {
         let mut effects = std::mem::take(&mut self.shard.clients.effects);
         for (key, socket) in effects.install.drain(..) {
-            let first = self.shard.clients.force_out(key.index).unwrap_or_default();
-            self.shard.clients.count_bytes_sent(first.len());
+            let first = self.shard.clients.first_out(key.index).unwrap_or_default();
             if let Some(socket) = socket {
                 plane.install(key.index, key.generation, socket, first);
             }
@@ -412,6 +462,9 @@ impl Inner {
             self.door.connection_closed(listener);
         }
         for slot in effects.dirty.drain(..) {
+            if self.is_closing(slot) {
+                continue; // Its last bytes go with the close.
+            }
             if plane.is_blocked(slot) {
                 self.shard.clients.blocked(slot);
             } else if let Some(out) = self.shard.clients.take_out(slot) {
@@ -426,11 +479,28 @@ impl Inner {
             plane.resume_receive(slot);
         }
         for key in effects.close.drain(..) {
-            let last: Option<Outgoing> = self.shard.clients.force_out(key.index);
+            let cut = plane.is_blocked(key.index);
+            let last = self.shard.clients.last_out(key.index, !cut);
             plane.close(key.index, last);
         }
         // The lists' memory is used again; what was asked for meanwhile comes first.
         effects.dirty.append(&mut self.shard.clients.effects.dirty);
         self.shard.clients.effects = effects;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_sockets_are_reasons_of_their_own() {
+        assert_eq!(reason_of_end(0), CloseReason::Closed);
+        assert_eq!(reason_of_end(libc::ECONNRESET), CloseReason::Closed);
+        assert_eq!(reason_of_end(libc::ETIMEDOUT), CloseReason::TimedOut);
+        assert_eq!(reason_of_send(libc::ETIMEDOUT), CloseReason::TimedOut);
+        assert_eq!(reason_of_send(libc::EHOSTUNREACH), CloseReason::TimedOut);
+        assert_eq!(reason_of_send(libc::ECONNRESET), CloseReason::Closed);
+        assert_eq!(reason_of_send(libc::EPIPE), CloseReason::SendFailed);
     }
 }

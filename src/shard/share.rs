@@ -74,6 +74,11 @@ impl Shares {
         }
     }
 
+    /// Whether a session has this shared subscription.
+    pub fn is_member(&self, session: u32, filter: &str) -> bool {
+        self.memberships.find(session, text_of(filter)).is_some()
+    }
+
     /// Gives a message of its group to a session of this core; false if it cannot take it.
     pub fn hand_over(&self, sent: Sent, fanout: &mut Fanout<'_>, clients: &mut Clients) -> bool {
         let membership = self.memberships.get(sent.share);

@@ -6,7 +6,7 @@ use ahash::{AHasher, RandomState};
 use hashbrown::{HashMap, HashTable};
 
 use crate::base::ids::{CoreId, Epoch};
-use crate::base::limits::GROUP_DISPATCHES_PER_TURN;
+use crate::base::limits::{GROUP_DISPATCHES_PER_TURN, QUEUE_DROPS_MAX};
 use crate::base::slab::{Key, Slab};
 use crate::config::ShareStrategy;
 use crate::metrics::Counter;
@@ -132,14 +132,19 @@ impl Groups {
                 return clients.budget.release(message);
             }
         }
-        if clients.budget.is_full() {
-            match group.queue.drop_oldest() {
-                Some(oldest) => {
-                    clients.metrics.inc(Counter::DeliveryDroppedMemory);
-                    clients.budget.release(oldest);
-                }
-                None => clients.drop_from_longest(NONE),
+        for _ in 0..QUEUE_DROPS_MAX {
+            if !clients.budget.is_full() {
+                break;
             }
+            let Some(oldest) = group.queue.drop_oldest() else {
+                break;
+            };
+            clients.metrics.inc(Counter::DeliveryDroppedMemory);
+            clients.budget.release(oldest);
+        }
+        if clients.budget.is_full() && !clients.make_room(NONE) {
+            clients.metrics.inc(Counter::DeliveryDroppedMemory);
+            return clients.budget.release(message);
         }
         let max_len = clients.rules.max_mqueue_len;
         if let Some(victim) = group.queue.insert(seq, message, max_len) {
