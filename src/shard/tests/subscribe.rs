@@ -14,7 +14,10 @@ fn each_filter_has_its_reason_in_order() {
         ("$share/g/t", 1),
         (deep.as_str(), 0),
     ];
-    let mut broker = Broker::ruled(|rules| rules.max_qos_allowed = 1);
+    let mut broker = Broker::ruled(|rules| {
+        rules.max_qos_allowed = 1;
+        rules.shared_subscription = false;
+    });
     let slot = broker.connect(&v5("a"));
     assert_eq!(
         broker.ask(slot, &subscribe(7, &filters)),
