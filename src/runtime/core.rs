@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::base::ids::CoreId;
 use crate::base::limits::{FAREWELL_MS, MESH_BYTES_PER_TURN};
 use crate::gate::command::Command;
-use crate::gate::event::What;
+use crate::gate::event::{Tables, What};
 use crate::gate::port::GatePort;
 use crate::metrics::{Counter, Gauge};
 use crate::runtime::admission::ListenerShare;
@@ -35,6 +35,8 @@ const POLL: Duration = Duration::from_micros(500);
 const SLEEP_MAX: Duration = Duration::from_secs(10);
 /// Figures that the shard does not count itself are copied to the metrics so often.
 const FIGURES_EVERY_MS: u64 = 500;
+/// Memory that was not needed for so long is given back.
+const TRIM_EVERY_MS: u64 = 10_000;
 /// Generations as the plane reports them.
 const GENERATION_MASK: u32 = crate::runtime::completion::GENERATION_MASK;
 
@@ -67,6 +69,7 @@ pub struct Core {
     slept: bool,
     counted: PlaneCounters,
     figures_at_ms: u64,
+    trim_at_ms: u64,
 }
 
 /// Everything but the plane, which calls back into it.
@@ -113,6 +116,7 @@ impl Core {
             slept: false,
             counted: PlaneCounters::default(),
             figures_at_ms: 0,
+            trim_at_ms: 0,
         })
     }
 
@@ -139,6 +143,20 @@ impl Core {
         Next::Idle {
             at_most: if polls { sleep.min(POLL) } else { sleep },
         }
+    }
+
+    /// Gives back what bursts have left behind, now and then.
+    fn trim(&mut self) {
+        let inner = &mut self.inner;
+        let now_ms = inner.shard.clients.now.ms;
+        if now_ms < self.trim_at_ms {
+            return;
+        }
+        self.trim_at_ms = now_ms + TRIM_EVERY_MS;
+        self.plane.trim();
+        inner.shard.clients.trim();
+        inner.shard.outboxes.trim();
+        inner.door.trim();
     }
 
     /// Copies figures of the plane and of tables to the metrics, now and then.
@@ -206,6 +224,7 @@ impl CoreLoop for Core {
         inner.say_farewell();
         inner.carry_out(plane);
         self.publish_figures();
+        self.trim();
         let next = self.next(more);
         if matches!(next, Next::Idle { .. }) {
             // Between two turns the core reads nothing of the index, whether it sleeps or not.
@@ -309,7 +328,7 @@ impl Inner {
         match command {
             Command::Listen { listener, socket } => self.door.listen(plane, listener, socket),
             Command::ReportTables => {
-                self.gate.tell(What::Tables(self.shard.tables()));
+                self.gate.tell(What::Tables(self.tables(plane)));
             }
             Command::ReportCrossing => {
                 self.gate.tell(What::Crossing(self.shard.crossing()));
@@ -332,6 +351,22 @@ impl Inner {
             }
             Command::Exit => self.exit = true,
         }
+    }
+
+    /// The shard's tables and those of its driver.
+    fn tables(&self, plane: &Plane) -> Tables {
+        let mut tables = self.shard.tables();
+        let rings = self.index.held_bytes() + self.gate.held_bytes();
+        let own = [
+            ("receive buffers", 0, plane.receive_buffer_bytes()),
+            ("handshakes", self.door.handshakes(), self.door.held_bytes()),
+            ("lanes between cores", 0, self.mesh.held_bytes()),
+            ("other rings", 0, rings),
+        ];
+        let rows = plane.tables().into_iter().chain(own);
+        let row = |(name, entries, bytes)| (name, entries as u64, bytes as u64);
+        tables.rows.extend(rows.map(row));
+        tables
     }
 
     /// Pulls changes for the index thread while its ring has room.
@@ -400,6 +435,7 @@ impl Inner {
             self.shard.clients.count_bytes_sent(first.len());
             if let Some(socket) = socket {
                 plane.install(key.index, key.generation, socket, first);
+                self.shard.clients.give_spare(plane.buffer());
             }
         }
         for (socket, listener, last) in effects.refuse.drain(..) {

@@ -20,6 +20,9 @@ use crate::shard::handshake::{Handshake, Step};
 /// After descriptors ran out, accepting is tried again at the latest after this.
 const RETRY_ACCEPT_MS: u64 = 100;
 
+/// Places for handshakes that a door without any may keep: 24 KiB.
+const PLACES_KEPT: usize = 256;
+
 /// The door of one core.
 pub struct Door {
     /// By the plane's number.
@@ -101,6 +104,20 @@ impl Door {
     /// Sockets in handshake.
     pub fn handshakes(&self) -> usize {
         self.open
+    }
+
+    /// Frees what a storm made the tables take, when it is over.
+    pub fn trim(&mut self) {
+        if self.open == 0 && self.handshakes.capacity() > PLACES_KEPT {
+            self.handshakes = Vec::new();
+            self.deadlines = VecDeque::new();
+        }
+    }
+
+    /// Memory in bytes, that of bytes received not counted.
+    pub fn held_bytes(&self) -> usize {
+        self.handshakes.capacity() * size_of::<Option<Open>>()
+            + self.deadlines.capacity() * size_of::<(u64, u32, u64)>()
     }
 
     /// When something here is due, milliseconds since process start.
