@@ -27,11 +27,11 @@ pub enum Timer {
 /// A keep-alive timer is armed no further ahead than this, so that timers of connections that have
 /// gone do not pile up in the wheel: at 5,000 short-lived connections a second 320,000 of them.
 const KEEP_ALIVE_HOP_MS: u64 = 64_000;
-/// The same while more timers are left behind than there are connections: clients come and go so
+/// The same while timers of connections that have gone are a quarter of all: clients come and go so
 /// quickly that the timers would be most of what a client costs.
-const KEEP_ALIVE_SHORT_HOP_MS: u64 = 8_000;
-/// Timers left behind that do not matter: 64 KiB.
-const TIMERS_LEFT_BEHIND: usize = 4096;
+const KEEP_ALIVE_SHORT_HOP_MS: u64 = 4_000;
+/// Timers left behind that do not matter: 16 KiB.
+const TIMERS_LEFT_BEHIND: usize = 1024;
 /// Bits of the generation that a timer's key holds.
 const GENERATION_BITS: u32 = 28;
 const GENERATION_MASK: u32 = (1 << GENERATION_BITS) - 1;
@@ -98,7 +98,8 @@ impl Shard {
     }
 
     fn keep_alive_hop_ms(&self) -> u64 {
-        let expected = 2 * self.clients.connections.len() as usize + TIMERS_LEFT_BEHIND;
+        let connections = self.clients.connections.len() as usize;
+        let expected = connections + connections / 4 + TIMERS_LEFT_BEHIND;
         if self.clients.wheel.len() > expected {
             KEEP_ALIVE_SHORT_HOP_MS
         } else {
