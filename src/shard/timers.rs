@@ -27,7 +27,7 @@ pub enum Timer {
 /// A keep-alive timer is armed no further ahead than this, so that timers of connections that have
 /// gone do not pile up in the wheel: at 5,000 short-lived connections a second 320,000 of them.
 const KEEP_ALIVE_HOP_MS: u64 = 64_000;
-/// The same while timers of connections that have gone are a quarter of all: clients come and go so
+/// The same while such timers are more than a quarter of the others: clients come and go so
 /// quickly that the timers would be most of what a client costs.
 const KEEP_ALIVE_SHORT_HOP_MS: u64 = 4_000;
 /// Timers left behind that do not matter: 16 KiB.
