@@ -21,6 +21,8 @@ mod connections;
 pub mod core;
 pub mod door;
 #[cfg(test)]
+mod door_tests;
+#[cfg(test)]
 mod hand_over_tests;
 mod handshakes;
 pub mod indexer;

@@ -223,3 +223,48 @@ impl Shard {
         self.route(&publication);
     }
 }
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests {
+    use super::*;
+    use crate::base::time::Now;
+    use crate::shard::handshake::Step;
+    use crate::shard::rules::Rules;
+
+    const CONNECT: &[u8] = b"\x10\x0e\0\x04MQTT\x04\x02\x01\x2c\0\x02id";
+
+    /// One client comes, with a keep-alive of 300 s, and goes.
+    fn come_and_go(shard: &mut Shard) {
+        let peer = "127.0.0.1:1000".parse().unwrap();
+        let mut handshake = shard.begin_handshake(0, peer);
+        let Step::Home(_, handover) = shard.handshake_bytes(&mut handshake, CONNECT) else {
+            panic!("the CONNECT is complete and welcome");
+        };
+        shard.arrive(handover);
+        assert_eq!(shard.clients.connections.len(), 1);
+        shard.close(0, CloseReason::Closed, None);
+        shard.slot_closed(0);
+    }
+
+    #[test]
+    fn clients_that_come_and_go_leave_few_timers_behind() {
+        const A_SECOND: u64 = 2_000;
+        let mut shard = Shard::for_tests(Rules::for_tests());
+        let mut most = 0;
+        for ms in 0..100_000 {
+            shard.begin_turn(Now { ms, unix_us: 0 });
+            for _ in 0..A_SECOND / 1000 {
+                come_and_go(&mut shard);
+            }
+            shard.work();
+            most = most.max(shard.clients.wheel.len());
+        }
+        let a_hop = (A_SECOND * KEEP_ALIVE_SHORT_HOP_MS / 1000) as usize;
+        assert!(
+            most < TIMERS_LEFT_BEHIND + a_hop + a_hop / 10,
+            "{most} timers"
+        );
+        assert!(most > TIMERS_LEFT_BEHIND, "{most} timers");
+    }
+}
