@@ -15,6 +15,7 @@ use crate::gate::event::{Tables, What};
 use crate::gate::port::GatePort;
 use crate::metrics::{Counter, Gauge};
 use crate::runtime::admission::ListenerShare;
+use crate::runtime::allocator;
 use crate::runtime::clock::Clock;
 use crate::runtime::completion::{Completion, PlaneCounters, Wait};
 use crate::runtime::door::Door;
@@ -37,6 +38,8 @@ const SLEEP_MAX: Duration = Duration::from_secs(10);
 const FIGURES_EVERY_MS: u64 = 500;
 /// Memory that was not needed for so long is given back.
 const TRIM_EVERY_MS: u64 = 10_000;
+/// So much trimmed memory is the end of a burst, whose memory the allocator is to give back as well.
+const GIVE_BACK_BYTES: usize = 64 * 1024;
 /// Generations as the plane reports them.
 const GENERATION_MASK: u32 = crate::runtime::completion::GENERATION_MASK;
 
@@ -153,10 +156,15 @@ impl Core {
             return;
         }
         self.trim_at_ms = now_ms + TRIM_EVERY_MS;
+        let before = inner.trimmed_bytes(&self.plane);
         self.plane.trim();
         inner.shard.clients.trim();
         inner.shard.outboxes.trim();
         inner.door.trim();
+        let trimmed = before.saturating_sub(inner.trimmed_bytes(&self.plane));
+        if trimmed >= GIVE_BACK_BYTES {
+            allocator::give_back();
+        }
     }
 
     /// Copies figures of the plane and of tables to the metrics, now and then.
@@ -351,6 +359,13 @@ impl Inner {
             }
             Command::Exit => self.exit = true,
         }
+    }
+
+    /// Memory in bytes of what [`Core::trim`] looks at; trimming never makes it more.
+    fn trimmed_bytes(&self, plane: &Plane) -> usize {
+        let clients = &self.shard.clients;
+        let shard = clients.out_queue_bytes() + self.shard.outboxes.held_bytes();
+        plane.trimmed_bytes() + shard + self.door.held_bytes()
     }
 
     /// The shard's tables and those of its driver.

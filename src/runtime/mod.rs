@@ -14,6 +14,7 @@
 
 mod accepts;
 pub mod admission;
+pub mod allocator;
 mod buffers;
 pub mod clock;
 pub mod completion;

@@ -366,12 +366,20 @@ impl Actions {
         self.starved.shrink_to(LIST_ENTRIES_KEPT);
     }
 
-    /// Memory in bytes by table: name, entries, bytes. The receive buffers are the [`Plane`]'s.
-    pub fn tables(&self) -> [(&'static str, usize, usize); 3] {
-        let lists = self.backlog.capacity() * size_of::<Cqe>()
+    /// Memory in bytes of what [`Self::trim`] looks at.
+    pub fn trimmed_bytes(&self) -> usize {
+        self.list_bytes() + self.sends.size().1
+    }
+
+    fn list_bytes(&self) -> usize {
+        self.backlog.capacity() * size_of::<Cqe>()
             + self.closing.capacity() * size_of::<u32>()
             + self.starved.capacity() * size_of::<UserData>()
-            + self.installing.len() * size_of::<RawFd>();
+    }
+
+    /// Memory in bytes by table: name, entries, bytes. The receive buffers are the [`Plane`]'s.
+    pub fn tables(&self) -> [(&'static str, usize, usize); 3] {
+        let lists = self.list_bytes() + self.installing.len() * size_of::<RawFd>();
         let (sends, send_bytes) = self.sends.size();
         [
             ("slots", self.slots.places(), self.slots.bytes()),
