@@ -14,3 +14,6 @@ pub mod shard;
 pub mod shutdown;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
+
+#[cfg(test)]
+mod tidy;

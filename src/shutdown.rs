@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, select};
+use crossbeam_channel::{Receiver, select};
 
 use crate::boot::run::Broker;
 use crate::gate::command::Command;
@@ -181,8 +181,5 @@ impl Stopping<'_> {
 
 /// Waits for an event; for reports.
 pub fn next_event(events: &Receiver<Event>, timeout: Duration) -> Option<Event> {
-    match events.recv_timeout(timeout) {
-        Ok(event) => Some(event),
-        Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-    }
+    events.recv_timeout(timeout).ok()
 }

@@ -1,3 +1,5 @@
+//! The catalogue is whole, every metric is used, and sums are right.
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 

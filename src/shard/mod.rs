@@ -1,5 +1,5 @@
 //! Layer 4: one core's broker, sans-I/O. The driver (`runtime/`) or the simulation (`sim/`) owns a
-//! [`Shard`], hands it bytes, records and the time, and carries out its [`Effects`](clients::Effects).
+//! [`Shard`], hands it bytes, records and the time, and carries out its [`Effects`].
 //!
 //! One turn, in this order (architecture: "One core"):
 //! 1. [`Shard::begin_turn`]: the time; the index's epoch, after completions were taken

@@ -15,7 +15,6 @@ use crate::mqtt::frame::{Frame, PacketType, next_frame};
 use crate::mqtt::packet::{ClientPacket, decode};
 use crate::mqtt::reason::ReasonCode;
 use crate::mqtt::version::Version;
-use crate::session::state::NEVER_S;
 use crate::shard::Shard;
 use crate::shard::close::CloseReason;
 use crate::shard::connection::Flags;
@@ -282,7 +281,7 @@ impl Shard {
                     ReasonCode::ProtocolError,
                 ));
             }
-            session.expiry_s = expiry_s.min(NEVER_S);
+            session.expiry_s = expiry_s;
         }
         let reason = match packet.reason {
             ReasonCode::Success => CloseReason::Normal,

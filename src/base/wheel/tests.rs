@@ -1,3 +1,5 @@
+//! The wheel against a sorted map, and what it costs.
+
 use proptest::prelude::*;
 
 use super::*;

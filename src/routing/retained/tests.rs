@@ -1,3 +1,5 @@
+//! The retained store and its cursors against a naive map.
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 

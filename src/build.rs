@@ -8,7 +8,7 @@ fn main() {
     let commit = git(&["rev-parse", "--short=9", "HEAD"]);
     let commit = commit.map_or_else(|| "unknown".to_owned(), |commit| commit + dirty());
     println!("cargo::rustc-env=MILLRACE_COMMIT={commit}");
-    for watched in ["build.rs", "src", "Cargo.toml", "Cargo.lock"] {
+    for watched in ["src", "Cargo.toml", "Cargo.lock"] {
         println!("cargo::rerun-if-changed={watched}");
     }
     watch_commit();

@@ -1,0 +1,15 @@
+//! Black-box tests: the real binary, real sockets, and a client that shares no code with it.
+#![allow(missing_docs)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
+#![allow(unreachable_pub)] // The support module serves several test binaries.
+
+#[path = "../broker/mod.rs"]
+mod broker;
+mod messages;
+mod peer;
+mod retained;
+mod sessions;
+mod shutdown;
+mod start;
+mod storms;
+mod wills;

@@ -1,0 +1,42 @@
+//! Clients in other languages: a script each, which checks what it receives and ends with the line
+//! `N passed, 0 failed`.
+
+use std::process::Command;
+use std::time::Duration;
+
+use crate::broker::{Broker, run, source};
+
+const TIMEOUT: Duration = Duration::from_secs(120);
+const CORES: u32 = 4;
+
+fn run_script(command: &mut Command, script: &str) {
+    let broker = Broker::start(CORES);
+    let address = broker.address();
+    command.arg(source("bench-harness/tests/clients").join(script));
+    command.args([address.ip().to_string(), address.port().to_string()]);
+    let said = run(command, TIMEOUT);
+    assert_eq!(said.code, Some(0), "{}{}", said.out, said.err);
+    let last = said.out.lines().last().unwrap_or_default();
+    assert!(
+        last.ends_with(" passed, 0 failed") && !last.starts_with("0 "),
+        "{}",
+        said.out
+    );
+    println!("{script}: {last}");
+    broker.stop();
+}
+
+#[test]
+#[ignore = "needs paho-mqtt, which scripts/test.sh installs"]
+fn paho_mqtt_of_python() {
+    let python = source("target/test-tools/venv/bin/python");
+    run_script(&mut Command::new(python), "paho_client.py");
+}
+
+#[test]
+#[ignore = "needs MQTT.js, which scripts/test.sh installs"]
+fn mqtt_js_of_node() {
+    let mut node = Command::new("node");
+    node.env("NODE_PATH", source("target/test-tools/node/node_modules"));
+    run_script(&mut node, "mqttjs_client.cjs");
+}

@@ -1,0 +1,195 @@
+# Sourced by test.sh and test-long.sh: running parts, each with a deadline and a log, and counting them.
+# shellcheck shell=bash
+
+set -u
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
+
+TOOLS=$PWD/target/test-tools
+LOGS=$PWD/target/test-logs
+# What takes minutes to build is kept outside of the clone, so that the next clone has it.
+CACHE=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/millrace-test-tools
+export TOOLS LOGS CACHE
+export PATH=$CACHE/bin:$PATH
+export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
+export RUST_BACKTRACE=${RUST_BACKTRACE:-1}
+unset CARGO_BUILD_TARGET CARGO_ENCODED_RUSTFLAGS
+mkdir -p "$TOOLS" "$LOGS" "$CACHE"
+
+# Versions that are installed; the tests are written against these.
+export CARGO_DENY_VERSION=0.20.2
+export PAHO_VERSION=2.2.0
+export MQTTJS_VERSION=5.16.0
+
+passed=0
+failed=0
+failures=()
+summary=()
+running=
+
+stop_running() {
+    trap - INT TERM
+    [ -n "$running" ] && kill "$running" 2>/dev/null
+    echo "stopped" >&2
+    exit 130
+}
+trap stop_running INT TERM
+
+# part NAME SECONDS FUNCTION: runs FUNCTION within SECONDS, its output to a log that is shown when
+# it fails. Lines that begin with `note: ` are shown always.
+part() {
+    local name=$1 limit=$2 function=$3
+    local log=$LOGS/$name.log start=$SECONDS status took
+    echo "== $name ($function, at most $limit s)"
+    # timeout runs it in a process group of its own, and at the deadline ends all of that.
+    timeout --kill-after=10 "$limit" bash -c "set -eu; $function" </dev/null >"$log" 2>&1 &
+    running=$!
+    wait "$running"
+    status=$?
+    running=
+    took=$((SECONDS - start))
+    grep '^note: ' "$log"
+    if [ "$status" -eq 0 ]; then
+        passed=$((passed + 1))
+        summary+=("$(printf '%5d s  ok      %-12s %s' "$took" "$name" "$(tests_in "$log")")")
+        echo "   ok, $took s $(tests_in "$log")"
+    else
+        failed=$((failed + 1))
+        failures+=("$name")
+        [ "$status" -eq 124 ] && echo "$name did not end within $limit s" >>"$log"
+        summary+=("$(printf '%5d s  FAILED  %-12s %s' "$took" "$name" "$log")")
+        echo "   FAILED (exit code $status) after $took s; the end of $log:"
+        tail -n 120 "$log" | sed 's/^/   | /'
+    fi
+}
+
+# How many tests the log of a part tells of.
+tests_in() {
+    awk '/^test result: /{for (i = 1; i < NF; i++) if ($(i + 1) ~ /^passed/) n += $i}
+         END {if (n) printf "(%d tests)", n}' "$1"
+}
+
+# Says what happened and ends with 1 if a part failed. The last line is for machines.
+finish() {
+    echo
+    printf '%s\n' "${summary[@]}"
+    printf '%5d s  in all\n' "$SECONDS"
+    if [ "$failed" -gt 0 ]; then
+        echo "failed: ${failures[*]}"
+    fi
+    echo "$passed passed, $failed failed"
+    [ "$failed" -eq 0 ]
+    exit
+}
+
+# as_root COMMAND...: with sudo where that is needed and there.
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo -n "$@"
+    else
+        echo "note: this needs root: $*"
+        return 1
+    fi
+}
+
+# need PROGRAM PACKAGE...: installs Debian packages where the program is missing.
+need() {
+    local program=$1
+    shift
+    command -v "$program" >/dev/null && return
+    if [ ! -e "$TOOLS/apt-updated" ]; then
+        as_root apt-get update -q
+        touch "$TOOLS/apt-updated"
+    fi
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$@"
+    command -v "$program" >/dev/null
+}
+
+install_clients() {
+    need mosquitto_sub mosquitto-clients
+    need python3 python3 python3-venv
+    need node nodejs npm
+    local venv=$TOOLS/venv node=$TOOLS/node
+    if [ ! -e "$venv/paho-$PAHO_VERSION" ]; then
+        rm -rf "$venv"
+            if ! python3 -m venv "$venv"; then
+            need no-such-program python3-venv || true
+            python3 -m venv --clear "$venv"
+        fi
+        "$venv/bin/pip" install --quiet --disable-pip-version-check "paho-mqtt==$PAHO_VERSION"
+        touch "$venv/paho-$PAHO_VERSION"
+    fi
+    if [ ! -e "$node/mqtt-$MQTTJS_VERSION" ]; then
+        rm -rf "$node"
+        mkdir -p "$node"
+        (cd "$node" && npm init --yes >/dev/null &&
+            npm install --silent --no-audit --no-fund --ignore-scripts "mqtt@$MQTTJS_VERSION")
+        touch "$node/mqtt-$MQTTJS_VERSION"
+    fi
+    "$venv/bin/python" -c 'import paho.mqtt.client'
+    NODE_PATH=$node/node_modules node -e 'require("mqtt")'
+}
+
+# Fetches all crates first, so that a registry that is slow is not seen as a test that hangs.
+install_crates() {
+    cargo fetch --locked --quiet
+}
+
+install_cargo_deny() {
+    if cargo deny --version 2>/dev/null | grep -q " $CARGO_DENY_VERSION\$"; then
+        return
+    fi
+    # Built for speed of building: it runs for a second.
+    CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_DEBUG=0 \
+        CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_TARGET_DIR=$TOOLS/cargo-deny-build \
+        cargo install --quiet --locked --root "$CACHE" "cargo-deny@$CARGO_DENY_VERSION"
+    rm -rf "$TOOLS/cargo-deny-build"
+}
+
+# Licences, bans and sources always; advisories where their database can be reached.
+deny() {
+    install_cargo_deny
+    cargo deny --log-level error check -A duplicate licenses bans sources
+    local said=$LOGS/advisories.log
+    if timeout 120 cargo deny --log-level error check advisories >"$said" 2>&1; then
+        echo "note: advisories were checked"
+    elif grep -q 'failed to fetch advisory database\|failed to load advisory database' "$said" ||
+        [ ! -s "$said" ]; then
+        echo "note: advisories were not checked: their database cannot be reached from here"
+    else
+        cat "$said"
+        return 1
+    fi
+}
+
+# with_broker CORES COMMAND...: runs COMMAND while a release broker of so many cores runs, its address
+# in ADDRESS, its process in BROKER_PID; the broker has to stop in order.
+with_broker() {
+    local cores=$1 dir status=0
+    shift
+    dir=$(mktemp -d)
+    target/release/broker --cores "$cores" --listen tcp://127.0.0.1:0 --data-dir "$dir/data" \
+        >"$dir/out" 2>"$dir/err" &
+    BROKER_PID=$!
+    for _ in $(seq 200); do
+        grep -q '^ready' "$dir/out" && break
+        kill -0 "$BROKER_PID" 2>/dev/null || break
+        sleep 0.05
+    done
+    ADDRESS=$(awk '$1 == "listening" {print $3; exit}' "$dir/out")
+    if [ -z "$ADDRESS" ]; then
+        cat "$dir/err"
+        kill -9 "$BROKER_PID" 2>/dev/null
+        return 1
+    fi
+    export ADDRESS BROKER_PID
+    bash -euc "$*" || status=$?
+    kill -TERM "$BROKER_PID"
+    wait "$BROKER_PID" || status=$?
+    [ "$status" -eq 0 ] || cat "$dir/err"
+    rm -rf "$dir"
+    return "$status"
+}
+
+export -f as_root need install_clients install_crates install_cargo_deny deny with_broker

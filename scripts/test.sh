@@ -1,0 +1,117 @@
+#!/usr/bin/env bash
+# Installs what the tests need, runs all of them, and prints the time of each part. The last line is
+# `N passed, M failed`, counted in parts; the exit code is 1 if one failed.
+#
+#   scripts/test.sh               all parts
+#   scripts/test.sh unit clients  these parts only
+#   scripts/test.sh --list        their names
+
+# shellcheck source=scripts/lib.sh
+source "$(dirname "$0")/lib.sh"
+# shellcheck disable=SC2317 # the parts are called by name
+
+tools() {
+    install_crates
+    install_clients
+}
+
+format() {
+    cargo fmt --all --check
+}
+
+lint() {
+    cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
+}
+
+# The simulation has a part of its own.
+unit() {
+    cargo test --workspace --lib --bins --locked -- --skip sim::
+    cargo test --workspace --doc --locked
+}
+
+simulation() {
+    cargo test --lib --locked -- sim::
+}
+
+# The models take minutes unless they are optimised. Their crates are built apart, with --cfg loom.
+models() {
+    export RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom
+    export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
+    export CARGO_PROFILE_RELEASE_DEBUG=0
+    cargo test --release --lib --locked -- loom_
+}
+
+documentation() {
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked --quiet
+}
+
+# The harness finds planted faults, by tests of its own.
+harness() {
+    cargo test --package bench-harness --test '*' --locked
+}
+
+black_box() {
+    cargo test --test black_box --locked -- --test-threads=4
+}
+
+clients() {
+    cargo test --test real_clients --locked -- --include-ignored --test-threads=4
+}
+
+# The program as users build it, under a load that is small and judged message by message.
+load() {
+    cargo build --release --workspace --locked --quiet
+    for cores in 2 8; do
+        with_broker "$cores" small_load
+    done
+    echo "note: a small load on the release build was judged without fault"
+}
+
+small_load() {
+    local harness="target/release/bench-harness"
+    local common="--target $ADDRESS --broker-pid $BROKER_PID --no-results --quiet"
+    for qos in 0 1 2; do
+        # shellcheck disable=SC2086
+        $harness pubsub $common -p 10 -s 10 -q "$qos" -m 5000 -w 50 \
+            --expect-loss 0 --expect-duplicates 0
+    done
+    # shellcheck disable=SC2086
+    $harness connect $common -n 2000 --rate 1000 --hold 1 --settle 0.5 \
+        --max-failed-connects 0 --max-disconnects 0
+}
+
+export -f tools format lint unit simulation models documentation harness black_box clients load small_load
+
+# name, seconds at most, function
+PARTS=(
+    "tools 600 tools"
+    "format 60 format"
+    "lint 900 lint"
+    "unit 900 unit"
+    "simulation 600 simulation"
+    "black-box 600 black_box"
+    "clients 600 clients"
+    "harness 600 harness"
+    "docs 300 documentation"
+    "models 900 models"
+    "load 900 load"
+    "deny 1200 deny"
+)
+
+if [ "${1:-}" = "--list" ]; then
+    printf '%s\n' "${PARTS[@]}" | cut -d' ' -f1
+    exit
+fi
+for wanted in "$@"; do
+    if ! printf '%s\n' "${PARTS[@]}" | cut -d' ' -f1 | grep -qxF -- "$wanted"; then
+        echo "there is no part \`$wanted\`; the parts are: $(printf '%s\n' "${PARTS[@]}" | cut -d' ' -f1 | tr '\n' ' ')" >&2
+        exit 2
+    fi
+done
+for entry in "${PARTS[@]}"; do
+    read -r name limit function <<<"$entry"
+    case " $* " in
+        "  " | *" $name "*) part "$name" "$limit" "$function" ;;
+    esac
+done
+finish
