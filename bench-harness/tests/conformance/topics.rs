@@ -10,13 +10,12 @@ use crate::world::{BOTH, address, anyone, breaks, fresh, listener, publish};
 /// What of `topics` a subscriber to `filter` gets.
 fn matching(version: Version, filter: &str, topics: &[String]) -> Vec<String> {
     let mut client = listener(version, filter, 0);
+    let mark = fresh("mark");
+    client.subscribe(&mark, 0).unwrap();
     let mut publisher = anyone(version);
     for topic in topics {
         publisher.publish(topic, 0, topic.as_bytes()).unwrap();
     }
-    // A direct subscription that comes last ends the list.
-    let mark = fresh("mark");
-    client.subscribe(&mark, 0).unwrap();
     publisher.publish(&mark, 0, b"mark").unwrap();
     let mut got = Vec::new();
     loop {
