@@ -166,3 +166,25 @@ fn messages_are_sent_again_in_their_order() {
         assert!(client.expect_nothing(SILENCE).is_ok(), "{PATIENCE:?}");
     }
 }
+
+#[test]
+fn acknowledgements_come_in_the_order_of_the_messages() {
+    for version in BOTH {
+        let base = fresh("acks");
+        // Someone subscribes to every other topic, so that some have a longer way than others.
+        let subscriber = listener(version, &format!("{base}/a/#"), 0);
+        let mut publisher = anyone(version);
+        let mut bytes = Vec::new();
+        for id in 1..=40_u16 {
+            let side = if id % 2 == 0 { "a" } else { "b" };
+            let topic = format!("{base}/{side}/{id}");
+            let publish = with_qos(message(&topic, "x"), 1, 1000 - id);
+            bytes.extend(Packet::Publish(publish).to_bytes(version));
+        }
+        publisher.send_raw(&bytes).unwrap();
+        for id in 1..=40 {
+            assert_eq!(puback(&mut publisher).0, 1000 - id);
+        }
+        drop(subscriber);
+    }
+}

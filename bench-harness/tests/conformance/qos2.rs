@@ -270,3 +270,34 @@ fn acknowledgements_with_other_codes_are_refused() {
         breaks(Version::V5, &bytes, &[0x81, 0x82]);
     }
 }
+
+#[test]
+fn acknowledgements_come_in_the_order_of_the_messages() {
+    for version in BOTH {
+        let base = fresh("acks");
+        let mut subscriber = listener(version, &format!("{base}/a/#"), 2);
+        let mut publisher = anyone(version);
+        let mut bytes = Vec::new();
+        for id in 1..=40_u16 {
+            let side = if id % 2 == 0 { "a" } else { "b" };
+            let topic = format!("{base}/{side}/{id}");
+            let publish = with_qos(message(&topic, "x"), 2, 1000 - id);
+            bytes.extend(Packet::Publish(publish).to_bytes(version));
+        }
+        publisher.send_raw(&bytes).unwrap();
+        for id in 1..=40 {
+            assert_eq!(pubrec(&mut publisher).0, 1000 - id);
+        }
+        // The other way: PUBREL in the order of PUBREC, whatever that is.
+        let mut ids: Vec<u16> = (0..20)
+            .map(|_| subscriber.expect_publish().unwrap().packet_id.unwrap())
+            .collect();
+        ids.swap(3, 11);
+        for id in &ids {
+            subscriber.send(&Packet::PubRec(success(*id))).unwrap();
+        }
+        for id in &ids {
+            assert_eq!(pubrel(&mut subscriber), *id);
+        }
+    }
+}
