@@ -14,6 +14,7 @@ export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
 export RUST_BACKTRACE=${RUST_BACKTRACE:-1}
 unset CARGO_BUILD_TARGET CARGO_ENCODED_RUSTFLAGS
 mkdir -p "$TOOLS" "$LOGS" "$CACHE"
+ulimit -n "$(ulimit -Hn)"
 
 # Versions that are installed; the tests are written against these.
 export CARGO_DENY_VERSION=0.20.2
@@ -35,19 +36,19 @@ stop_running() {
 trap stop_running INT TERM
 
 # part NAME SECONDS FUNCTION: runs FUNCTION within SECONDS, its output to a log that is shown when
-# it fails. Lines that begin with `note: ` are shown always.
+# it fails. Lines that begin with `NOTE: ` are shown always.
 part() {
     local name=$1 limit=$2 function=$3
     local log=$LOGS/$name.log start=$SECONDS status took
     echo "== $name ($function, at most $limit s)"
     # timeout runs it in a process group of its own, and at the deadline ends all of that.
-    timeout --kill-after=10 "$limit" bash -c "set -eu; $function" </dev/null >"$log" 2>&1 &
+    timeout --kill-after=10 "$limit" bash -c "set -euo pipefail; $function" </dev/null >"$log" 2>&1 &
     running=$!
     wait "$running"
     status=$?
     running=
     took=$((SECONDS - start))
-    grep '^note: ' "$log"
+    grep '^NOTE: ' "$log"
     if [ "$status" -eq 0 ]; then
         passed=$((passed + 1))
         summary+=("$(printf '%5d s  ok      %-12s %s' "$took" "$name" "$(tests_in "$log")")")
@@ -81,6 +82,29 @@ finish() {
     exit
 }
 
+# run_parts [NAME...]: runs those of PARTS, or all, and ends the script. `--list` prints their names.
+run_parts() {
+    local names entry name limit function wanted
+    names=$(printf '%s\n' "${PARTS[@]}" | cut -d' ' -f1)
+    if [ "${1:-}" = "--list" ]; then
+        echo "$names"
+        exit
+    fi
+    for wanted in "$@"; do
+        if ! grep -qxF -- "$wanted" <<<"$names"; then
+            echo "there is no part \`$wanted\`; the parts are: ${names//$'\n'/ }" >&2
+            exit 2
+        fi
+    done
+    for entry in "${PARTS[@]}"; do
+        read -r name limit function <<<"$entry"
+        case " $* " in
+            "  " | *" $name "*) part "$name" "$limit" "$function" ;;
+        esac
+    done
+    finish
+}
+
 # as_root COMMAND...: with sudo where that is needed and there.
 as_root() {
     if [ "$(id -u)" -eq 0 ]; then
@@ -88,7 +112,7 @@ as_root() {
     elif command -v sudo >/dev/null; then
         sudo -n "$@"
     else
-        echo "note: this needs root: $*"
+        echo "NOTE: this needs root: $*"
         return 1
     fi
 }
@@ -137,7 +161,7 @@ install_crates() {
 }
 
 install_cargo_deny() {
-    if cargo deny --version 2>/dev/null | grep -q " $CARGO_DENY_VERSION\$"; then
+    if [[ $(cargo deny --version 2>/dev/null) == *" $CARGO_DENY_VERSION" ]]; then
         return
     fi
     # Built for speed of building: it runs for a second.
@@ -153,10 +177,10 @@ deny() {
     cargo deny --log-level error check -A duplicate licenses bans sources
     local said=$LOGS/advisories.log
     if timeout 120 cargo deny --log-level error check advisories >"$said" 2>&1; then
-        echo "note: advisories were checked"
+        echo "NOTE: advisories were checked"
     elif grep -q 'failed to fetch advisory database\|failed to load advisory database' "$said" ||
         [ ! -s "$said" ]; then
-        echo "note: advisories were not checked: their database cannot be reached from here"
+        echo "NOTE: advisories were not checked: their database cannot be reached from here"
     else
         cat "$said"
         return 1
@@ -183,8 +207,9 @@ with_broker() {
         kill -9 "$BROKER_PID" 2>/dev/null
         return 1
     fi
-    export ADDRESS BROKER_PID
-    bash -euc "$*" || status=$?
+    BROKER_ERR=$dir/err
+    export ADDRESS BROKER_PID BROKER_ERR
+    bash -euo pipefail -c "$*" || status=$?
     kill -TERM "$BROKER_PID"
     wait "$BROKER_PID" || status=$?
     [ "$status" -eq 0 ] || cat "$dir/err"

@@ -1,4 +1,6 @@
 #!/usr/bin/env bash
+# shellcheck disable=SC2317 # the parts are called by name
+#
 # Installs what the tests need, runs all of them, and prints the time of each part. The last line is
 # `N passed, M failed`, counted in parts; the exit code is 1 if one failed.
 #
@@ -8,7 +10,6 @@
 
 # shellcheck source=scripts/lib.sh
 source "$(dirname "$0")/lib.sh"
-# shellcheck disable=SC2317 # the parts are called by name
 
 tools() {
     install_crates
@@ -42,7 +43,8 @@ models() {
 }
 
 documentation() {
-    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked --quiet
+    RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" \
+        cargo doc --workspace --no-deps --document-private-items --locked --quiet
 }
 
 # The harness finds planted faults, by tests of its own.
@@ -64,7 +66,7 @@ load() {
     for cores in 2 8; do
         with_broker "$cores" small_load
     done
-    echo "note: a small load on the release build was judged without fault"
+    echo "NOTE: a small load on the release build was judged without fault"
 }
 
 small_load() {
@@ -98,20 +100,4 @@ PARTS=(
     "deny 1200 deny"
 )
 
-if [ "${1:-}" = "--list" ]; then
-    printf '%s\n' "${PARTS[@]}" | cut -d' ' -f1
-    exit
-fi
-for wanted in "$@"; do
-    if ! printf '%s\n' "${PARTS[@]}" | cut -d' ' -f1 | grep -qxF -- "$wanted"; then
-        echo "there is no part \`$wanted\`; the parts are: $(printf '%s\n' "${PARTS[@]}" | cut -d' ' -f1 | tr '\n' ' ')" >&2
-        exit 2
-    fi
-done
-for entry in "${PARTS[@]}"; do
-    read -r name limit function <<<"$entry"
-    case " $* " in
-        "  " | *" $name "*) part "$name" "$limit" "$function" ;;
-    esac
-done
-finish
+run_parts "$@"

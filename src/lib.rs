@@ -1,4 +1,52 @@
-//! Millrace.
+//! Millrace: an MQTT broker for machines that hold a million device connections.
+//!
+//! # Two planes
+//!
+//! - **Data plane**: one pinned thread a core, each with one glommio executor, one io_uring for its
+//!   sockets, and one [`shard::Shard`] that owns the core's connections and sessions. Everything below
+//!   [`runtime`] is sans-I/O: bytes and the time in, effects out.
+//! - **Control plane**: everything else. It meets the cores in [`gate`] only. (Today it is the main
+//!   thread, which waits for signals: HTTP, metrics and bridges come into `control/`.)
+//!
+//! # Layers, from the ground up
+//!
+//! | layer | room | what is in it |
+//! | --- | --- | --- |
+//! | 0 | [`base`] | indices, slabs, the timing wheel, epochs, outboxes' framing, limits |
+//! | 1 | [`config`] | every setting, declared once |
+//! | 1 | [`metrics`] | every figure, declared once |
+//! | 1 | [`mqtt`] | the wire format of MQTT 3.1, 3.1.1 and 5.0; the message |
+//! | 2 | [`routing`] | who wants what: the shared index, a core's own index, retained messages |
+//! | 2 | [`session`] | what a client's session remembers |
+//! | 3 | [`gate`] | commands to cores, events from cores |
+//! | 4 | [`shard`] | one core's broker |
+//! | 5 | [`runtime`] | the driver: rings, threads, sockets, the index thread, the clock |
+//! | 6 | [`boot`], [`shutdown`], [`cli`] | from the command line to a running broker, and its end |
+//! | test | `sim`, `tidy` | many shards in one thread with virtual time; checks of this source |
+//!
+//! A room names rooms below it only; `tidy` holds the table.
+//!
+//! # The path of a PUBLISH
+//!
+//! The publisher's core: [`runtime::core`] takes completions and passes the index's epoch;
+//! [`shard::receive`] cuts the packet out of the receive buffer, [`mqtt::decode_publish`] reads it
+//! where it lies, [`shard::publish`] checks and routes it: [`routing::reader`] says which filters match
+//! and which cores want them. Own subscribers get it at once ([`shard::subscribe`],
+//! [`shard::deliver`]); each other core gets one record in its outbox ([`shard::cross`],
+//! [`shard::outbox`]), which [`runtime::mesh`] carries. PUBACK leaves when the record is in the
+//! target's ring. The subscriber's core: [`routing::local`] says which sessions,
+//! [`shard::deliver`] what window and queue allow, and all that a connection gets in a turn leaves in
+//! one send ([`runtime::plane`]).
+//!
+//! # What is not there
+//!
+//! - No lock, no shared mutable state, no allocation in the steady state on the data path, and no
+//!   task, waker or timer a connection.
+//! - No connection or session ever moves from its home core, which its client id determines
+//!   ([`shard::home`]).
+//! - No core waits for another: rings never block, what finds no room waits at its source.
+//! - No queue without a limit ([`base::limits`], [`config`]) and no drop without a counter
+//!   ([`metrics`]).
 
 pub mod base;
 pub mod boot;
@@ -14,6 +62,9 @@ pub mod shard;
 pub mod shutdown;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
+<<<<<<< HEAD
 
+=======
+>>>>>>> main
 #[cfg(test)]
 mod tidy;

@@ -262,6 +262,29 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_epoch_is_settled_when_nothing_of_earlier_ones_waits() {
+        let (mut epochs, mut readers) = Epochs::new(2);
+        let handle = epochs.handle();
+        let first = epochs.publish();
+        assert!(
+            handle.all_settled(first),
+            "parked readers hold nothing back"
+        );
+        readers[0].unpark();
+        let second = epochs.publish();
+        assert!(!handle.all_settled(second));
+        // It passes, but what it found in the first epoch is still to be sent.
+        readers[0].pass();
+        readers[0].settle(Some(first));
+        assert!(handle.all_passed(second) && !handle.all_settled(second));
+        readers[0].park();
+        assert!(!handle.all_settled(second), "not even when it sleeps");
+        readers[0].unpark();
+        readers[0].settle(None);
+        assert!(handle.all_settled(second));
+    }
+
+    #[test]
     fn a_slow_reader_holds_the_oldest_epoch_back_and_a_parked_one_does_not() {
         let (mut epochs, mut readers) = Epochs::new(2);
         let handle = epochs.handle();

@@ -125,7 +125,8 @@ section! {
         /// Whether filters may hold the wildcards `+` and `#`.
         wildcard_subscription: bool = "true", Flag, Live;
 
-        /// Whether a client may connect without a user name.
+        /// Whether clients are let in without authentication. If not, every client is refused: no
+        /// other way in is configured.
         allow_anonymous: bool = "true", Flag, Live;
 
         /// Whether topics, filters and other text must be well-formed UTF-8 without the characters

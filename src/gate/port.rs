@@ -60,7 +60,7 @@ pub fn gate(cores: u8, wake: WakeCore) -> (Gate, Vec<GatePort>) {
 
 impl GatePort {
     /// The next command, if there is one.
-    pub fn next(&self) -> Option<Command> {
+    pub fn take(&self) -> Option<Command> {
         self.commands.try_recv().ok()
     }
 
@@ -132,8 +132,8 @@ mod tests {
         let (gate, ports) = gate(2, wake);
         assert_eq!(gate.ask_all(|| Command::StopReading), 2);
         assert_eq!(wakes.load(Ordering::Relaxed), 1002);
-        assert!(ports[0].has_work() && matches!(ports[0].next(), Some(Command::StopReading)));
-        assert!(ports[0].next().is_none());
+        assert!(ports[0].has_work() && matches!(ports[0].take(), Some(Command::StopReading)));
+        assert!(ports[0].take().is_none());
         for _ in 0..COMMANDS_MAX {
             gate.ask(CoreId(0), Command::ReportCrossing).unwrap();
         }

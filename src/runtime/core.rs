@@ -292,10 +292,13 @@ impl Inner {
                 parcel,
             );
         });
+        if !drained.more {
+            shard.lanes_emptied();
+        }
         while let Some(answer) = self.index.answer() {
             self.shard.index_applied(answer);
         }
-        while let Some(command) = self.gate.next() {
+        while let Some(command) = self.gate.take() {
             self.obey(plane, command);
         }
         self.door.expire(&mut self.shard, plane);

@@ -41,6 +41,10 @@ pub struct Inflight {
     first_id: u16,
     /// Entries that are not tombstones.
     live: u16,
+    /// Entries at the end that the present connection has not been sent again.
+    unsent: usize,
+    /// Those of them that are not tombstones.
+    unsent_live: u16,
 }
 
 impl Default for Inflight {
@@ -49,6 +53,8 @@ impl Default for Inflight {
             entries: VecDeque::new(),
             first_id: 1,
             live: 0,
+            unsent: 0,
+            unsent_live: 0,
         }
     }
 }
@@ -66,7 +72,7 @@ impl Inflight {
 
     /// Whether one more may be sent under a window of `limit` messages.
     pub fn has_room(&self, limit: u16) -> bool {
-        self.live < limit && self.entries.len() < PACKET_IDS
+        self.live < limit && self.unsent == 0 && self.entries.len() < PACKET_IDS
     }
 
     /// Takes a delivery into the window and names it. The caller has asked [`Self::has_room`].
@@ -116,18 +122,49 @@ impl Inflight {
         }
     }
 
-    /// What must be sent again when the client is back, in the original order [MQTT-4.4.0-1].
-    pub fn replay(&self) -> impl Iterator<Item = (u16, &Stage)> {
-        self.entries
-            .iter()
-            .enumerate()
-            .filter(|(_, stage)| !matches!(stage, Stage::Done))
-            .map(|(offset, stage)| (self.id_at(offset), stage))
+    /// The client is back: everything has to be sent again.
+    pub fn rewind(&mut self) {
+        self.unsent = self.entries.len();
+        self.unsent_live = self.live;
+    }
+
+    /// Whether nothing has to be sent again.
+    pub fn is_sent_again(&self) -> bool {
+        self.unsent == 0
+    }
+
+    /// What must be sent again next, in the original order [MQTT-4.4.0-1]. A PUBLISH has to wait while
+    /// as many as the window holds are unacknowledged [MQTT-3.3.4-9], PUBREL has not.
+    pub fn next_unsent(&mut self, limit: u16) -> Option<(u16, &Stage)> {
+        loop {
+            let offset = self.entries.len() - self.unsent;
+            let in_flight = self.live - self.unsent_live;
+            match self.entries.get(offset)? {
+                Stage::Sent(_) if in_flight >= limit => return None,
+                Stage::Sent(_) | Stage::Released => self.unsent_live -= 1,
+                Stage::Done => {
+                    self.unsent -= 1;
+                    continue;
+                }
+            }
+            self.unsent -= 1;
+            return Some((self.id_at(offset), &self.entries[offset]));
+        }
+    }
+
+    /// Ends a delivery that the client cannot be sent.
+    pub fn give_up(&mut self, id: u16) -> Option<Message> {
+        match self.entry(id) {
+            Some(Stage::Sent(_) | Stage::Released) => self.finish(id).1,
+            _ => None,
+        }
     }
 
     /// Gives up every delivery; yields the messages so that their memory can be accounted.
     pub fn drain(&mut self) -> impl Iterator<Item = Message> + '_ {
         self.live = 0;
+        self.unsent = 0;
+        self.unsent_live = 0;
         self.first_id = self.id_at(self.entries.len());
         self.entries.drain(..).filter_map(|stage| match stage {
             Stage::Sent(delivery) => Some(delivery.message),
@@ -145,10 +182,14 @@ impl Inflight {
             _ => None,
         };
         self.live -= 1;
+        if self.offset(id) >= self.entries.len() - self.unsent {
+            self.unsent_live -= 1;
+        }
         while matches!(self.entries.front(), Some(Stage::Done)) {
             self.entries.pop_front();
             self.first_id = next_id(self.first_id);
         }
+        self.unsent = self.unsent.min(self.entries.len());
         (Acked::Finished, message)
     }
 
@@ -156,8 +197,13 @@ impl Inflight {
         if id == 0 {
             return None;
         }
-        let distance = usize::from(id) + PACKET_IDS - usize::from(self.first_id);
-        self.entries.get_mut(distance % PACKET_IDS)
+        let offset = self.offset(id);
+        self.entries.get_mut(offset)
+    }
+
+    /// Where the entry of an identifier lies if there is one.
+    fn offset(&self, id: u16) -> usize {
+        (usize::from(id) + PACKET_IDS - usize::from(self.first_id)) % PACKET_IDS
     }
 
     fn id_at(&self, offset: usize) -> u16 {
@@ -225,12 +271,39 @@ mod tests {
         assert_eq!(inflight.puback(0).0, Acked::Unknown);
         assert_eq!(inflight.puback(5).0, Acked::Unknown);
         assert_eq!(inflight.len(), 3);
-        let ids: Vec<u16> = inflight.replay().map(|(id, _)| id).collect();
+        inflight.rewind();
+        let ids: Vec<u16> =
+            std::iter::from_fn(|| inflight.next_unsent(10).map(|(id, _)| id)).collect();
         assert_eq!(ids, [1, 2, 4]);
         assert_eq!(inflight.puback(1).0, Acked::Finished);
         assert_eq!(inflight.puback(2).0, Acked::Finished);
         assert_eq!(inflight.push(delivery(QoS::AtLeastOnce)), 5);
         assert!(!inflight.has_room(2) && inflight.has_room(3));
+    }
+
+    #[test]
+    fn what_is_sent_again_keeps_to_the_window() {
+        let mut inflight = Inflight::default();
+        for _ in 0..5 {
+            inflight.push(delivery(QoS::AtLeastOnce));
+        }
+        inflight.rewind();
+        let mut next = |inflight: &mut Inflight| inflight.next_unsent(2).map(|(id, _)| id);
+        assert_eq!(
+            [next(&mut inflight), next(&mut inflight)],
+            [Some(1), Some(2)]
+        );
+        assert_eq!(next(&mut inflight), None);
+        // Acknowledged although it was not sent again.
+        inflight.puback(4);
+        assert_eq!(next(&mut inflight), None);
+        inflight.puback(2);
+        assert_eq!(next(&mut inflight), Some(3));
+        inflight.puback(1);
+        assert!(!inflight.has_room(9), "order: what is new comes last");
+        assert_eq!(next(&mut inflight), Some(5));
+        assert_eq!(next(&mut inflight), None);
+        assert!(inflight.has_room(3) && inflight.len() == 2);
     }
 
     #[test]

@@ -11,8 +11,10 @@ use crate::shard::clients::Clients;
 impl Shard {
     /// PUBACK: a QoS 1 delivery is done.
     pub fn puback(&mut self, slot: u32, ack: Ack) {
-        self.clients
+        let acked = self
+            .clients
             .finish_delivery(slot, |inflight| inflight.puback(ack.packet_id));
+        self.count_missed(acked, Counter::PacketsPubackMissed);
     }
 
     /// PUBREC: a QoS 2 delivery has arrived; PUBREL follows. One that is not known is answered with
@@ -22,6 +24,7 @@ impl Shard {
         let acked = self
             .clients
             .finish_delivery(slot, |inflight| inflight.pubrec(ack.packet_id, refused));
+        self.count_missed(acked, Counter::PacketsPubrecMissed);
         match acked {
             Acked::Release => self
                 .clients
@@ -36,8 +39,16 @@ impl Shard {
 
     /// PUBCOMP: a QoS 2 delivery is done.
     pub fn pubcomp(&mut self, slot: u32, ack: Ack) {
-        self.clients
+        let acked = self
+            .clients
             .finish_delivery(slot, |inflight| inflight.pubcomp(ack.packet_id));
+        self.count_missed(acked, Counter::PacketsPubcompMissed);
+    }
+
+    fn count_missed(&self, acked: Acked, counter: Counter) {
+        if acked == Acked::Unknown {
+            self.clients.metrics.inc(counter);
+        }
     }
 
     /// The socket of a connection takes bytes again.

@@ -5,6 +5,7 @@ use std::num::{NonZeroU16, NonZeroU64};
 use crate::metrics::Counter;
 use crate::mqtt::decode_connect::{Connect, Will as ConnectWill, decode_connect};
 use crate::mqtt::encode_connack::{ConnAckProperties, encode_connack};
+use crate::mqtt::encode_publish::MAX_WIRE_LEN;
 use crate::mqtt::frame::next_frame;
 use crate::mqtt::message::{Message, Publication, PublisherRef};
 use crate::mqtt::qos::QoS;
@@ -17,6 +18,10 @@ use crate::shard::connection::{Connection, Flags};
 use crate::shard::handshake::{Handover, refusal};
 use crate::shard::timers::Timer;
 
+/// Bytes of the largest packet there can be.
+#[expect(clippy::cast_possible_truncation, reason = "28 bits")]
+const LARGEST: u32 = MAX_WIRE_LEN as u32;
+
 impl Shard {
     /// Takes a client over whose home is this core. Hand-overs of one client id are served in the
     /// order of their arrival here.
@@ -28,6 +33,8 @@ impl Shard {
         };
         if let Some(reason) = self.no_room(&handover.client_id) {
             self.count_close(CloseReason::of_refusal(reason));
+            self.count_refusal();
+            self.clients.metrics.inc(Counter::HandoverRefused);
             let (socket, listener) = (handover.socket.take(), handover.listener);
             let last = refusal(connect.version, reason);
             self.clients.effects.refuse.push((socket, listener, last));
@@ -38,7 +45,7 @@ impl Shard {
         self.greet(slot, session_index, &handover, &connect, present);
         self.clients.replay_session(session_index);
         if !unread.is_empty() {
-            self.receive(slot, unread);
+            self.take_bytes(slot, unread);
         }
     }
 
@@ -120,7 +127,8 @@ impl Shard {
         let peer = handover.peer.into();
         let mut connection = Connection::new(session_index, version, handover.listener, peer);
         connection.last_heard = self.clients.heard_now();
-        connection.max_packet_size = connect.properties.maximum_packet_size.unwrap_or(u32::MAX);
+        let max_packet_size = connect.properties.maximum_packet_size;
+        connection.max_packet_size = max_packet_size.map_or(LARGEST, |max| max.min(LARGEST));
         connection.keep_alive_s = self.clients.rules.keep_alive(connect.keep_alive);
         if connect.bridge {
             connection.flags.set(Flags::BRIDGE);

@@ -213,6 +213,11 @@ impl Clients {
         Some(self.outs.take(index))
     }
 
+    /// The bytes that a connection which has just come home sends before anything else.
+    pub fn first_out(&mut self, slot: u32) -> Option<Outgoing> {
+        self.force_out(slot)
+    }
+
     /// The value that names a session of this core as publisher: core, generation, index.
     pub fn publisher(&self, session_index: u32) -> u64 {
         let generation = self.registry.generation(session_index) & 0x00FF_FFFF;

@@ -35,6 +35,8 @@ pub enum CloseReason {
     ProtocolError,
     /// A second CONNECT.
     SecondConnect,
+    /// More unacknowledged messages than the Receive Maximum.
+    ReceiveMaximum,
     /// Another connection with the same client id took the session.
     TakenOver,
     /// Another connection with the same client id wanted a clean start.
@@ -71,6 +73,7 @@ impl CloseReason {
             Self::Malformed => Counter::ShutdownFunctionClause,
             Self::FrameTooLarge => Counter::ShutdownFrameTooLarge,
             Self::ProtocolError => Counter::ShutdownProtocolError,
+            Self::ReceiveMaximum => Counter::ShutdownReceiveMaximum,
             Self::SecondConnect => Counter::ShutdownProtoUnexpectedC,
             Self::TakenOver => Counter::ShutdownTakenover,
             Self::Discarded => Counter::ShutdownDiscarded,
@@ -207,6 +210,10 @@ impl Shard {
         let Some(mut session) = self.clients.registry.remove(session_index) else {
             return;
         };
+        let queued = session.traffic.as_ref().map_or(0, |t| t.queue.len());
+        self.clients
+            .metrics
+            .add(Counter::DeliveryDroppedSessionEnded, queued as u64);
         let messages: Vec<Message> = session.drain_messages();
         self.clients.release_all(messages);
         self.clients.metrics.inc(Counter::SessionTerminated);

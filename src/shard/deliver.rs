@@ -3,10 +3,11 @@
 use crate::base::limits::SHARED_PAYLOAD_BYTES_MIN;
 use crate::base::slab::Slab;
 use crate::metrics::Counter;
-use crate::mqtt::encode_publish::publish_wire_len;
-use crate::mqtt::message::Message;
+use crate::mqtt::encode_publish::{MAX_WIRE_LEN, publish_wire_len};
+use crate::mqtt::message::{Message, Publication};
 use crate::mqtt::qos::QoS;
 use crate::mqtt::reason::ReasonCode;
+use crate::mqtt::version::Version;
 use crate::session::inflight::Stage;
 use crate::session::queue::{Delivery, Overflow, Queue};
 use crate::session::state::NONE;
@@ -37,7 +38,7 @@ impl Clients {
             identifiers: &grant.identifiers,
             now_us: self.now.unix_us,
         };
-        if self.is_too_large(connection, fanout, wire) {
+        if is_too_large(connection, &fanout.publication, wire) {
             self.metrics.inc(Counter::DeliveryDroppedTooLarge);
             return;
         }
@@ -60,19 +61,79 @@ impl Clients {
         }
     }
 
-    /// Sends what waits in a session's queue, as far as window and out-queue have room.
+    /// Sends what a session has to be sent again, then what waits in its queue, as far as window and
+    /// out-queue have room.
     pub fn pump(&mut self, session_index: u32) {
+        while self.resend_next(session_index) {}
         while let Some((slot, delivery)) = self.next_queued(session_index) {
-            let now_us = self.now.unix_us;
-            let publication = delivery.message.view();
-            if is_expired(&publication, now_us) {
-                self.metrics.inc(Counter::DeliveryDroppedExpired);
+            self.send_queued(slot, session_index, delivery);
+        }
+    }
+
+    /// The client is back: what was in flight when it left is sent again in the original order,
+    /// PUBREL where the message is no longer needed; then the queue [MQTT-4.4.0-1].
+    pub fn replay_session(&mut self, session_index: u32) {
+        let traffic = self
+            .registry
+            .at_mut(session_index)
+            .and_then(|session| session.traffic.as_mut());
+        if let Some(traffic) = traffic {
+            traffic.inflight.rewind();
+            self.pump(session_index);
+        }
+    }
+
+    /// Sends the next of what has to be sent again; false if there is none or no room.
+    fn resend_next(&mut self, session_index: u32) -> bool {
+        let Some(session) = self.registry.at(session_index) else {
+            return false;
+        };
+        let (slot, window) = (session.connection, session.window);
+        let all_sent = session
+            .traffic
+            .as_ref()
+            .is_none_or(|traffic| traffic.inflight.is_sent_again());
+        if all_sent || live(&mut self.connections, slot).is_none() || !self.has_room(slot) {
+            return false;
+        }
+        let next = self
+            .registry
+            .at_mut(session_index)
+            .and_then(|session| session.traffic.as_mut())
+            .and_then(|traffic| traffic.inflight.next_unsent(window))
+            .map(|(packet_id, stage)| (packet_id, stage.clone()));
+        match next {
+            Some((packet_id, Stage::Sent(delivery))) => {
+                if self.fits(slot, &delivery) {
+                    self.resend(slot, &delivery, packet_id, true);
+                } else {
+                    self.give_up(session_index, packet_id);
+                }
                 self.budget.release(delivery.message);
-                continue;
             }
-            let Some(version) = self.connections.at(slot).map(|c| c.version) else {
-                return;
-            };
+            Some((packet_id, _)) => self.send_pubrel(slot, packet_id, ReasonCode::Success),
+            None => return false,
+        }
+        true
+    }
+
+    /// [MQTT-3.1.2-25]: what a client does not take counts as delivered.
+    fn give_up(&mut self, session_index: u32, packet_id: u16) {
+        let message = self
+            .registry
+            .at_mut(session_index)
+            .and_then(|session| session.traffic.as_mut())
+            .and_then(|traffic| traffic.inflight.give_up(packet_id));
+        if let Some(message) = message {
+            self.budget.release(message);
+        }
+    }
+
+    /// Sends a delivery that has left the queue.
+    fn send_queued(&mut self, slot: u32, session_index: u32, delivery: Delivery) {
+        if is_expired(&delivery.message.view(), self.now.unix_us) {
+            self.metrics.inc(Counter::DeliveryDroppedExpired);
+        } else if self.fits(slot, &delivery) {
             let packet_id = match delivery.qos {
                 QoS::AtMostOnce => 0,
                 _ => self
@@ -80,42 +141,9 @@ impl Clients {
                     .at_mut(session_index)
                     .map_or(0, |s| s.traffic_mut().inflight.push(delivery.clone())),
             };
-            self.resend(slot, version, &delivery, packet_id, false);
-            self.budget.release(delivery.message);
+            self.resend(slot, &delivery, packet_id, false);
         }
-    }
-
-    /// Sends again what was in flight when the client left, in the original order, PUBREL where the
-    /// message is no longer needed; then the queue [MQTT-4.4.0-1].
-    pub fn replay_session(&mut self, session_index: u32) {
-        let Some(session) = self.registry.at(session_index) else {
-            return;
-        };
-        let (slot, version) = (session.connection, session.version);
-        let pending: Vec<(u16, Stage)> = session
-            .traffic
-            .as_ref()
-            .map(|traffic| {
-                traffic
-                    .inflight
-                    .replay()
-                    .map(|(id, s)| (id, s.clone()))
-                    .collect()
-            })
-            .unwrap_or_default();
-        for (packet_id, stage) in pending {
-            match stage {
-                Stage::Sent(delivery) => {
-                    self.resend(slot, version, &delivery, packet_id, true);
-                    self.budget.release(delivery.message);
-                }
-                Stage::Released => {
-                    self.send_pubrel(slot, packet_id, ReasonCode::Success);
-                }
-                Stage::Done => {}
-            }
-        }
-        self.pump(session_index);
+        self.budget.release(delivery.message);
     }
 
     /// Forgets messages, which gives their memory back.
@@ -159,11 +187,35 @@ impl Clients {
         connection.out != NONE && self.out_bytes(connection) >= self.rules.max_out_queue_bytes
     }
 
-    /// [MQTT-3.1.2-24]: the client takes no packet of this size.
-    fn is_too_large(&self, connection: &Connection, fanout: &Fanout<'_>, wire: Wire<'_>) -> bool {
-        connection.max_packet_size != u32::MAX
-            && publish_wire_len(wire.version, &outgoing(&fanout.publication, wire))
-                > connection.max_packet_size as usize
+    /// Whether the client takes a delivery; if not, it is counted as dropped.
+    fn fits(&self, slot: u32, delivery: &Delivery) -> bool {
+        let Some(connection) = self.connections.at(slot) else {
+            return false;
+        };
+        let wire = self.wire_of(connection.version, delivery, 0, false);
+        let fits = !is_too_large(connection, &delivery.message.view(), wire);
+        if !fits {
+            self.metrics.inc(Counter::DeliveryDroppedTooLarge);
+        }
+        fits
+    }
+
+    fn wire_of<'a>(
+        &self,
+        version: Version,
+        delivery: &'a Delivery,
+        packet_id: u16,
+        dup: bool,
+    ) -> Wire<'a> {
+        Wire {
+            version,
+            qos: delivery.qos,
+            dup: dup && delivery.qos != QoS::AtMostOnce,
+            retain: delivery.retain,
+            packet_id,
+            identifiers: &delivery.identifiers,
+            now_us: self.now.unix_us,
+        }
     }
 
     fn send(&mut self, slot: u32, fanout: &mut Fanout<'_>, wire: Wire<'_>) {
@@ -203,26 +255,13 @@ impl Clients {
     }
 
     /// Sends one delivery that is owned already.
-    fn resend(
-        &mut self,
-        slot: u32,
-        version: crate::mqtt::version::Version,
-        delivery: &Delivery,
-        packet_id: u16,
-        dup: bool,
-    ) {
-        let now_us = self.now.unix_us;
-        let Some(out) = self.out(slot) else {
+    fn resend(&mut self, slot: u32, delivery: &Delivery, packet_id: u16, dup: bool) {
+        let Some(version) = self.connections.at(slot).map(|c| c.version) else {
             return;
         };
-        let wire = Wire {
-            version,
-            qos: delivery.qos,
-            dup: dup && delivery.qos != QoS::AtMostOnce,
-            retain: delivery.retain,
-            packet_id,
-            identifiers: &delivery.identifiers,
-            now_us,
+        let wire = self.wire_of(version, delivery, packet_id, dup);
+        let Some(out) = self.out(slot) else {
+            return;
         };
         let publication = delivery.message.view();
         write_publish(out, &publication, wire, Some(&delivery.message));
@@ -302,6 +341,16 @@ impl Clients {
             QoS::ExactlyOnce => Counter::MessagesQos2Sent,
         });
     }
+}
+
+/// [MQTT-3.1.2-24]: whether the client takes no packet of this size.
+fn is_too_large(connection: &Connection, publication: &Publication<'_>, wire: Wire<'_>) -> bool {
+    let max = connection.max_packet_size as usize;
+    // Most clients take everything, and most messages are far from the largest packet there can be.
+    if max == MAX_WIRE_LEN && publication.record_len() < MAX_WIRE_LEN / 2 {
+        return false;
+    }
+    publish_wire_len(wire.version, &outgoing(publication, wire)) > max
 }
 
 /// Whether a connection is on its way out: its session is treated as away.

@@ -18,9 +18,15 @@ use crate::mqtt::encode_connack::{ConnAckProperties, encode_connack};
 use crate::mqtt::error::DecodeError;
 use crate::mqtt::frame::{PacketType, next_frame};
 use crate::mqtt::reason::ReasonCode;
+use crate::mqtt::topic::is_within_levels;
 use crate::mqtt::version::Version;
 use crate::shard::Shard;
 use crate::shard::close::CloseReason;
+
+/// Bytes of the largest CONNACK without a client id: a header of 5 and 9 properties of fixed size.
+const CONNACK_BYTES_MAX: u32 = 36;
+/// Bytes of the property that names an assigned client id.
+const ASSIGNED_ID_BYTES_MAX: u32 = 3 + 25;
 
 /// A socket whose CONNECT is not complete.
 #[derive(Debug)]
@@ -67,8 +73,7 @@ pub enum Step {
 
 impl Shard {
     /// A connection was accepted.
-    pub fn begin_handshake(&mut self, listener: u8, peer: SocketAddr) -> Handshake {
-        self.clients.metrics.inc(Counter::ClientConnect);
+    pub fn begin_handshake(&self, listener: u8, peer: SocketAddr) -> Handshake {
         let deadline_ms = self.clients.now.ms + self.clients.rules.idle_timeout_ms;
         Handshake {
             listener,
@@ -88,6 +93,9 @@ impl Shard {
             Ok(step) => step,
             Err(refusal) => {
                 self.count_close(refusal.reason);
+                if !refusal.last.is_empty() {
+                    self.count_refusal();
+                }
                 Step::Refuse(refusal.last)
             }
         }
@@ -96,6 +104,14 @@ impl Shard {
     /// A socket in handshake ended before its CONNECT was accepted.
     pub fn handshake_ended(&mut self, reason: CloseReason) {
         self.count_close(reason);
+    }
+
+    /// Counts a CONNACK that refuses.
+    pub fn count_refusal(&self) {
+        let metrics = &self.clients.metrics;
+        metrics.inc(Counter::ClientConnack);
+        metrics.inc(Counter::PacketsConnackSent);
+        metrics.inc(Counter::PacketsConnackError);
     }
 
     fn judge(&mut self, handshake: &mut Handshake) -> Result<Step, Refusal> {
@@ -110,6 +126,7 @@ impl Shard {
         let connect_len = frame.wire_len;
         let connect = decode_connect(&frame).map_err(|error| Refusal::of_connect(&error))?;
         self.clients.metrics.inc(Counter::PacketsConnectReceived);
+        self.clients.metrics.inc(Counter::ClientConnect);
         if let Err(reason) = self.admit(&connect) {
             return Err(Refusal {
                 last: refusal(connect.version, reason),
@@ -168,6 +185,19 @@ impl Shard {
             if will.retain && !rules.retain_available {
                 return Err(ReasonCode::RetainNotSupported);
             }
+            if !is_within_levels(will.topic, rules.max_topic_levels) {
+                return Err(ReasonCode::TopicNameInvalid);
+            }
+        }
+        // A client that takes no CONNACK cannot be told what holds for it [MQTT-3.1.2-24].
+        let connack_bytes = if connect.client_id.is_empty() {
+            CONNACK_BYTES_MAX + ASSIGNED_ID_BYTES_MAX
+        } else {
+            CONNACK_BYTES_MAX
+        };
+        let taken = connect.properties.maximum_packet_size;
+        if taken.is_some_and(|bytes| bytes < connack_bytes) {
+            return Err(ReasonCode::PacketTooLarge);
         }
         Ok(())
     }

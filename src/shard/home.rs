@@ -88,7 +88,7 @@ mod tests {
     #[test]
     fn the_hash_is_the_one_of_the_specification_of_siphash() {
         // Reference vector of SipHash-2-4: key 00..0f, input 00..0e.
-        let key: [u8; 16] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
+        let key: [u8; 16] = std::array::from_fn(|i| u8::try_from(i).unwrap());
         let input: Vec<u8> = (0..15).collect();
         assert_eq!(Homes::new(key, 1).hash(&input), 0xa129_ca61_49be_45e5);
     }

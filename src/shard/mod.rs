@@ -13,7 +13,7 @@
 //! - [`receive`]: bytes to packets; [`publish`], [`subscribe`], [`acks`]: what they do
 //! - [`deliver`], [`fanout`]: messages to clients; [`cross`], [`outbox`]: messages to other cores
 //! - [`replay`]: stored messages; [`timers`], [`close`]: what ends
-//! - [`stop`]: shutdown
+//! - [`stop`] holds the steps of a shutdown
 //! - [`clients`], [`connection`], [`registry`], [`memory`]: the tables; [`census`] counts them
 
 pub mod acks;
@@ -37,6 +37,9 @@ pub mod replay;
 pub mod rules;
 pub mod stop;
 pub mod subscribe;
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests;
 pub mod timers;
 
 use std::collections::VecDeque;
@@ -46,7 +49,7 @@ use crate::base::ids::{CoreId, Epoch, FilterId};
 use crate::base::slab::Slab;
 use crate::base::time::Now;
 use crate::base::wheel::TimerWheel;
-use crate::metrics::CoreMetrics;
+use crate::metrics::{CoreMetrics, Counter};
 use crate::mqtt::message::Message;
 use crate::routing::delta::Hit;
 use crate::routing::local::LocalIndex;
@@ -92,6 +95,8 @@ pub struct Shard {
     salt: u64,
     /// Records taken in from other cores.
     taken_records: u64,
+    /// The last turn that took in all that lay in the lanes when it began.
+    lanes_emptied_turn: u64,
     /// The epoch that this turn began with.
     turn_epoch: Epoch,
     // Memory that is used again in each turn.
@@ -179,6 +184,7 @@ impl Shard {
             assigned_ids: 0,
             salt: parts.seed[0] ^ parts.seed[1],
             taken_records: 0,
+            lanes_emptied_turn: 0,
             turn_epoch: Epoch::default(),
             suspended_spare: Vec::new(),
             hits: Vec::new(),
@@ -216,9 +222,15 @@ impl Shard {
         self.take_cross(from, record, parcel);
     }
 
+    /// All that other cores had sent when this turn began has been taken in.
+    pub fn lanes_emptied(&mut self) {
+        self.lanes_emptied_turn = self.outboxes.turn();
+    }
+
     fn take_cross(&mut self, from: CoreId, record: &[u8], parcel: Option<Parcel>) {
         match (cross::read(record), parcel) {
             (Some(CrossCore::Handover), Some(Parcel::Handover(handover))) => {
+                self.clients.metrics.inc(Counter::HandoverReceived);
                 debug_assert_eq!(self.homes.of_client(&handover.client_id), self.clients.core);
                 self.arrive(handover);
             }

@@ -23,6 +23,8 @@ pub struct Outboxes {
     turn: u64,
     /// Bytes staged towards one core above which producers wait.
     limit_bytes: usize,
+    /// Outboxes above it: asked for at each PUBLISH, so it is kept.
+    over_limit: u32,
 }
 
 struct Target {
@@ -56,6 +58,7 @@ impl Outboxes {
             targets: (0..cores).map(|_| target()).collect(),
             turn: 0,
             limit_bytes: OUTBOX_BYTES_MAX,
+            over_limit: 0,
         }
     }
 
@@ -71,9 +74,7 @@ impl Outboxes {
 
     /// Stages a record for a core.
     pub fn record(&mut self, target: CoreId, write: impl FnOnce(&mut Vec<u8>)) {
-        let target = &mut self.targets[target.index()];
-        target.staged.record(write);
-        target.staged_records += 1;
+        self.stage(target, |staged| staged.record(write));
     }
 
     /// Stages a record with the parcel that it announces.
@@ -83,16 +84,20 @@ impl Outboxes {
         parcel: Parcel,
         write: impl FnOnce(&mut Vec<u8>),
     ) {
+        self.stage(target, |staged| staged.record_with(parcel, write));
+    }
+
+    fn stage(&mut self, target: CoreId, add: impl FnOnce(&mut Staged<Parcel>)) {
         let target = &mut self.targets[target.index()];
-        target.staged.record_with(parcel, write);
+        let was_over = target.staged.bytes() > self.limit_bytes;
+        add(&mut target.staged);
         target.staged_records += 1;
+        self.over_limit += u32::from(!was_over && target.staged.bytes() > self.limit_bytes);
     }
 
     /// Whether a producer has to wait because an outbox is over its limit.
     pub fn over_limit(&self) -> bool {
-        self.targets
-            .iter()
-            .any(|target| target.staged.bytes() > self.limit_bytes)
+        self.over_limit > 0
     }
 
     /// Whether an outbox has room for what has no socket to pause (replays, wills).
@@ -117,8 +122,9 @@ impl Outboxes {
     /// What waits for one target, for the driver to flush; it says how many records went.
     pub fn flush(&mut self, target: CoreId, flush: impl FnOnce(&mut Staged<Parcel>) -> usize) {
         let target = &mut self.targets[target.index()];
-        let records = flush(&mut target.staged) as u64;
-        target.flushed_records += records;
+        let was_over = target.staged.bytes() > self.limit_bytes;
+        target.flushed_records += flush(&mut target.staged) as u64;
+        self.over_limit -= u32::from(was_over && target.staged.bytes() <= self.limit_bytes);
     }
 
     /// Ends a turn that began with `epoch`: remembers which turns are not wholly flushed.

@@ -60,6 +60,7 @@ impl Shard {
         let reason = if known {
             ReasonCode::Success
         } else {
+            self.clients.metrics.inc(Counter::PacketsPubrelMissed);
             ReasonCode::PacketIdentifierNotFound
         };
         self.clients.metrics.inc(Counter::PacketsPubcompSent);
@@ -195,6 +196,7 @@ impl Shard {
         let session_index = connection.session;
         self.count_published(publish.qos);
         if publish.qos == QoS::ExactlyOnce && self.is_repeated(session_index, publish.packet_id) {
+            self.clients.metrics.inc(Counter::PacketsPublishInuse);
             self.acknowledge_in_order(slot, publish, ReasonCode::Success, CoreSet::EMPTY);
             return Ok(());
         }
@@ -251,8 +253,11 @@ impl Shard {
             .map_or(0, |traffic| traffic.awaiting_rel.len());
         let limit = usize::from(self.clients.rules.max_awaiting_rel);
         if unreleased.max(connection.pending_acks as usize) >= limit {
+            let metrics = &self.clients.metrics;
+            metrics.inc(Counter::MessagesDroppedReceiveMaximum);
+            metrics.inc(Counter::PacketsPublishDropped);
             return Err(Fault::new(
-                CloseReason::ProtocolError,
+                CloseReason::ReceiveMaximum,
                 ReasonCode::ReceiveMaximumExceeded,
             ));
         }

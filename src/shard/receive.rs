@@ -63,10 +63,15 @@ enum Progress {
 impl Shard {
     /// Bytes came from a connection.
     pub fn receive(&mut self, slot: u32, bytes: &[u8]) {
-        let heard = self.clients.heard_now();
         self.clients
             .metrics
             .add(Counter::BytesReceived, bytes.len() as u64);
+        self.take_bytes(slot, bytes);
+    }
+
+    /// The same for bytes that are counted already.
+    pub(super) fn take_bytes(&mut self, slot: u32, bytes: &[u8]) {
+        let heard = self.clients.heard_now();
         let Some(connection) = live(&mut self.clients.connections, slot) else {
             return;
         };
@@ -122,12 +127,12 @@ impl Shard {
         }
     }
 
-    /// Whether we have chosen not to read from a connection.
-    pub fn is_paused(&self, slot: u32) -> bool {
+    /// Whether we have chosen not to read from a connection, or hold packets of it back.
+    pub fn is_held_up(&self, slot: u32) -> bool {
         self.clients
             .connections
             .at(slot)
-            .is_some_and(|c| c.flags.has(Flags::RECEIVE_PAUSED))
+            .is_some_and(|c| c.flags.has(Flags::RECEIVE_PAUSED) || c.flags.has(Flags::SUSPENDED))
     }
 
     /// Handles what a connection's box holds.

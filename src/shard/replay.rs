@@ -3,9 +3,9 @@
 //! The subscriber's core asks the cores that keep the topics of the filter, one after the other, for
 //! as many messages as the session has room for, until each has no more. It asks only when every
 //! core has passed the epoch of the SUBSCRIBE or is parked, so that whatever is published later comes
-//! live; and a question is answered in the turn after the one that drained it, so that everything
-//! acknowledged before it is stored. While a replay goes on, a live retained message suppresses the
-//! stored one of its topic.
+//! live; and a question is answered in a turn after the one that drained it, when all lanes have been
+//! emptied once more, so that everything acknowledged before it is stored. While a replay goes on, a
+//! live retained message suppresses the stored one of its topic.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::hash::BuildHasherDefault;
@@ -95,6 +95,8 @@ struct Waiting {
     credit: u16,
     /// The turn in which it was drained.
     turn: u64,
+    /// Of a first question, until its search begins: what is stored before that is found.
+    filter: Option<Box<str>>,
 }
 
 impl Replays {
@@ -256,10 +258,7 @@ impl Shard {
 
     /// A core wants stored messages.
     pub fn asked(&mut self, from: CoreId, question: Question<'_>) {
-        if !question.filter.is_empty() {
-            let cursor = self.routes.retained.query(question.filter);
-            self.replays.cursors.insert((from, question.replay), cursor);
-        }
+        let filter = (!question.filter.is_empty()).then(|| question.filter.into());
         let turn = self.outboxes.turn();
         let (replay, credit) = (question.replay, question.credit);
         self.replays.questions.push_back(Waiting {
@@ -267,6 +266,7 @@ impl Shard {
             replay,
             credit,
             turn,
+            filter,
         });
     }
 
@@ -285,7 +285,7 @@ impl Shard {
             let Some(question) = self.replays.questions.pop_front() else {
                 return;
             };
-            let fresh = question.turn == self.outboxes.turn();
+            let fresh = question.turn >= self.lanes_emptied_turn;
             let is_own = question.from == self.clients.core;
             if fresh || budget == 0 || !(is_own || self.outboxes.has_room(question.from)) {
                 self.replays.questions.push_back(question);
@@ -297,7 +297,12 @@ impl Shard {
 
     fn answer(&mut self, mut question: Waiting, budget: &mut usize) {
         let name = (question.from, question.replay);
-        let Some(mut cursor) = self.replays.cursors.remove(&name) else {
+        let first = question.filter.take();
+        let cursor = match first {
+            Some(filter) => Some(self.routes.retained.query(&filter)),
+            None => self.replays.cursors.remove(&name),
+        };
+        let Some(mut cursor) = cursor else {
             return self.answer_ends(question.from, question.replay, false);
         };
         let now_us = self.clients.now.unix_us;

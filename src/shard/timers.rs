@@ -105,8 +105,9 @@ impl Shard {
         let Some(ends_ms) = self.silence_ends_ms(slot) else {
             return;
         };
-        // Bytes that we chose not to read are no silence of the client.
-        if self.is_paused(slot) {
+        // Packets that we chose not to read or handle are no silence of the client; one of them may
+        // be its DISCONNECT.
+        if self.is_held_up(slot) {
             self.clients.heard(slot);
         } else if ends_ms <= self.clients.now.ms {
             return self.close(

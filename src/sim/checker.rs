@@ -18,6 +18,8 @@ pub struct Delivery<'a> {
     pub qos: QoS,
     /// DUP flag.
     pub dup: bool,
+    /// Its packet identifier had come before.
+    pub again: bool,
     /// RETAIN flag.
     pub retain: bool,
     /// Subscription identifiers.
@@ -33,8 +35,10 @@ impl Ledger {
     pub fn delivered(&mut self, delivery: &Delivery<'_>) -> bool {
         self.tick();
         let log = &mut self.sessions[delivery.session];
-        let topic = delivery.topic.to_owned();
-        log.last_on_topic.insert(topic, delivery.message);
+        if !delivery.again {
+            let topic = delivery.topic.to_owned();
+            log.last_on_topic.insert(topic, delivery.message);
+        }
         let Some(number) = delivery.message else {
             self.check_empty(delivery);
             return false;
@@ -133,11 +137,16 @@ impl Ledger {
         if delivery.qos > message.qos.min(highest) {
             return Err(format!("QoS above {highest:?}"));
         }
-        let certain = matching.iter().all(|s| {
-            let impossible = !s.possible(from, to);
-            let one = s.versions_in(from, to).count() == 1;
-            impossible || (one && s.certain(message, Event::MAX))
-        });
+        // Whether a client's own will is its own message is left open.
+        let own_will = message.will_of.is_some()
+            && message.client == log.client
+            && live.iter().any(|v| v.no_local);
+        let certain = !own_will
+            && matching.iter().all(|s| {
+                let impossible = !s.possible(from, to);
+                let one = s.versions_in(from, to).count() == 1;
+                impossible || (one && s.certain(message, Event::MAX))
+            });
         let replay = delivery.retain && !live.iter().any(|v| v.retain_as_published);
         if replay && stored.is_empty() {
             return Err("a stored message after a newer one".into());
@@ -224,17 +233,21 @@ impl Ledger {
     pub fn check_unwanted(&mut self, number: usize) {
         let message = &self.published[number];
         let to = message.acked.unwrap_or(Event::MAX);
-        let wanted = message.retain
-            || self.sessions.iter().any(|log| {
-                !log.ended
-                    && self.conns[log.conn].expiry_s > 10_000
-                    && log
-                        .subscriptions
-                        .iter()
-                        .any(|s| topic_matches(&s.filter, &message.topic) && s.certain(message, to))
-            });
-        if wanted && message.attempts == 1 {
-            self.fail(format!("message {number}: someone wants it"));
+        let wanted = self.sessions.iter().position(|log| {
+            let last = &self.conns[log.conn];
+            let cleared = last.next.is_some_and(|next| self.conns[next].clean);
+            let alive = !log.ended && !cleared && last.expiry_s > 10_000;
+            let certain = |s: &Subscription| {
+                topic_matches(&s.filter, &message.topic) && s.certain(message, to)
+            };
+            alive && log.subscriptions.iter().any(certain)
+        });
+        if message.attempts == 1
+            && let Some(session) = wanted
+        {
+            let log = &self.sessions[session];
+            let text = format!("message {number} {message:?}: session {session} wants it, {log:?}");
+            self.fail(text);
         }
     }
 

@@ -286,11 +286,12 @@ impl World {
             "client {who}: gets {message:?} on {}, {:?}, id {}, dup {}, retain {}, {identifiers:?}",
             publish.topic, publish.qos, publish.packet_id, publish.dup, publish.retain
         ));
+        let again = publish.dup && publish.packet_id <= self.clients[who].last_id;
         if !self.take_packet_id(who, publish) {
             return;
         }
         self.stats.delivered += 1;
-        let again = publish.qos == QoS::ExactlyOnce
+        let half_done = publish.qos == QoS::ExactlyOnce
             && !self.is_first(who, publish, message.unwrap_or(usize::MAX));
         match publish.qos {
             QoS::AtMostOnce => {}
@@ -301,7 +302,7 @@ impl World {
                 .owed
                 .push_back(Owed::Rec(publish.packet_id)),
         }
-        if again {
+        if half_done {
             return;
         }
         let replayed = self.ledger.delivered(&Delivery {
@@ -310,6 +311,7 @@ impl World {
             topic: publish.topic,
             qos: publish.qos,
             dup: publish.dup,
+            again,
             retain: publish.retain,
             identifiers,
             is_v5: self.clients[who].version == Version::V5,

@@ -297,7 +297,8 @@ impl Ledger {
     /// The client has ended a connection, or let go of it.
     pub fn client_ends(&mut self, conn: usize, end: End, now_ms: u64) {
         let log = &mut self.conns[conn];
-        if log.end == End::Open {
+        // What is said to a connection that the broker has ended is not heard.
+        if log.end == End::Open && log.closed_ms.is_none() {
             log.end = end;
         }
         log.abandoned |= end == End::Lost;

@@ -211,6 +211,7 @@ impl World {
                 self.cores[core].shard.take_record(from, &record, parcel);
             }
         }
+        self.cores[core].shard.lanes_emptied();
     }
 
     fn pull_deltas(&mut self, core: usize) {

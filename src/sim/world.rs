@@ -5,6 +5,7 @@ use crate::base::time::Now;
 use crate::metrics::{CoreMetrics, Counter};
 use crate::mqtt::version::Version;
 use crate::routing::shared::SharedIndex;
+use crate::shard::connection::HEARD_UNIT_MS;
 use crate::shard::rules::Rules;
 use crate::shard::{Shard, ShardParts};
 use crate::sim::client::{Client, State};
@@ -90,8 +91,10 @@ impl World {
         let clients = (0..plan.clients + plan.rivals)
             .map(|at| client(at, plan, &mut rng))
             .collect();
-        let mut ledger = Ledger::default();
-        ledger.trace = traced.then(Default::default);
+        let ledger = Ledger {
+            trace: traced.then(Default::default),
+            ..Ledger::default()
+        };
         Self {
             plan: plan.clone(),
             rules,
@@ -204,6 +207,15 @@ impl World {
 
     /// Connections that were silent for too long are ended in the turn that sees it.
     fn check_silence(&mut self, core: usize) {
+        // While packets are held back the shard takes the client for alive.
+        for id in self.open_conns_of(core).collect::<Vec<_>>() {
+            let Stage::Home(_, slot) = self.conns[id].stage else {
+                continue;
+            };
+            let connection = self.cores[core].shard.clients.connections.at(slot);
+            let heard_ms = connection.map_or(0, |c| u64::from(c.last_heard) * HEARD_UNIT_MS);
+            self.conns[id].heard_ms = self.conns[id].heard_ms.max(heard_ms);
+        }
         let late = self.open_conns_of(core).find(|id| {
             let conn = &self.conns[*id];
             let allowed_ms = u64::from(self.ledger.conns[*id].keep_alive_s) * 1500;
@@ -310,7 +322,8 @@ impl World {
         let client = &self.clients[who];
         let unread = client.conn.is_some_and(|id| {
             let unheard = !self.conns[id].up.is_empty() && !client.only_pings;
-            unheard || !self.conns[id].down.is_empty() || !self.conns[id].sending.is_empty()
+            let unread = !self.conns[id].down.is_empty() && client.pings == 0;
+            unheard || unread || !self.conns[id].sending.is_empty()
         });
         let at_rest = match self.phase {
             Phase::Farewell => client.done && client.state == State::Away,
@@ -393,13 +406,13 @@ fn shards(
     now: Now,
 ) -> (crate::routing::writer::IndexWriter, Vec<Shard>) {
     let cores = u8::try_from(cores).unwrap_or(1);
-    let seed = [rng.next(), rng.next(), rng.next(), rng.next()];
+    let seed = [rng.word(), rng.word(), rng.word(), rng.word()];
     let index = SharedIndex::new(cores, seed);
     let (writer, readers, epochs) = match index {
         Ok(index) => index,
         Err(error) => panic!("no address space for an index: {error}"),
     };
-    let hash_key = std::array::from_fn(|_| rng.next().to_le_bytes()[0]);
+    let hash_key = std::array::from_fn(|_| rng.word().to_le_bytes()[0]);
     let shards = readers
         .into_iter()
         .map(|index| {
@@ -408,7 +421,7 @@ fn shards(
                 cores,
                 rules: rules.clone(),
                 hash_key,
-                seed: std::array::from_fn(|_| rng.next()),
+                seed: std::array::from_fn(|_| rng.word()),
                 index,
                 epochs: epochs.clone(),
                 metrics: CoreMetrics::detached(),

@@ -1,5 +1,6 @@
 //! SIGTERM: wills are published, clients are told, the end comes in time; a second signal ends at once.
 
+use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;
 
@@ -170,6 +171,51 @@ fn load_does_not_hold_it_up() {
         .into_iter()
         .for_each(|writer| writer.join().unwrap());
     assert!(reader.join().unwrap() > 0);
+}
+
+/// `MILLRACE_CONNECTIONS` says how many; each tenth has a will.
+#[test]
+#[ignore = "needs 20,000 open files and a minute; scripts/test-long.sh runs it"]
+fn many_connections_under_load_end_in_time() {
+    let count: usize = std::env::var("MILLRACE_CONNECTIONS").map_or(18_000, |n| n.parse().unwrap());
+    let mut broker = Broker::start(2);
+    let address = broker.address();
+    let mut heir = subscriber(address, Version::V5, "heir", "wills/#", 0);
+    let crowd: Vec<_> = (0..4)
+        .map(|part| {
+            thread::spawn(move || -> Vec<Client> {
+                (part..count)
+                    .step_by(4)
+                    .map(|n| member(address, n))
+                    .collect()
+            })
+        })
+        .collect();
+    let crowd: Vec<Client> = crowd
+        .into_iter()
+        .flat_map(|part| part.join().unwrap())
+        .collect();
+    assert_eq!(crowd.len(), count);
+    let deaf = deaf_subscriber(&broker);
+    let mut from = connect(address, &clean(Version::V311, "from"));
+    let load = thread::spawn(move || while from.publish("load", 0, &[b'x'; 200]).is_ok() {});
+    broker.signal("TERM");
+    let started = std::time::Instant::now();
+    assert_eq!(wills_until_the_end(&mut heir), count.div_ceil(10));
+    broker.expect_orderly_end();
+    println!("{count} connections ended in {:?}", started.elapsed());
+    load.join().unwrap();
+    drop((crowd, deaf));
+}
+
+fn member(address: SocketAddr, number: usize) -> Client {
+    let mut options = clean(VERSIONS[number % 3], &format!("member-{number}"));
+    options.connect.will = number.is_multiple_of(10).then(|| Will {
+        topic: format!("wills/{number}"),
+        payload: b"last".to_vec(),
+        ..Will::default()
+    });
+    connect(address, &options)
 }
 
 #[test]

@@ -3,12 +3,12 @@
 use std::fs;
 use std::net::TcpListener;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bench_harness::codec::Version;
 
 use crate::broker::{Broker, Said, Scratch, program, run, say};
-use crate::peer::{SILENCE, clean, connect, ping, subscriber};
+use crate::peer::{PATIENCE, SILENCE, clean, connect, ping, subscriber};
 
 /// Refused: exit code 2, and one sentence that holds all of `words`.
 fn assert_refused(said: &Said, words: &[&str]) {
@@ -233,5 +233,35 @@ fn several_listeners_and_many_cores() {
     let mut from = connect(broker.addresses[1], &clean(Version::V311, "from"));
     from.publish("t", 1, b"across").unwrap();
     assert_eq!(to.expect_publish().unwrap().payload, b"across");
+    broker.stop();
+}
+
+#[test]
+fn a_signal_prints_all_counters() {
+    let broker = Broker::start(2);
+    let mut to = subscriber(broker.address(), Version::V5, "to", "t", 1);
+    to.publish("t", 0, b"x").unwrap();
+    assert_eq!(to.expect_publish().unwrap().payload, b"x");
+    broker.signal("USR1");
+    let deadline = Instant::now() + PATIENCE;
+    let report = loop {
+        let log = broker.log();
+        // A line without its end may still be growing.
+        let mut lines = log.split_inclusive('\n');
+        let line = lines.find(|line| line.starts_with('{') && line.ends_with("}\n"));
+        if let Some(line) = line {
+            break serde_json::from_str::<serde_json::Value>(line).unwrap();
+        }
+        assert!(Instant::now() < deadline, "no report: {log}");
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    let metric = |name: &str| report["metrics"][name].as_u64();
+    assert_eq!(metric("client.connected"), Some(1), "{report}");
+    assert_eq!(metric("delivery.dropped"), Some(0), "{report}");
+    assert_eq!(
+        report["tables"]["sessions"]["entries"].as_u64(),
+        Some(1),
+        "{report}"
+    );
     broker.stop();
 }

@@ -1,0 +1,142 @@
+#!/usr/bin/env bash
+# shellcheck disable=SC2317 # the parts are called by name
+#
+# What takes too long for every change: many seeds, a million messages, many connections, a soak, and the
+# same loads against a peer. Measurements go to results/. The last line is `N passed, M failed`.
+#
+#   scripts/test-long.sh            all parts, about two hours on two CPUs
+#   scripts/test-long.sh soak       these parts only
+#   scripts/test-long.sh --list     their names
+#
+# SOAK_SECONDS (1800), SIM_SEEDS (2000) and CONNECTIONS (200000) may be set.
+
+# shellcheck source=scripts/lib.sh
+source "$(dirname "$0")/lib.sh"
+
+export SOAK_SECONDS=${SOAK_SECONDS:-1800}
+export SIM_SEEDS=${SIM_SEEDS:-2000}
+export CONNECTIONS=${CONNECTIONS:-200000}
+
+release() {
+    cargo build --release --workspace --locked --quiet
+}
+
+# Seeds that no run before had: they begin at the second of the start. A failure names its seed.
+simulation() {
+    MILLRACE_SIM_SEEDS=$SIM_SEEDS MILLRACE_SIM_FIRST=$(date +%s) \
+        cargo test --release --lib --locked -- sim:: --nocapture
+}
+
+properties() {
+    PROPTEST_CASES=20000 cargo test --release --lib --locked -- --skip sim:: --skip tidy::
+}
+
+miri() {
+    if ! cargo miri --version >/dev/null 2>&1; then
+        echo "NOTE: Miri was not run: this toolchain has none"
+        return
+    fi
+    MIRIFLAGS="-Zmiri-disable-isolation" CARGO_TARGET_DIR=target/miri cargo miri test --lib -- base:: routing::
+}
+
+# 100 restarts under connect load, and what depends on timing several times over.
+black_box() {
+    MILLRACE_RESTARTS=100 cargo test --test black_box --locked -- --nocapture restarts_under_connect_load
+    cargo test --test black_box --locked -- --nocapture --ignored many_connections
+    for _ in 1 2 3 4 5; do
+        cargo test --test black_box --locked -- --test-threads=6
+    done
+}
+
+harness() {
+    target/release/bench-harness "$@" --target "$ADDRESS" --broker-pid "$BROKER_PID" --quiet
+}
+
+faultless="--expect-loss 0 --expect-duplicates 0 --expect-order-errors 0 --expect-corrupt 0 --expect-other-faults 0"
+export faultless
+
+# The publishers' windows together stay below each subscriber's max_mqueue_len.
+million() {
+    for cores in 2 8; do
+        for qos in 0 1 2; do
+            with_broker "$cores" harness pubsub -p 10 -s 10 -m 1000000 -w 90 -q "$qos" "$faultless" \
+                --scenario "pairs-qos$qos-$cores-cores"
+        done
+        with_broker "$cores" harness pubsub -p 10 -s 10 -m 200000 -w 20 -q 1 "$faultless" \
+            --topology wildcard --churn 500 --scenario "wildcard-churn-$cores-cores"
+    done
+}
+
+# More than the queues hold: what the harness misses is what the broker counted as dropped.
+overload() {
+    for qos in 0 1; do
+        with_broker 2 lossy_load "$qos"
+    done
+}
+
+lossy_load() {
+    harness pubsub -p 4 -s 10 --rate 500 -d 10 --size 2000 -q "$1" --topology fan-out \
+        --pause-subscribers 6 --expect-loss-from scripts/dropped.sh --expect-duplicates 0 \
+        --scenario "overload-qos$1" | tee "$LOGS/overload-qos$1"
+    # A run that loses nothing says nothing.
+    grep -Eq '^ +lost +[1-9]' "$LOGS/overload-qos$1"
+}
+
+connections() {
+    with_broker 2 harness connect -n 18000 --rate 1000 --hold 20 --settle 5 --scenario connections-18000 \
+        --max-failed-connects 0 --max-disconnects 0 --max-idle-cpu-percent 0.5 \
+        --max-user-bytes-per-connection 600
+    with_broker 2 harness connect -n 18000 --rate 1000 --hold 10 --settle 5 --subscribe-own \
+        --scenario connections-18000-subscribed --max-failed-connects 0 --max-disconnects 0 \
+        --max-user-bytes-per-connection 600
+    with_broker 12 harness connect -n "$CONNECTIONS" --rate 5000 --hold 20 --settle 10 \
+        --scenario "connections-$CONNECTIONS" --max-failed-connects 0 --max-disconnects 0 \
+        --max-user-bytes-per-connection 600
+}
+
+soak() {
+    with_broker 2 harness pubsub -p 20 -s 20 -q 1 --rate 200 -d "$SOAK_SECONDS" --churn 20 \
+        --topology wildcard "$faultless" --scenario soak
+}
+
+# The same small loads against mosquitto, whose results stand beside ours.
+peers() {
+    need mosquitto mosquitto
+    local dir
+    dir=$(mktemp -d)
+    printf 'listener 21883 127.0.0.1\nallow_anonymous true\nmax_queued_messages 100000\n' >"$dir/conf"
+    mosquitto -c "$dir/conf" >"$dir/log" 2>&1 &
+    local mosquitto=$!
+    sleep 1
+    local peer="--target 127.0.0.1:21883 --broker-pid $mosquitto --broker-name mosquitto --quiet"
+    local status=0
+    for qos in 0 1 2; do
+        with_broker 2 harness pubsub -p 10 -s 10 -m 50000 -w 50 -q "$qos" --scenario "peer-millrace-qos$qos" || status=1
+        # shellcheck disable=SC2086
+        target/release/bench-harness pubsub $peer -p 10 -s 10 -m 50000 -w 50 -q "$qos" \
+            --scenario "peer-mosquitto-qos$qos" || status=1
+    done
+    kill "$mosquitto"
+    rm -rf "$dir"
+    return "$status"
+}
+
+export -f release simulation properties miri black_box harness million overload lossy_load \
+    connections soak peers
+
+# name, seconds at most, function
+PARTS=(
+    "crates 600 install_crates"
+    "release 1200 release"
+    "simulation 3600 simulation"
+    "properties 1800 properties"
+    "miri 3600 miri"
+    "black-box 2400 black_box"
+    "million 3600 million"
+    "overload 600 overload"
+    "connections 1200 connections"
+    "soak $((SOAK_SECONDS + 300)) soak"
+    "peers 1200 peers"
+)
+
+run_parts "$@"

@@ -1,0 +1,11 @@
+//! One shard driven by bytes, one file a subject. [`support`] plays driver, index thread and clients.
+
+mod connect;
+mod limits;
+mod publish;
+mod retained;
+mod session;
+mod subscribe;
+mod support;
+mod timers;
+mod will;
