@@ -62,9 +62,5 @@ pub mod shard;
 pub mod shutdown;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
-<<<<<<< HEAD
-
-=======
->>>>>>> main
 #[cfg(test)]
 mod tidy;
