@@ -38,10 +38,10 @@ fn it_is_published_after_its_delay() {
 fn it_is_not_published_when_the_client_is_back_in_time() {
     let (id, topic) = (fresh("d"), fresh("delay"));
     let mut heir = heir_of(&topic);
-    vanish(connect(address(), &delayed(&id, &topic, 60, 2)));
+    vanish(connect(address(), &delayed(&id, &topic, 60, 5)));
     let client = connect(address(), &persistent(V5, &id));
     assert!(client.connack.session_present);
-    heir.expect_nothing(Duration::from_secs(3)).unwrap();
+    heir.expect_nothing(Duration::from_secs(7)).unwrap();
     leave(client);
     heir.expect_nothing(SILENCE).unwrap();
 }
@@ -61,10 +61,9 @@ fn it_is_not_published_when_the_connection_is_taken_over_with_its_session() {
 fn it_is_published_when_the_session_ends_first() {
     let topic = fresh("delay");
     let mut heir = heir_of(&topic);
-    let since = Instant::now();
+    // `collect` would not wait for a delay of ten minutes.
     vanish(connect(address(), &delayed(&fresh("d"), &topic, 1, 600)));
     assert_eq!(texts(&collect(&mut heir, 1)), ["will"]);
-    assert!(since.elapsed() < Duration::from_secs(60));
     // Without an expiry the session ends at once.
     vanish(connect(address(), &delayed(&fresh("d"), &topic, 0, 600)));
     assert_eq!(texts(&collect(&mut heir, 1)), ["will"]);

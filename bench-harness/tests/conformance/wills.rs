@@ -211,12 +211,13 @@ fn its_expiry_begins_when_it_is_published() {
         ..will(&topic, "x")
     };
     let client = connect(address(), &with_will(clean(Version::V5, &fresh("w")), will));
-    heir.expect_nothing(std::time::Duration::from_millis(1200))
+    heir.expect_nothing(std::time::Duration::from_secs(3))
         .unwrap();
     vanish(client);
     let got = heir.expect_publish().unwrap();
     let [Property::MessageExpiryInterval(left)] = got.properties.0[..] else {
         panic!("{got:?}");
     };
-    assert_eq!(left, 100);
+    // Three seconds have gone since CONNECT, hardly one since it was published.
+    assert!((98..=100).contains(&left), "{left}");
 }
