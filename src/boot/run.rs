@@ -186,6 +186,7 @@ fn listen(config: &Config, gate: &Gate) -> Result<Vec<(String, SocketAddr)>, Ref
             address: listener.settings.bind,
             backlog: listener.settings.backlog,
             nodelay: listener.settings.nodelay,
+            send_timeout: listener.settings.send_timeout,
         };
         let (address, sockets) =
             listener::bind(&wanted, usize::from(gate.cores())).map_err(|error| {

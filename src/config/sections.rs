@@ -98,6 +98,10 @@ section! {
 
         /// Whether small packets are sent at once (TCP_NODELAY).
         nodelay: bool = "true", Flag, Restart;
+
+        /// How long a client may leave what was sent to it without an acknowledgement, or not read so
+        /// that nothing can be sent, until its connection is broken (TCP_USER_TIMEOUT).
+        send_timeout: Duration = "15s", span(SECOND, HOUR), Restart;
     }
 }
 

@@ -276,6 +276,10 @@ catalogue! {
         RingSends = "ring.sends",
         /// Sends that the kernel took only in part.
         RingShortSends = "ring.short_sends",
+        /// Closes with a last packet that waited for the client's end.
+        CloseLingered = "close.lingered",
+        /// Those of them that were cut before it came.
+        CloseLingerCut = "close.linger_cut",
         /// Turns of the cores' loops.
         Turns = "turn.count",
         /// Times a core went to sleep for want of work.

@@ -11,6 +11,13 @@ pub const GENERATION_MASK: u32 = 0x00ff_ffff;
 /// Most completions that one turn handles before their receive buffers go back to the kernel.
 pub const COMPLETIONS_PER_TURN_MAX: usize = 256;
 
+/// How long a socket that was sent its last packet waits for its peer's end: some round trips of a
+/// bad mobile connection, with a retransmission.
+pub const LINGER: Duration = Duration::from_secs(2);
+
+/// Connections of one core that wait so at a time: each keeps its slot meanwhile.
+pub const LINGERING_MAX: usize = 1024;
+
 /// From so many cores on, each plane gets small rings and few buffers.
 const MANY_CORES: usize = 9;
 
@@ -28,6 +35,11 @@ pub struct PlaneConfig {
     /// Direct descriptors, that is connections at home on this core. The kernel refuses more than
     /// RLIMIT_NOFILE, and more than 2^20.
     pub slots: u32,
+    /// How long a connection that was closed with a last packet waits for its peer's end; zero for
+    /// not at all.
+    pub linger: Duration,
+    /// Connections that wait so at a time; the oldest is cut for one more.
+    pub lingering_max: usize,
 }
 
 impl PlaneConfig {
@@ -40,6 +52,8 @@ impl PlaneConfig {
                 buffers: 512,
                 buffer_bytes: 2048,
                 slots,
+                linger: LINGER,
+                lingering_max: LINGERING_MAX,
             }
         } else {
             Self {
@@ -48,6 +62,8 @@ impl PlaneConfig {
                 buffers: 256,
                 buffer_bytes: 1024,
                 slots,
+                linger: LINGER,
+                lingering_max: LINGERING_MAX,
             }
         }
     }
@@ -236,4 +252,10 @@ pub struct PlaneCounters {
     pub bytes_out: u64,
     /// Connections closed without a clean end because no descriptor was free for it (rule R6).
     pub closes_abrupt: u64,
+    /// Sockets that waited for their peer's end after the last packet.
+    pub lingers: u64,
+    /// Those of them that were cut: too long, too many bytes, or too many sockets.
+    pub lingers_cut: u64,
+    /// Bytes that came meanwhile.
+    pub bytes_thrown_away: u64,
 }

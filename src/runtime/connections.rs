@@ -23,9 +23,9 @@ const SEND_WAITING: i32 = libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
 /// Entries of one `install`: update, close, read.
 const INSTALL_ENTRIES: usize = 3;
 
-/// Connections of one core that are closed at a time with last bytes: each needs an ordinary
+/// Connections of one core that are shut down at a time after last bytes: each needs an ordinary
 /// descriptor for a moment, and those are few (RLIMIT_NOFILE, shared by all cores).
-const LINGERING_MAX: usize = 64;
+const INSTALLING_FOR_CLOSE_MAX: usize = 64;
 
 type On<'a> = &'a mut dyn FnMut(&mut Actions, Completion<'_>);
 
@@ -53,9 +53,14 @@ impl Actions {
         self.arm_receive(slot);
     }
 
-    /// Queues bytes for a connection; those of one turn leave in one send. A blocked slot should be
-    /// left alone (what it is given is kept and sent later, without a limit here); a closed one
-    /// sends nothing more.
+    /// Queues bytes for a connection; those of one turn leave in one send. A closed one sends
+    /// nothing more.
+    ///
+    /// There is no limit here, because the caller's is enough: it asks [`Actions::is_blocked`] before
+    /// each send and keeps to itself what a blocked slot does not take. So a slot holds at most what
+    /// it was given in the turn in which it blocked: one out-queue of the shard, which has a limit
+    /// (`mqtt.max_out_queue`), and before it the CONNACK. What a blocked slot is given nevertheless
+    /// is kept and sent later.
     pub fn send(&mut self, slot: u32, out: Outgoing) {
         if out.is_empty() || self.slots.at(slot).has(CLOSING) {
             self.sends.recycle(out);
@@ -89,6 +94,9 @@ impl Actions {
     /// [`Completion::ReceivePaused`].
     pub fn pause_receive(&mut self, slot: u32) {
         let state = self.slots.open_mut(slot);
+        if state.has(CLOSING) {
+            return;
+        }
         let generation = state.generation();
         state.set(PAUSED);
         state.clear(STARVED);
@@ -109,27 +117,34 @@ impl Actions {
         }
     }
 
-    /// Closes a connection. What was queued, and `last` after it, is sent first, and the peer reads
-    /// it and an orderly end even when bytes of its own lie unread here (rule R6); a blocked slot
-    /// is cut off instead. No completion of the slot is reported any more but
-    /// [`Completion::Closed`], after which it is free.
+    /// Closes a connection. What was queued, and `last` after it, is sent first; then our side ends,
+    /// and what the peer sends is thrown away until it ends too or the linger is over, so that it
+    /// reads everything and an orderly end although it was still sending (rule R6). Without anything
+    /// to send the end is immediate; a blocked slot is cut off. No completion of the slot is
+    /// reported any more but [`Completion::Closed`], after which it is free.
     pub fn close(&mut self, slot: u32, last: Option<Outgoing>) {
         if self.slots.at(slot).has(CLOSING) {
             return;
         }
         let blocked = self.is_blocked(slot);
+        // A full submission queue may send it before this function ends.
+        let mut speaks = false;
         match last {
             Some(last) if blocked => {
                 self.ring.counters.bytes_cut += last.len() as u64;
                 self.sends.recycle(last);
             }
-            Some(last) => self.send(slot, last),
+            Some(last) => {
+                speaks = !last.is_empty();
+                self.send(slot, last);
+            }
             None => {}
         }
+        let blocked = self.is_blocked(slot);
         let state = self.slots.open_mut(slot);
         state.set(CLOSING);
         state.clear(STARVED);
-        if state.send().is_some() && !blocked {
+        if (speaks || state.send().is_some()) && !blocked {
             state.set(LINGERING);
         }
         self.closing.push_back(slot);
@@ -168,10 +183,10 @@ impl Actions {
         while let Some(&slot) = self.closing.front() {
             let state = self.slots.at(slot);
             if state.has(LINGERING) {
-                if self.lingering >= LINGERING_MAX {
+                if self.installing_for_close >= INSTALLING_FOR_CLOSE_MAX {
                     return;
                 }
-                self.lingering += 1;
+                self.installing_for_close += 1;
                 let install = opcode::FixedFdInstall::new(types::Fixed(slot), 0).build();
                 self.push(
                     install,
@@ -190,19 +205,20 @@ impl Actions {
     /// The last bytes are sent and the descriptor is an ordinary one for a moment: end our side by
     /// system call, since a FIN must leave before the kernel sees bytes that nobody has read.
     pub(super) fn on_installed_for_close(&mut self, data: UserData, result: i32) {
-        self.lingering -= 1;
+        self.installing_for_close -= 1;
         if result >= 0 {
             // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
             let fd = unsafe { OwnedFd::from_raw_fd(result) };
             socket::shutdown_send(&fd);
+            self.begin_linger(data.index);
         } else {
             self.ring.counters.closes_abrupt += 1;
+            self.end_linger(data.index);
         }
-        self.take_out_of_table(data.index);
     }
 
     /// Cancels the receive and closes the direct descriptor, in that order (rule R5).
-    fn take_out_of_table(&mut self, slot: u32) {
+    pub(super) fn take_out_of_table(&mut self, slot: u32) {
         let state = self.slots.at(slot);
         if state.has(RECEIVING) {
             self.cancel(UserData::new(Op::Receive, state.generation(), slot));
@@ -236,7 +252,7 @@ impl Actions {
     }
 
     /// The one place that decides how a connection receives.
-    fn arm_receive(&mut self, slot: u32) {
+    pub(super) fn arm_receive(&mut self, slot: u32) {
         let state = self.slots.open_mut(slot);
         let generation = state.generation();
         state.set(RECEIVING);
@@ -252,6 +268,10 @@ impl Actions {
         let over = !cqueue::more(cqe.flags);
         if over {
             self.slots.open_mut(slot).clear(RECEIVING);
+        }
+        if before.has(LINGERING) {
+            let ended = over && is_end(cqe.result);
+            return self.on_receive_lingering(slot, cqe.result, over, ended);
         }
         if before.has(CLOSING) {
             if over {
@@ -286,8 +306,7 @@ impl Actions {
         if now.has(CLOSING) || now.has(RECEIVING) {
             return;
         }
-        let ended = result == 0 || (result < 0 && !is_passing(-result));
-        if ended {
+        if is_end(result) {
             self.slots.open_mut(slot).set(ENDED);
             on(
                 self,
@@ -302,12 +321,19 @@ impl Actions {
                 on(self, Completion::ReceivePaused { slot, generation });
             }
         } else if result == -libc::ENOBUFS {
-            self.ring.counters.buffers_exhausted += 1;
-            self.slots.open_mut(slot).set(STARVED);
-            self.starved.push_back(data);
+            self.starve(slot);
         } else {
             self.arm_receive(slot);
         }
+    }
+
+    /// A receive found no buffer: it is armed again when there are some.
+    pub(super) fn starve(&mut self, slot: u32) {
+        self.ring.counters.buffers_exhausted += 1;
+        let state = self.slots.open_mut(slot);
+        state.set(STARVED);
+        let data = UserData::new(Op::Receive, state.generation(), slot);
+        self.starved.push_back(data);
     }
 
     /// Arms receives that had found no buffer: as many as buffers came back (rule R3), or as are
@@ -438,6 +464,11 @@ impl Actions {
         self.sends.remove(send);
         self.slots.open_mut(slot).set_send(None);
     }
+}
+
+/// Whether a receive that is over with this result was the last.
+fn is_end(result: i32) -> bool {
+    result == 0 || (result < 0 && !is_passing(-result))
 }
 
 /// Whether an operation that failed so is simply tried again.

@@ -25,6 +25,7 @@ use crate::runtime::plane::{Actions, Plane};
 use crate::runtime::wake::Wakers;
 use crate::shard::Shard;
 use crate::shard::close::CloseReason;
+use crate::shard::connection::Flags;
 use crate::shard::cross::Parcel;
 use crate::shard::outgoing::Outgoing;
 
@@ -127,6 +128,7 @@ impl Core {
         }
         let polls = !inner.shard.may_sleep() || inner.farewell.is_some();
         let now_ms = inner.shard.clients.now.ms;
+        let linger = self.plane.linger_left().unwrap_or(SLEEP_MAX);
         let due_ms = [inner.shard.next_timer_ms(), inner.door.next_due_ms()];
         let wait_ms = due_ms
             .into_iter()
@@ -135,7 +137,8 @@ impl Core {
             .map(|due| due.saturating_sub(now_ms));
         let sleep = wait_ms
             .map_or(SLEEP_MAX, Duration::from_millis)
-            .min(SLEEP_MAX);
+            .min(SLEEP_MAX)
+            .min(linger);
         Next::Idle {
             at_most: if polls { sleep.min(POLL) } else { sleep },
         }
@@ -166,9 +169,32 @@ impl Core {
             Counter::RingShortSends,
             now.sends_blocked - before.sends_blocked,
         );
+        metrics.add(Counter::CloseLingered, now.lingers - before.lingers);
+        metrics.add(
+            Counter::CloseLingerCut,
+            now.lingers_cut - before.lingers_cut,
+        );
         metrics.add(Counter::Parks, now.sleeps - before.sleeps);
         inner.shard.publish_figures();
         metrics_of_handshakes(inner);
+    }
+}
+
+/// Why a connection ended whose receive did. The kernel gives up what it could not deliver with
+/// the last error it had from the network, if it had one, and with ETIMEDOUT otherwise.
+fn reason_of_end(errno: i32) -> CloseReason {
+    match errno {
+        libc::ETIMEDOUT | libc::EHOSTUNREACH | libc::ENETUNREACH => CloseReason::TimedOut,
+        _ => CloseReason::Closed,
+    }
+}
+
+/// Why a connection ended whose send failed.
+fn reason_of_send(errno: i32) -> CloseReason {
+    match (errno, reason_of_end(errno)) {
+        (_, CloseReason::TimedOut) => CloseReason::TimedOut,
+        (libc::ECONNRESET, _) => CloseReason::Closed,
+        _ => CloseReason::SendFailed,
     }
 }
 
@@ -246,19 +272,19 @@ impl Inner {
             Completion::Ended {
                 slot,
                 generation,
-                errno: _,
+                errno,
             } => {
                 if self.is_present(slot, generation) {
-                    self.shard.close(slot, CloseReason::Closed, None);
+                    self.shard.peer_closed(slot, reason_of_end(errno));
                 }
             }
             Completion::SendFailed {
                 slot,
                 generation,
-                errno: _,
+                errno,
             } => {
                 if self.is_present(slot, generation) {
-                    self.shard.close(slot, CloseReason::SendFailed, None);
+                    self.shard.peer_closed(slot, reason_of_send(errno));
                 }
             }
             Completion::Drained { slot, generation } => {
@@ -330,6 +356,7 @@ impl Inner {
                 self.gate.tell(What::WillsPublished);
             }
             Command::Farewell => {
+                plane.hasten();
                 let force_at_ms = self.shard.clients.now.ms + FAREWELL_MS;
                 self.farewell.get_or_insert(Farewell { force_at_ms });
             }
@@ -395,6 +422,11 @@ impl Inner {
         }
     }
 
+    fn is_closing(&self, slot: u32) -> bool {
+        let connection = self.shard.clients.connections.at(slot);
+        connection.is_some_and(|connection| connection.flags.has(Flags::CLOSING))
+    }
+
     /// What the shard asks for, in the order of its effects.
     fn carry_out(&mut self, plane: &mut Plane) {
         let mut effects = std::mem::take(&mut self.shard.clients.effects);
@@ -412,6 +444,9 @@ impl Inner {
             self.door.connection_closed(listener);
         }
         for slot in effects.dirty.drain(..) {
+            if self.is_closing(slot) {
+                continue; // Its last bytes go with the close.
+            }
             if plane.is_blocked(slot) {
                 self.shard.clients.blocked(slot);
             } else if let Some(out) = self.shard.clients.take_out(slot) {
@@ -427,10 +462,31 @@ impl Inner {
         }
         for key in effects.close.drain(..) {
             let last: Option<Outgoing> = self.shard.clients.force_out(key.index);
+            if let Some(last) = &last
+                && !plane.is_blocked(key.index)
+            {
+                self.shard.clients.count_bytes_sent(last.len());
+            }
             plane.close(key.index, last);
         }
         // The lists' memory is used again; what was asked for meanwhile comes first.
         effects.dirty.append(&mut self.shard.clients.effects.dirty);
         self.shard.clients.effects = effects;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_sockets_are_reasons_of_their_own() {
+        assert_eq!(reason_of_end(0), CloseReason::Closed);
+        assert_eq!(reason_of_end(libc::ECONNRESET), CloseReason::Closed);
+        assert_eq!(reason_of_end(libc::ETIMEDOUT), CloseReason::TimedOut);
+        assert_eq!(reason_of_send(libc::ETIMEDOUT), CloseReason::TimedOut);
+        assert_eq!(reason_of_send(libc::EHOSTUNREACH), CloseReason::TimedOut);
+        assert_eq!(reason_of_send(libc::ECONNRESET), CloseReason::Closed);
+        assert_eq!(reason_of_send(libc::EPIPE), CloseReason::SendFailed);
     }
 }

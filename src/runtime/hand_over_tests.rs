@@ -152,6 +152,7 @@ fn sockets_move_to_their_home_with_every_byte_in_order() {
         address: "127.0.0.1:0".parse().unwrap(),
         backlog: 64,
         nodelay: true,
+        send_timeout: Duration::from_secs(15),
     };
     let (address, listeners) = listener::bind(&any, CORES).unwrap();
     let ends = mesh(CORES);
@@ -164,6 +165,8 @@ fn sockets_move_to_their_home_with_every_byte_in_order() {
                 buffers: 8,
                 buffer_bytes: 64,
                 slots: SLOTS,
+                linger: Duration::ZERO,
+                lingering_max: 16,
             };
             let mut plane = Plane::new(&sizes).map_err(io::Error::other)?;
             wakers.join(mesh.core(), &mut plane)?;

@@ -1,34 +1,53 @@
 //! Sockets in handshake: ordinary descriptors that receive one piece at a time (rule R9), so that
 //! they can be handed to another core whenever nothing is armed. There are few of them, and they
 //! are short-lived; answers go out by plain system calls that never block.
+//!
+//! One that is refused with a last packet lingers for a while, as closed connections do.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Instant;
 
 use io_uring::squeue::Flags;
 use io_uring::{opcode, types};
 
 use super::buffers::BUFFER_GROUP;
 use super::completion::{Completion, GENERATION_MASK};
+use super::lingers::{Lingers, REFUSED_LINGERING_MAX};
 use super::plane::{Actions, Op, UserData};
 use super::socket;
 
 #[derive(Debug, Default)]
 struct Handshake {
-    /// None when the entry is free, or was refused while a receive was in the kernel.
+    /// None when the entry is free.
     fd: Option<OwnedFd>,
     generation: u32,
     /// A receive is in the kernel.
     receiving: bool,
     /// The receive waits for buffers.
     starved: bool,
+    /// The socket is closed when its receive is over. Not before: the receive may wait to be
+    /// submitted, and would then be one on the next owner of the descriptor's number.
+    closing: bool,
 }
 
 /// The sockets in handshake of a plane.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Handshakes {
     table: Vec<Handshake>,
     free: Vec<u32>,
+    /// Those that were refused and are still open.
+    pub(super) lingers: Lingers,
+}
+
+impl Default for Handshakes {
+    fn default() -> Self {
+        Self {
+            table: Vec::new(),
+            free: Vec::new(),
+            lingers: Lingers::new(REFUSED_LINGERING_MAX),
+        }
+    }
 }
 
 impl Handshakes {
@@ -51,6 +70,8 @@ impl Handshakes {
         let entry = self.at_mut(handshake);
         entry.generation = (entry.generation + 1) & GENERATION_MASK;
         entry.starved = false;
+        entry.closing = false;
+        entry.fd = None;
         self.free.push(handshake);
     }
 }
@@ -118,26 +139,64 @@ impl Actions {
         fd
     }
 
-    /// Ends a handshake: sends the last bytes as far as the socket takes them, then an orderly end.
-    /// Nothing is reported for it any more.
+    /// Ends a handshake: sends the last bytes as far as the socket takes them, then an orderly end,
+    /// and with last bytes waits a while for the peer's. Nothing is reported for it any more.
     pub fn handshake_refuse(&mut self, handshake: u32, last_bytes: &[u8]) {
-        let entry = self.handshakes.at_mut(handshake);
-        let fd = entry
-            .fd
-            .take()
-            .expect("the caller names handshakes that it has begun");
-        let data = UserData::new(Op::HandshakeReceive, entry.generation, handshake);
-        let receiving = entry.receiving;
+        let fd = self.handshakes.fd(handshake);
+        let mut lingers = false;
         if !last_bytes.is_empty() {
-            let sent = socket::send_now(&fd, last_bytes).unwrap_or(0);
+            let sent = socket::send_now(fd, last_bytes).unwrap_or(0);
             self.ring.counters.bytes_out += sent as u64;
             self.ring.counters.bytes_cut += (last_bytes.len() - sent) as u64;
+            lingers = sent > 0 && !self.linger.is_zero();
         }
-        socket::shutdown_send(&fd);
-        if receiving {
+        socket::shutdown_send(fd);
+        if lingers {
+            self.begin_handshake_linger(handshake);
+        } else {
+            self.close_handshake(handshake);
+        }
+    }
+
+    fn begin_handshake_linger(&mut self, handshake: u32) {
+        if let Some(oldest) = self.handshakes.lingers.in_the_way() {
+            self.ring.counters.lingers_cut += 1;
+            self.end_handshake_linger(oldest);
+        }
+        self.ring.counters.lingers += 1;
+        let due = Instant::now() + self.linger;
+        self.handshakes.lingers.begin(handshake, due);
+        let entry = self.handshakes.at(handshake);
+        if !entry.receiving && !entry.starved {
+            self.handshake_receive(handshake);
+        }
+    }
+
+    pub(super) fn end_handshake_linger(&mut self, handshake: u32) {
+        self.handshakes.lingers.end(handshake);
+        self.close_handshake(handshake);
+    }
+
+    /// Closes the socket and frees its number, both when no receive is in the kernel any more.
+    fn close_handshake(&mut self, handshake: u32) {
+        let entry = self.handshakes.at_mut(handshake);
+        let data = UserData::new(Op::HandshakeReceive, entry.generation, handshake);
+        if entry.receiving {
+            entry.closing = true;
             self.cancel(data);
         } else {
             self.handshakes.release(handshake);
+        }
+    }
+
+    /// What a refused client sends is thrown away, until it closes.
+    fn on_receive_refused(&mut self, handshake: u32, bytes: usize) {
+        self.ring.counters.bytes_thrown_away += bytes as u64;
+        if bytes > 0 && self.handshakes.lingers.allows(handshake, bytes) {
+            self.handshake_receive(handshake);
+        } else {
+            self.ring.counters.lingers_cut += u64::from(bytes > 0);
+            self.end_handshake_linger(handshake);
         }
     }
 
@@ -149,14 +208,17 @@ impl Actions {
         on: &mut dyn FnMut(&mut Self, Completion<'_>),
     ) {
         let handshake = data.index;
+        let refused = self.handshakes.lingers.holds(handshake);
         let entry = self.handshakes.at_mut(handshake);
         assert!(
             entry.generation == data.generation,
             "a number is free only when nothing is armed"
         );
         entry.receiving = false;
-        if entry.fd.is_none() {
+        if entry.closing {
             self.handshakes.release(handshake);
+        } else if refused && result != -libc::ENOBUFS {
+            self.on_receive_refused(handshake, bytes.len());
         } else if !bytes.is_empty() {
             self.ring.counters.bytes_in += bytes.len() as u64;
             on(self, Completion::HandshakeBytes { handshake, bytes });

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use super::socket;
 
@@ -15,9 +16,13 @@ pub struct ListenerConfig {
     pub backlog: u32,
     /// Whether small packets of what is accepted are sent at once (TCP_NODELAY).
     pub nodelay: bool,
+    /// How long what is sent to an accepted client may stay without an acknowledgement, or its
+    /// receive window closed, until the kernel breaks the connection (TCP_USER_TIMEOUT).
+    pub send_timeout: Duration,
 }
 
-/// Binds one socket a core to the same address and port, with TCP_NODELAY for what is accepted.
+/// Binds one socket a core to the same address and port, with the options for what is
+/// accepted, which inherits them.
 /// Says the address with the port that was bound.
 ///
 /// None listens when any of them fails: the port is then as free as before.
@@ -41,6 +46,13 @@ pub fn bind(config: &ListenerConfig, cores: usize) -> io::Result<(SocketAddr, Ve
         if config.nodelay {
             socket::set_flag(&fd, libc::IPPROTO_TCP, libc::TCP_NODELAY)?;
         }
+        let send_timeout_ms = i32::try_from(config.send_timeout.as_millis()).unwrap_or(i32::MAX);
+        socket::set_option(
+            &fd,
+            libc::IPPROTO_TCP,
+            libc::TCP_USER_TIMEOUT,
+            send_timeout_ms,
+        )?;
         socket::bind(&fd, address)?;
         address = socket::local_address(&fd)?;
         listeners.push(fd);
@@ -66,11 +78,14 @@ mod tests {
 
     use super::*;
 
+    const SEND_TIMEOUT: Duration = Duration::from_secs(7);
+
     fn config(address: &str) -> ListenerConfig {
         ListenerConfig {
             address: address.parse().unwrap(),
             backlog: 16,
             nodelay: true,
+            send_timeout: SEND_TIMEOUT,
         }
     }
 
@@ -93,6 +108,10 @@ mod tests {
                 socket::peer_address(&accepted).unwrap(),
                 client.local_addr().unwrap()
             );
+            let inherited = socket::option(&accepted, libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT);
+            assert_eq!(inherited.unwrap(), 7000);
+            let nodelay = socket::option(&accepted, libc::IPPROTO_TCP, libc::TCP_NODELAY);
+            assert_ne!(nodelay.unwrap(), 0);
         }
     }
 
@@ -103,6 +122,7 @@ mod tests {
             address,
             backlog: 16,
             nodelay: true,
+            send_timeout: SEND_TIMEOUT,
         };
         assert_eq!(
             bind(&again, 1).unwrap_err().kind(),

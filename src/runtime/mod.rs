@@ -6,7 +6,7 @@
 //! - [`core`] is the turn; [`door`] is the part of it before CONNECT is accepted, under the limits of
 //!   [`admission`]
 //! - [`plane`] is the connection plane: one io_uring a core that owns the core's sockets;
-//!   [`completion`] is what it reports
+//!   [`completion`] is what it reports, `lingers` how a connection ends
 //! - [`mesh`] carries records and parcels from core to core; [`wake`] wakes a core that sleeps
 //! - [`indexer`] is the thread that writes the shared index
 //! - [`listener`] and [`socket`] make the sockets; [`probe`] asks what the kernel can; [`log`] writes
@@ -24,6 +24,9 @@ pub mod door;
 mod hand_over_tests;
 mod handshakes;
 pub mod indexer;
+#[cfg(test)]
+mod linger_tests;
+mod lingers;
 pub mod listener;
 pub mod log;
 pub mod mesh;

@@ -10,7 +10,8 @@
 //!
 //! Linux 6.18, 2 virtual CPUs shared with other work (load 4 to 5), release build. 64 bytes, one
 //! connection, one message in flight, 10,000 round trips after 2,000 to warm up; CPU is the core
-//! thread's own (`schedstat`); medians of 6 runs, each with the loops interleaved.
+//! thread's own (`schedstat`); medians, read off by eye, of 3 to 6 runs, each with the loops
+//! interleaved.
 //!
 //! | core sleeps | CPU us a message, client on the same CPU | round trip p50 us | CPU, client on the other CPU |
 //! | --- | --- | --- | --- |
@@ -29,7 +30,7 @@
 //! 160 us when the machine was quiet and 2 to 4 ms (a time slice of the other work) when it was
 //! not. CPU 21 to 27 us a core and round trip: the inter-processor interrupt of a virtual machine.
 //! One way by eventfd from another thread: p50 22 to 24 us, p99 80 to 100 us, 3 ms when disturbed.
-//! 240,000 wakes with sleeps of 15 s: none was lost.
+//! 240,000 round trips with sleeps of 15 s: no wake was lost.
 //!
 //! Load: 500 connections with 16 messages in flight each 300 to 450 ns of CPU a message, 2 to 8
 //! enters a thousand messages; 1000 and 5000 connections with one in flight 5 to 9 us a message,

@@ -9,7 +9,8 @@
 //!
 //! Connections at home are direct descriptors: the slot is the shard's own connection index. A slot
 //! has at most one multishot read and one send in the kernel. It is free again when the kernel has
-//! taken it out of its table and both are over. Sockets in handshake are ordinary descriptors with
+//! taken it out of its table and both are over; one that was closed with a last packet lingers
+//! before that (`lingers.rs`). Sockets in handshake are ordinary descriptors with
 //! at most one one-shot receive, so that they can be handed to another core at once.
 //!
 //! What the kernel holds of ours: receive buffers (until the ring is gone), the memory of a send
@@ -32,6 +33,7 @@ use super::completion::{
     Completion, GENERATION_MASK, PlaneConfig, PlaneCounters, PlaneError, TurnStats, Wait,
 };
 use super::handshakes::Handshakes;
+use super::lingers::Lingers;
 use super::ring::{Cqe, Ring};
 use super::sends::Sends;
 use super::slots::{CLOSING, PAUSED, Slots};
@@ -68,7 +70,11 @@ pub struct Actions {
     /// Slots to be closed at the next turn, after the sends.
     pub(super) closing: VecDeque<u32>,
     /// Closing slots whose descriptor is on its way to be an ordinary one.
-    pub(super) lingering: usize,
+    pub(super) installing_for_close: usize,
+    /// Closing slots that wait for the peer's end.
+    pub(super) lingers: Lingers,
+    /// How long they wait; zero for not at all.
+    pub(super) linger: Duration,
     /// Receives that found no buffer, oldest first.
     pub(super) starved: VecDeque<UserData>,
     /// Descriptors on their way into the table: FILES_UPDATE reads them during the submit.
@@ -188,7 +194,9 @@ impl Plane {
             handshakes: Handshakes::default(),
             backlog: VecDeque::new(),
             closing: VecDeque::new(),
-            lingering: 0,
+            installing_for_close: 0,
+            lingers: Lingers::new(config.lingering_max),
+            linger: config.linger,
             starved: VecDeque::new(),
             installing: vec![-1; config.submissions as usize].into_boxed_slice(),
             installing_used: 0,
@@ -233,6 +241,7 @@ impl Plane {
         }
         let returned = self.buffers.publish();
         self.actions.arm_starved(returned, self.buffers.count());
+        self.actions.cut_lingers();
         Ok(TurnStats {
             completions: handled,
             backlog: self.actions.backlog.len(),

@@ -18,13 +18,15 @@ use crate::shard::outgoing::Outgoing;
 /// The longest that anything here may take.
 const DEADLINE: Duration = Duration::from_secs(20);
 
-fn small() -> PlaneConfig {
+pub(super) fn small() -> PlaneConfig {
     PlaneConfig {
         submissions: 64,
         completions: 256,
         buffers: 16,
         buffer_bytes: 512,
         slots: 1024,
+        linger: Duration::ZERO,
+        lingering_max: 16,
     }
 }
 
@@ -34,7 +36,7 @@ fn plane(config: PlaneConfig) -> Plane {
 
 /// What a plane reported, owned.
 #[derive(Debug, PartialEq, Eq, Clone)]
-enum Seen {
+pub(super) enum Seen {
     Ended(u32, i32),
     Drained(u32),
     SendFailed(u32, i32),
@@ -46,18 +48,18 @@ enum Seen {
 }
 
 /// A plane, what it reported, and the bytes of each slot and handshake.
-struct Bench {
-    plane: Plane,
-    seen: Vec<Seen>,
-    accepted: Vec<OwnedFd>,
+pub(super) struct Bench {
+    pub(super) plane: Plane,
+    pub(super) seen: Vec<Seen>,
+    pub(super) accepted: Vec<OwnedFd>,
     received: HashMap<u32, Vec<u8>>,
     generations: HashMap<u32, u32>,
-    handshakes: HashMap<u32, Vec<u8>>,
+    pub(super) handshakes: HashMap<u32, Vec<u8>>,
     flag: WakeFlag,
 }
 
 impl Bench {
-    fn new(config: PlaneConfig) -> Self {
+    pub(super) fn new(config: PlaneConfig) -> Self {
         Self {
             plane: plane(config),
             seen: Vec::new(),
@@ -69,7 +71,7 @@ impl Bench {
         }
     }
 
-    fn turn(&mut self, wait_ms: u64) {
+    pub(super) fn turn(&mut self, wait_ms: u64) {
         let Self {
             plane,
             seen,
@@ -118,7 +120,7 @@ impl Bench {
     }
 
     /// Turns until the condition holds.
-    fn until(&mut self, what: &str, mut holds: impl FnMut(&Self) -> bool) {
+    pub(super) fn until(&mut self, what: &str, mut holds: impl FnMut(&Self) -> bool) {
         let deadline = Instant::now() + DEADLINE;
         while !holds(self) {
             assert!(Instant::now() < deadline, "no {what}; seen {:?}", self.seen);
@@ -126,7 +128,7 @@ impl Bench {
         }
     }
 
-    fn until_seen(&mut self, wanted: Seen) {
+    pub(super) fn until_seen(&mut self, wanted: Seen) {
         let text = format!("{wanted:?}");
         self.until(&text, |bench| bench.seen.contains(&wanted));
         self.seen.retain(|seen| *seen != wanted);
@@ -136,7 +138,7 @@ impl Bench {
         self.received.get(&slot).map_or(&[], |bytes| bytes)
     }
 
-    fn send(&mut self, slot: u32, bytes: &[u8]) {
+    pub(super) fn send(&mut self, slot: u32, bytes: &[u8]) {
         let mut out = self.plane.buffer();
         out.bytes.extend_from_slice(bytes);
         self.plane.send(slot, out);
@@ -154,13 +156,14 @@ fn listen(bench: &mut Bench) -> SocketAddr {
         address: "127.0.0.1:0".parse().unwrap(),
         backlog: 128,
         nodelay: true,
+        send_timeout: Duration::from_secs(15),
     };
     let (address, mut listeners) = listener::bind(&config, 1).unwrap();
     bench.plane.listen(0, listeners.pop().unwrap());
     address
 }
 
-fn connect(address: SocketAddr) -> TcpStream {
+pub(super) fn connect(address: SocketAddr) -> TcpStream {
     let client = TcpStream::connect(address).unwrap();
     client.set_read_timeout(Some(DEADLINE)).unwrap();
     client.set_write_timeout(Some(DEADLINE)).unwrap();
@@ -169,19 +172,23 @@ fn connect(address: SocketAddr) -> TcpStream {
 }
 
 /// A client and our end of it.
-fn pair(listener: &std::net::TcpListener) -> (TcpStream, OwnedFd) {
+pub(super) fn pair(listener: &std::net::TcpListener) -> (TcpStream, OwnedFd) {
     let client = connect(listener.local_addr().unwrap());
     let (server, _) = listener.accept().unwrap();
     server.set_nodelay(true).unwrap();
     (client, server.into())
 }
 
-fn std_listener() -> std::net::TcpListener {
+pub(super) fn std_listener() -> std::net::TcpListener {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap()
 }
 
 /// A client at home in `slot`.
-fn installed(bench: &mut Bench, listener: &std::net::TcpListener, slot: u32) -> TcpStream {
+pub(super) fn installed(
+    bench: &mut Bench,
+    listener: &std::net::TcpListener,
+    slot: u32,
+) -> TcpStream {
     let (client, server) = pair(listener);
     bench
         .plane
@@ -189,14 +196,14 @@ fn installed(bench: &mut Bench, listener: &std::net::TcpListener, slot: u32) -> 
     client
 }
 
-fn read_exactly(client: &mut TcpStream, len: usize) -> Vec<u8> {
+pub(super) fn read_exactly(client: &mut TcpStream, len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
     client.read_exact(&mut bytes).unwrap();
     bytes
 }
 
 /// Resets instead of ending when dropped.
-fn reset_on_drop(client: &TcpStream) {
+pub(super) fn reset_on_drop(client: &TcpStream) {
     let linger = libc::linger {
         l_onoff: 1,
         l_linger: 0,
@@ -217,7 +224,7 @@ fn reset_on_drop(client: &TcpStream) {
 }
 
 /// Bytes that differ from place to place.
-fn pattern(len: usize, seed: usize) -> Vec<u8> {
+pub(super) fn pattern(len: usize, seed: usize) -> Vec<u8> {
     (0..len)
         .map(|at| u8::try_from((at * 31 + at / 251 + seed * 7) % 256).unwrap())
         .collect()
@@ -325,7 +332,7 @@ fn a_close_without_last_words_ends_an_armed_connection() {
 }
 
 /// Sends until the socket is full.
-fn block(bench: &mut Bench, slot: u32) -> usize {
+pub(super) fn block(bench: &mut Bench, slot: u32) -> usize {
     let piece = pattern(256 * 1024, 1);
     let mut given = 0;
     for _ in 0..200 {

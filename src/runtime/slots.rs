@@ -20,7 +20,8 @@ pub(super) const ENDED: u8 = 1 << 4;
 pub(super) const CLOSING: u8 = 1 << 5;
 /// The kernel has taken the descriptor out of its table.
 pub(super) const OUT_OF_TABLE: u8 = 1 << 6;
-/// Closed by the caller with bytes that are sent first.
+/// Closed by the caller with bytes that are sent first, and still in the table: until the peer
+/// has closed too, or the linger is over.
 pub(super) const LINGERING: u8 = 1 << 7;
 
 /// One slot.

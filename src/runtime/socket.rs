@@ -120,12 +120,31 @@ pub(super) fn signal(eventfd: RawFd) {
 
 /// Sets a socket option to 1.
 pub(super) fn set_flag(fd: &OwnedFd, level: i32, option: i32) -> io::Result<()> {
-    let on: libc::c_int = 1;
+    set_option(fd, level, option, 1)
+}
+
+/// Sets a socket option that is a number.
+pub(super) fn set_option(
+    fd: &OwnedFd,
+    level: i32,
+    option: i32,
+    value: libc::c_int,
+) -> io::Result<()> {
     let len = length::<libc::c_int>();
+    let value = (&raw const value).cast();
     // SAFETY: the option's value is a live local of the length given.
-    let set =
-        unsafe { libc::setsockopt(fd.as_raw_fd(), level, option, (&raw const on).cast(), len) };
-    check(set).map(drop)
+    check(unsafe { libc::setsockopt(fd.as_raw_fd(), level, option, value, len) }).map(drop)
+}
+
+/// A socket option that is a number.
+#[cfg(test)]
+pub(super) fn option(fd: &OwnedFd, level: i32, option: i32) -> io::Result<libc::c_int> {
+    let mut value: libc::c_int = 0;
+    let mut len = length::<libc::c_int>();
+    let to = (&raw mut value).cast();
+    // SAFETY: both are live locals, and the kernel writes no more than `len` says.
+    check(unsafe { libc::getsockopt(fd.as_raw_fd(), level, option, to, &raw mut len) })?;
+    Ok(value)
 }
 
 /// A new TCP socket for this address's family.

@@ -122,6 +122,7 @@ fn house(count: usize, config: CoresConfig) -> House {
             address: "127.0.0.1:0".parse().unwrap(),
             backlog: 16,
             nodelay: true,
+            send_timeout: Duration::from_secs(15),
         };
         let (address, mut listeners) = listener::bind(&any, 1).unwrap();
         addresses.push(address);

@@ -23,6 +23,8 @@ pub enum CloseReason {
     Closed,
     /// Writing to it failed.
     SendFailed,
+    /// What was sent was not acknowledged in time, or never read.
+    TimedOut,
     /// Nothing came for one and a half keep-alives.
     KeepAliveTimeout,
     /// No CONNECT came in time.
@@ -68,6 +70,7 @@ impl CloseReason {
             Self::Normal | Self::NormalWithWill => Counter::ShutdownNormal,
             Self::Closed => Counter::ShutdownClosed,
             Self::SendFailed => Counter::ShutdownEinval,
+            Self::TimedOut => Counter::ShutdownEtimedout,
             Self::KeepAliveTimeout => Counter::ShutdownKeepaliveTimeout,
             Self::IdleTimeout => Counter::ShutdownIdleTimeout,
             Self::Malformed => Counter::ShutdownFunctionClause,
@@ -123,12 +126,12 @@ impl Shard {
 
     /// The client has closed its end of a connection, or it can no longer be sent to. Packets that
     /// wait are handled first: a DISCONNECT may be among them.
-    pub fn peer_closed(&mut self, slot: u32) {
+    pub fn peer_closed(&mut self, slot: u32, reason: CloseReason) {
         match self.clients.connections.at_mut(slot) {
             Some(connection) if connection.flags.has(Flags::SUSPENDED) => {
                 connection.flags.set(Flags::PEER_CLOSED);
             }
-            _ => self.close(slot, CloseReason::Closed, None),
+            _ => self.close(slot, reason, None),
         }
     }
 

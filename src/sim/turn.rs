@@ -160,7 +160,11 @@ impl World {
                     shard.handshake_ended(CloseReason::Closed);
                     self.close_conn(id);
                 }
-                Stage::Home(_, slot) => self.cores[core].shard.peer_closed(slot),
+                Stage::Home(_, slot) => {
+                    self.cores[core]
+                        .shard
+                        .peer_closed(slot, CloseReason::Closed);
+                }
                 Stage::Crossing | Stage::Closed => {}
             },
             Completion::Sent(id) => self.go_on_sending(core, id),

@@ -26,6 +26,7 @@ use crate::routing::local::{LocalDelta, PendingFilter};
 use crate::routing::reader::IndexReader;
 use crate::routing::shared::SharedIndex;
 use crate::routing::writer::IndexWriter;
+use crate::shard::close::CloseReason;
 use crate::shard::handshake::{Handover, Step};
 use crate::shard::outgoing::Outgoing;
 use crate::shard::rules::Rules;
@@ -202,7 +203,7 @@ impl Broker {
 
     /// The client is gone without a word.
     pub(super) fn cut(&mut self, slot: u32) {
-        self.shard.peer_closed(slot);
+        self.shard.peer_closed(slot, CloseReason::Closed);
         self.run();
     }
 
