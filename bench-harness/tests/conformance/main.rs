@@ -34,5 +34,6 @@ mod subscriptions;
 mod table;
 mod topics;
 mod unsubscribe;
+mod version31;
 mod will_delay;
 mod wills;

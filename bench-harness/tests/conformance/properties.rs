@@ -257,3 +257,22 @@ fn older_versions_see_the_message_without_properties() {
     publish(Version::V311, &topic, 0, "y");
     assert_eq!(subscriber.expect_publish().unwrap().payload, b"y");
 }
+
+#[test]
+fn an_alias_works_at_every_qos_once_it_has_a_topic() {
+    let topic = fresh("alias");
+    let mut subscriber = listener(V5, &topic, 2);
+    let mut publisher = anyone(V5);
+    send(&mut publisher, by_alias(&topic, 7, "0"));
+    for qos in 1..=2 {
+        let publish = with_qos(by_alias("", 7, &qos.to_string()), qos, u16::from(qos));
+        send(&mut publisher, publish);
+    }
+    let got = collect(&mut subscriber, 3);
+    assert_eq!(texts(&got), ["0", "1", "2"]);
+    assert!(got.iter().all(|p| p.topic == topic));
+    // One that was never given a topic.
+    let mut publisher = anyone(V5);
+    send(&mut publisher, by_alias("", 8, "x"));
+    expect_cut(V5, &mut publisher, &[0x82, 0x94]);
+}

@@ -1,7 +1,7 @@
 //! Retained messages (3.3.1.3).
 
 use bench_harness::client::Client;
-use bench_harness::codec::{Publish, SubscriptionOptions, Version};
+use bench_harness::codec::{Properties, Property, Publish, SubscriptionOptions, Version};
 
 use crate::peer::{
     SILENCE, clean, collect, connect, leave, message, persistent, subscribe_with, texts,
@@ -244,4 +244,72 @@ fn the_flag_is_kept_as_published_if_asked_for() {
     };
     assert_eq!(flags(&mut keeps), [true, false]);
     assert_eq!(flags(&mut clears), [false, false]);
+}
+
+#[test]
+fn a_stored_one_comes_at_the_lower_qos_with_the_identifier_of_the_subscription() {
+    let topic = fresh("stored");
+    retain(Version::V5, &topic, 2, "x");
+    for granted in 0..=2 {
+        let mut client = anyone(Version::V5);
+        let identifier = Property::SubscriptionIdentifier(77);
+        let options = SubscriptionOptions::qos(granted);
+        subscribe_with(&mut client, &topic, options, vec![identifier.clone()]);
+        let got = collect(&mut client, 1);
+        assert_eq!((got[0].qos, got[0].retain), (granted, true));
+        assert_eq!(got[0].properties.0, [identifier]);
+    }
+}
+
+#[test]
+fn a_stored_one_has_the_retain_flag_whatever_the_options() {
+    let topic = fresh("stored");
+    publish_retained(Version::V5, &topic, "x");
+    for retain_as_published in [false, true] {
+        let mut client = anyone(Version::V5);
+        let options = options(0, retain_as_published);
+        subscribe_with(&mut client, &topic, options, vec![]);
+        assert!(collect(&mut client, 1)[0].retain);
+    }
+}
+
+#[test]
+fn a_stored_one_expires_and_says_what_is_left() {
+    let base = fresh("expiry");
+    for (leaf, seconds) in [("short", 1), ("long", 100)] {
+        let mut publisher = anyone(Version::V5);
+        let publish = Publish {
+            retain: true,
+            properties: Properties(vec![Property::MessageExpiryInterval(seconds)]),
+            ..with_qos(message(&format!("{base}/{leaf}"), leaf), 1, 1)
+        };
+        send(&mut publisher, publish);
+        puback(&mut publisher);
+    }
+    std::thread::sleep(std::time::Duration::from_millis(2100));
+    let got = stored(Version::V5, &format!("{base}/+"), 1);
+    assert_eq!(texts(&got), ["long"]);
+    let [Property::MessageExpiryInterval(left)] = got[0].properties.0[..] else {
+        panic!("{got:?}");
+    };
+    assert!((60..=98).contains(&left), "{left}");
+}
+
+#[test]
+fn its_properties_are_stored_with_it() {
+    let topic = fresh("stored");
+    let kept = vec![
+        Property::ContentType("text".to_owned()),
+        Property::UserProperty("b".to_owned(), "1".to_owned()),
+        Property::UserProperty("a".to_owned(), "2".to_owned()),
+    ];
+    let mut publisher = anyone(Version::V5);
+    let publish = Publish {
+        retain: true,
+        properties: Properties(kept.clone()),
+        ..with_qos(message(&topic, "x"), 1, 1)
+    };
+    send(&mut publisher, publish);
+    puback(&mut publisher);
+    assert_eq!(stored(Version::V5, &topic, 1)[0].properties.0, kept);
 }

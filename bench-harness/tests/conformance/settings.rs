@@ -190,3 +190,24 @@ fn a_connection_without_connect_is_closed() {
         assert_eq!(client.expect_closed(PATIENCE).unwrap(), None);
     }
 }
+
+#[test]
+fn a_topic_alias_beyond_the_announced_maximum_is_refused() {
+    for maximum in [0, 5] {
+        let broker = broker(&[&format!("mqtt.max_topic_alias={maximum}")]);
+        let mut client = connect(broker.address(), &clean(V5, "c"));
+        let announced = client.connack.properties.find(|p| match p {
+            Property::TopicAliasMaximum(maximum) => Some(*maximum),
+            _ => None,
+        });
+        assert_eq!(announced.unwrap_or(0), maximum);
+        for alias in [maximum, maximum + 1] {
+            if alias > 0 {
+                let mut publish = message("t", "x");
+                publish.properties.0 = vec![Property::TopicAlias(alias)];
+                send(&mut client, publish);
+            }
+        }
+        expect_cut(V5, &mut client, &[0x94]);
+    }
+}

@@ -1,6 +1,6 @@
 //! What a subscription does (3.8.4): delivery, replacing, options.
 
-use bench_harness::codec::{SubscriptionOptions, Version};
+use bench_harness::codec::{Property, SubscriptionOptions, Version};
 
 use crate::peer::{SILENCE, clean, collect, connect, message, persistent, subscribe_with, texts};
 use crate::world::{BOTH, address, anyone, fresh, listener, publish, publish_retained, send};
@@ -147,4 +147,65 @@ fn an_acknowledged_message_is_in_every_matching_session() {
             assert_eq!(texts(&collect(&mut client, 1)), ["x"]);
         }
     }
+}
+
+#[test]
+fn no_local_of_one_subscription_does_not_concern_another() {
+    let base = fresh("local");
+    let topic = format!("{base}/x");
+    let options = |no_local| SubscriptionOptions {
+        no_local,
+        ..SubscriptionOptions::qos(1)
+    };
+    let mut client = anyone(Version::V5);
+    let one = vec![Property::SubscriptionIdentifier(1)];
+    let two = vec![Property::SubscriptionIdentifier(2)];
+    subscribe_with(&mut client, &topic, options(true), one);
+    subscribe_with(
+        &mut client,
+        &format!("{base}/#"),
+        options(false),
+        two.clone(),
+    );
+    send(&mut client, message(&topic, "own"));
+    let got = client.expect_publish().unwrap();
+    assert_eq!((&got.payload[..], &got.properties.0), (&b"own"[..], &two));
+    client.expect_nothing(SILENCE).unwrap();
+}
+
+#[test]
+fn replacing_changes_options_and_identifier() {
+    let topic = fresh("options");
+    let mut client = anyone(Version::V5);
+    let first = SubscriptionOptions {
+        no_local: true,
+        ..SubscriptionOptions::qos(0)
+    };
+    let identifier = vec![Property::SubscriptionIdentifier(5)];
+    subscribe_with(&mut client, &topic, first, identifier);
+    let second = SubscriptionOptions {
+        retain_as_published: true,
+        ..SubscriptionOptions::qos(0)
+    };
+    subscribe_with(&mut client, &topic, second, vec![]);
+    let mut own = message(&topic, "own");
+    own.retain = true;
+    send(&mut client, own);
+    let got = client.expect_publish().unwrap();
+    assert_eq!((got.retain, got.properties.0.len()), (true, 0));
+}
+
+#[test]
+fn subscription_identifiers_are_kept_with_the_session() {
+    let (id, topic) = (fresh("kept"), fresh("kept"));
+    let identifier = vec![Property::SubscriptionIdentifier(9)];
+    let mut client = connect(address(), &persistent(Version::V5, &id));
+    let options = SubscriptionOptions::qos(1);
+    subscribe_with(&mut client, &topic, options, identifier.clone());
+    crate::peer::leave(client);
+    publish(Version::V5, &topic, 1, "waited");
+    let mut client = connect(address(), &persistent(Version::V5, &id));
+    assert_eq!(collect(&mut client, 1)[0].properties.0, identifier);
+    publish(Version::V5, &topic, 1, "live");
+    assert_eq!(collect(&mut client, 1)[0].properties.0, identifier);
 }
