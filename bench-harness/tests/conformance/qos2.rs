@@ -301,3 +301,20 @@ fn acknowledgements_come_in_the_order_of_the_messages() {
         }
     }
 }
+
+#[test]
+fn a_new_session_remembers_no_identifiers() {
+    for version in BOTH {
+        let (id, topic) = (fresh("new"), fresh("new"));
+        let mut subscriber = listener(version, &topic, 2);
+        for (text, options) in [
+            ("a", persistent(version, &id)),
+            ("b", crate::peer::clean(version, &id)),
+        ] {
+            let mut publisher = connect(address(), &options);
+            send(&mut publisher, with_qos(message(&topic, text), 2, 3));
+            assert_eq!(pubrec(&mut publisher), (3, 0));
+        }
+        assert_eq!(texts(&collect(&mut subscriber, 2)), ["a", "b"]);
+    }
+}

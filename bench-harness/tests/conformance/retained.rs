@@ -313,3 +313,16 @@ fn its_properties_are_stored_with_it() {
     puback(&mut publisher);
     assert_eq!(stored(Version::V5, &topic, 1)[0].properties.0, kept);
 }
+
+#[test]
+fn handling_1_knows_the_subscriptions_of_a_resumed_session() {
+    let (id, topic) = (fresh("handling"), fresh("handling"));
+    publish_retained(Version::V5, &topic, "x");
+    let mut client = connect(address(), &persistent(Version::V5, &id));
+    resubscribe(&mut client, &topic, 1);
+    assert!(collect(&mut client, 1)[0].retain);
+    leave(client);
+    let mut client = connect(address(), &persistent(Version::V5, &id));
+    resubscribe(&mut client, &topic, 1);
+    client.expect_nothing(SILENCE).unwrap();
+}

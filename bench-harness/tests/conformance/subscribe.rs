@@ -186,3 +186,17 @@ fn shared_subscriptions_that_are_not_offered_are_refused() {
         assert_eq!(code, 0x9E);
     }
 }
+
+#[test]
+fn the_same_filter_twice_in_one_packet_is_replaced_within_it() {
+    for version in BOTH {
+        let topic = fresh("twice");
+        let mut client = anyone(version);
+        let qos = SubscriptionOptions::qos;
+        let filters = [(topic.as_str(), qos(0)), (topic.as_str(), qos(2))];
+        assert_eq!(subscribe_all(&mut client, &filters), [0, 2]);
+        publish(version, &topic, 2, "x");
+        assert_eq!(collect(&mut client, 1)[0].qos, 2);
+        client.expect_nothing(crate::peer::SILENCE).unwrap();
+    }
+}

@@ -166,3 +166,15 @@ fn properties_that_do_not_belong_are_refused() {
     let body = [vec![0, 1], bytes, raw::field(b"f")].concat();
     breaks(Version::V5, &packet(0xA2, &body), &[MALFORMED, 0x82]);
 }
+
+#[test]
+fn the_same_filter_twice_is_deleted_once() {
+    for version in BOTH {
+        let topic = fresh("twice");
+        let mut client = listener(version, &topic, 1);
+        let answer = unsubscribe_all(&mut client, &[&topic, &topic]);
+        assert_eq!(answer, codes(version, &[0x00, 0x11]));
+        publish(version, &topic, 1, "x");
+        client.expect_nothing(SILENCE).unwrap();
+    }
+}

@@ -96,3 +96,17 @@ fn disconnect_with_will_starts_the_delay_and_a_normal_one_removes_it() {
     leave(connect(address(), &delayed(&fresh("d"), &topic, 60, 1)));
     heir.expect_nothing(Duration::from_secs(2)).unwrap();
 }
+
+#[test]
+fn a_disconnect_that_ends_the_session_ends_the_delay() {
+    let topic = fresh("delay");
+    let mut heir = heir_of(&topic);
+    let mut client = connect(address(), &delayed(&fresh("d"), &topic, 60, 600));
+    let with_will = Disconnect {
+        code: 0x04,
+        properties: Properties(vec![Property::SessionExpiryInterval(0)]),
+    };
+    client.send(&Packet::Disconnect(with_will)).unwrap();
+    client.expect_closed(PATIENCE).unwrap();
+    assert_eq!(texts(&collect(&mut heir, 1)), ["will"]);
+}
