@@ -11,8 +11,8 @@ use crate::peer::{
 };
 use crate::raw;
 use crate::world::{
-    BOTH, address, anyone, assert_alive, expect_cut, fresh, publish, pubrec, pubrel, release, send,
-    subscribe_all, unsubscribe_all, with_properties, with_qos,
+    BOTH, address, anyone, assert_alive, expect_cut, fresh, publish, publish_all, pubrec, pubrel,
+    release, send, subscribe_all, unsubscribe_all, with_properties, with_qos,
 };
 
 const V5: Version = Version::V5;
@@ -31,9 +31,8 @@ fn no_more_than_the_receive_maximum_is_in_flight() {
     for qos in [1, 2] {
         let topic = fresh("window");
         let mut client = window(3, &topic, qos);
-        for number in 0..6 {
-            publish(V5, &topic, qos, &number.to_string());
-        }
+        let texts_of_all = ["0", "1", "2", "3", "4", "5"];
+        publish_all(V5, &topic, texts_of_all.map(|text| (qos, text)));
         let first: Vec<Publish> = (0..3).map(|_| client.expect_publish().unwrap()).collect();
         client.expect_nothing(SILENCE).unwrap();
         assert_eq!(texts(&first), ["0", "1", "2"]);
@@ -54,8 +53,7 @@ fn no_more_than_the_receive_maximum_is_in_flight() {
 fn a_negative_pubrec_gives_the_quota_back() {
     let topic = fresh("window");
     let mut client = window(1, &topic, 2);
-    publish(V5, &topic, 2, "a");
-    publish(V5, &topic, 2, "b");
+    publish_all(V5, &topic, [(2, "a"), (2, "b")]);
     let first = client.expect_publish().unwrap();
     let refusal = Ack {
         packet_id: first.packet_id.unwrap(),
@@ -70,8 +68,7 @@ fn a_negative_pubrec_gives_the_quota_back() {
 fn everything_else_goes_on_while_the_quota_is_used_up() {
     let topic = fresh("window");
     let mut client = window(1, &topic, 1);
-    publish(V5, &topic, 1, "a");
-    publish(V5, &topic, 1, "b");
+    publish_all(V5, &topic, [(1, "a"), (1, "b")]);
     let first = client.expect_publish().unwrap();
     assert_alive(&mut client);
     let other = fresh("other");
@@ -100,9 +97,7 @@ fn the_window_holds_for_what_waited() {
     let mut client = persistent_window(&id, 5);
     client.subscribe(&topic, 1).unwrap();
     leave(client);
-    for number in 0..5 {
-        publish(V5, &topic, 1, &number.to_string());
-    }
+    publish_all(V5, &topic, ["0", "1", "2", "3"].map(|text| (1, text)));
     let mut client = persistent_window(&id, 2);
     for wanted in [b"0", b"1"] {
         let got = client.expect_publish().unwrap();
@@ -175,10 +170,8 @@ fn no_packet_is_larger_than_the_client_takes() {
     let mut client = narrow(maximum, &topic, 0);
     // Fixed header 3, topic, property length.
     let fits = maximum as usize - 3 - 2 - topic.len() - 1;
-    for length in [fits - 1, fits, fits + 1, 5000] {
-        publish(V5, &topic, 0, &"x".repeat(length));
-    }
-    publish(V5, &topic, 0, "last");
+    let texts = [fits - 1, fits, fits + 1, 5000, 4].map(|length| "x".repeat(length));
+    publish_all(V5, &topic, texts.iter().map(|text| (0, text.as_str())));
     let lengths: Vec<usize> = collect(&mut client, 3)
         .iter()
         .map(|p| p.payload.len())
@@ -198,10 +191,9 @@ fn what_is_too_large_counts_as_sent() {
         let options = with_properties(persistent(V5, &id), &property);
         let mut client = connect(address(), &options);
         client.subscribe(&topic, qos).unwrap();
-        for _ in 0..3 {
-            publish(V5, &topic, qos, &"x".repeat(500));
-        }
-        publish(V5, &topic, qos, "fits");
+        let large = "x".repeat(500);
+        let messages = [&large, &large, &large, "fits"].map(|text| (qos, text));
+        publish_all(V5, &topic, messages);
         // The quota of one is free, so the large ones do not block the way.
         assert_eq!(texts(&collect(&mut client, 1)), ["fits"]);
         drop(client);
@@ -237,8 +229,7 @@ fn waiting_messages_that_are_too_large_are_left_out() {
     let mut client = connect(address(), &persistent(V5, &id));
     client.subscribe(&topic, 1).unwrap();
     leave(client);
-    publish(V5, &topic, 1, &"x".repeat(500));
-    publish(V5, &topic, 1, "fits");
+    publish_all(V5, &topic, [(1, "x".repeat(500).as_str()), (1, "fits")]);
     let mut client = persistent_narrow(&id);
     assert_eq!(texts(&collect(&mut client, 1)), ["fits"]);
     client.expect_nothing(SILENCE).unwrap();

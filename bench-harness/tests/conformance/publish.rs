@@ -7,8 +7,8 @@ use crate::peer::{
 };
 use crate::raw;
 use crate::world::{
-    BOTH, address, anyone, assert_alive, breaks, fresh, listener, puback, publish, pubrec, release,
-    send, subscribe_all, with_qos,
+    BOTH, address, anyone, assert_alive, breaks, fresh, listener, puback, publish, publish_all,
+    pubrec, release, send, subscribe_all, with_qos,
 };
 
 const MALFORMED: u8 = 0x81;
@@ -19,8 +19,7 @@ fn what_is_delivered_again_has_dup() {
         let (id, topic) = (fresh("dup"), fresh("dup"));
         let mut client = connect(address(), &persistent(version, &id));
         client.subscribe(&topic, 2).unwrap();
-        publish(version, &topic, 1, "one");
-        publish(version, &topic, 2, "two");
+        publish_all(version, &topic, [(1, "one"), (2, "two")]);
         assert!(!client.expect_publish().unwrap().dup);
         assert!(!client.expect_publish().unwrap().dup);
         drop(client);

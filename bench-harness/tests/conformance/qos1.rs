@@ -6,7 +6,8 @@ use bench_harness::codec::{Ack, Packet, Publish, Version};
 
 use crate::peer::{PATIENCE, SILENCE, collect, connect, message, persistent, success, texts};
 use crate::world::{
-    BOTH, address, anyone, assert_alive, fresh, listener, puback, publish, send, with_qos,
+    BOTH, address, anyone, assert_alive, fresh, listener, puback, publish, publish_all, send,
+    with_qos,
 };
 
 /// Longer than any timer for sending again would be set in a test, short enough to wait for.
@@ -48,9 +49,7 @@ fn unacknowledged_messages_come_again_and_acknowledged_ones_do_not() {
         let (id, topic) = (fresh("again"), fresh("again"));
         let mut client = connect(address(), &persistent(version, &id));
         client.subscribe(&topic, 1).unwrap();
-        for text in ["a", "b", "c"] {
-            publish(version, &topic, 1, text);
-        }
+        publish_all(version, &topic, [(1, "a"), (1, "b"), (1, "c")]);
         let first: Vec<Publish> = (0..3).map(|_| client.expect_publish().unwrap()).collect();
         let b = first[1].packet_id.unwrap();
         client.send(&Packet::PubAck(success(b))).unwrap();

@@ -237,13 +237,15 @@ fn the_flag_is_kept_as_published_if_asked_for() {
         subscribe_with(&mut clears, &topic, options(2, false), vec![]),
         1
     );
-    publish_retained(Version::V5, &topic, "retained");
-    publish(Version::V5, &topic, 1, "plain");
-    let flags = |client: &mut Client| -> Vec<bool> {
-        collect(client, 2).iter().map(|p| p.retain).collect()
-    };
-    assert_eq!(flags(&mut keeps), [true, false]);
-    assert_eq!(flags(&mut clears), [false, false]);
+    for (retain, kept) in [(true, [true, false]), (false, [false, false])] {
+        if retain {
+            publish_retained(Version::V5, &topic, "retained");
+        } else {
+            publish(Version::V5, &topic, 1, "plain");
+        }
+        let flags = [&mut keeps, &mut clears].map(|client| collect(client, 1)[0].retain);
+        assert_eq!(flags, kept);
+    }
 }
 
 #[test]

@@ -7,8 +7,8 @@ use bench_harness::codec::{Packet, Properties, Property, Version};
 
 use crate::peer::{SILENCE, clean, collect, connect, leave, message, persistent, success, texts};
 use crate::world::{
-    BOTH, address, assert_alive, expect_cut, fresh, publish, pubrec, pubrel, release, send,
-    with_qos,
+    BOTH, address, assert_alive, expect_cut, fresh, publish, publish_all, pubrec, pubrel, release,
+    send, with_qos,
 };
 
 const V5: Version = Version::V5;
@@ -102,9 +102,10 @@ fn messages_are_stored_while_a_client_is_away() {
         client.subscribe(&topic, 2).unwrap();
         drop(client);
         let wanted: Vec<String> = (0..20).map(|n| n.to_string()).collect();
-        for (number, text) in wanted.iter().enumerate() {
-            publish(version, &topic, 1 + u8::from(number % 2 == 0), text);
-        }
+        let qos = |number| 1 + u8::from(number % 2 == 0);
+        let messages = wanted.iter().enumerate();
+        let messages = messages.map(|(number, text)| (qos(number), text.as_str()));
+        publish_all(version, &topic, messages);
         let mut client = connect(address(), &persistent(version, &id));
         let got = collect(&mut client, 20);
         assert_eq!(texts(&got), wanted);
@@ -222,9 +223,8 @@ fn both_kinds_of_unfinished_exchange_come_again_with_their_identifiers() {
         let (id, topic) = (fresh("both"), fresh("both"));
         let mut client = connect(address(), &persistent(version, &id));
         client.subscribe(&topic, 2).unwrap();
-        publish(version, &topic, 2, "released");
-        publish(version, &topic, 2, "open");
-        publish(version, &topic, 1, "one");
+        let messages = [(2, "released"), (2, "open"), (1, "one")];
+        publish_all(version, &topic, messages);
         let first: Vec<_> = (0..3).map(|_| client.expect_publish().unwrap()).collect();
         let released = first[0].packet_id.unwrap();
         client.send(&Packet::PubRec(success(released))).unwrap();

@@ -5,8 +5,8 @@ use bench_harness::codec::{Packet, SubscriptionOptions, Version};
 use crate::peer::{SILENCE, collect, connect, persistent, success, texts};
 use crate::raw::{self, packet};
 use crate::world::{
-    BOTH, address, anyone, assert_alive, breaks, fresh, listener, publish, subscribe_all,
-    unsubscribe_all,
+    BOTH, address, anyone, assert_alive, breaks, fresh, listener, publish, publish_all,
+    subscribe_all, unsubscribe_all,
 };
 
 const MALFORMED: u8 = 0x81;
@@ -97,8 +97,7 @@ fn deliveries_that_have_begun_are_completed() {
         let (id, topic) = (fresh("begun"), fresh("begun"));
         let mut client = connect(address(), &persistent(version, &id));
         client.subscribe(&topic, 2).unwrap();
-        publish(version, &topic, 1, "one");
-        publish(version, &topic, 2, "two");
+        publish_all(version, &topic, [(1, "one"), (2, "two")]);
         let one = client.expect_publish().unwrap();
         let two = client.expect_publish().unwrap();
         unsubscribe_all(&mut client, &[&topic]);

@@ -69,6 +69,21 @@ pub fn publish(version: Version, topic: &str, qos: u8, payload: &str) {
         .unwrap_or_else(|why| panic!("{topic}: {why}"));
 }
 
+/// Publishes several messages with their acknowledgements. They have one publisher: of several nobody
+/// says whose messages come first.
+pub fn publish_all<'a>(
+    version: Version,
+    topic: &str,
+    messages: impl IntoIterator<Item = (u8, &'a str)>,
+) {
+    let mut publisher = anyone(version);
+    for (qos, payload) in messages {
+        publisher
+            .publish(topic, qos, payload.as_bytes())
+            .unwrap_or_else(|why| panic!("{topic}: {why}"));
+    }
+}
+
 /// Publishes a retained message at QoS 1 and waits for its acknowledgement.
 pub fn publish_retained(version: Version, topic: &str, payload: &str) {
     let mut publisher = anyone(version);
