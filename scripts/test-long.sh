@@ -117,6 +117,7 @@ peers() {
             --scenario "peer-mosquitto-qos$qos" || status=1
     done
     kill "$mosquitto"
+    wait "$mosquitto" || true
     rm -rf "$dir"
     return "$status"
 }

@@ -46,6 +46,10 @@ pub const HANDSHAKE_BYTES_MAX: usize = 64 * 1024;
 /// the target, and 60 MiB in all on the largest machine.
 pub const OUTBOX_BYTES_MAX: usize = 1024 * 1024;
 
+/// Parcels (large messages, sockets) staged towards one core above which producers wait: at 1 MB each
+/// 64 MB.
+pub const OUTBOX_PARCELS_MAX: usize = 64;
+
 /// Bytes of a message up to which it is copied into a ring; a larger one crosses as a shared block.
 pub const CROSS_INLINE_BYTES_MAX: usize = 512;
 
@@ -64,6 +68,18 @@ pub const RECEIVED_BYTES_PAUSE: usize = 64 * 1024;
 /// Bytes that wait in a connection below which more is received from it again.
 pub const RECEIVED_BYTES_RESUME: usize = 16 * 1024;
 
+/// SUBSCRIBEs of one connection that may wait for the index thread; those behind them wait unread.
+pub const SUBSCRIBES_PENDING_MAX: u16 = 64;
+
+/// Messages that the longest queue loses at most to make room for one: about 10 us of work.
+pub const QUEUE_DROPS_MAX: usize = 64;
+
+/// Wills published in one turn: about 100 us.
+pub const WILLS_PER_TURN: usize = 64;
+
+/// Stored messages looked at in one turn for expired ones: about 20 us.
+pub const RETAINED_SWEEP_PER_TURN: usize = 256;
+
 /// Timers looked at in one turn: about 50 us.
 pub const TIMERS_PER_TURN: usize = 1024;
 
@@ -73,7 +89,13 @@ pub const REPLAY_CREDIT: u16 = 64;
 /// Nodes of the store of retained messages visited in one turn: about 50 us.
 pub const REPLAY_NODES_PER_TURN: usize = 512;
 
-/// Topics of live retained messages that one replay remembers; beyond, a stored message may follow
+/// Replays of one session that are served at the same time; further ones wait, one a filter.
+pub const REPLAYS_OF_SESSION_MAX: usize = 32;
+
+/// Replays that are looked at in one turn: about 50 us.
+pub const REPLAYS_PER_TURN: usize = 256;
+
+/// Topics of live retained messages that the replays of one session remember; beyond, a stored message may follow
 /// a live one of its topic.
 pub const REPLAY_SEEN_MAX: usize = 10_000;
 

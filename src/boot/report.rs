@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::boot::run::Broker;
 use crate::gate::command::Command;
 use crate::gate::event::What;
+use crate::metrics::Gauge;
 use crate::shutdown::next_event;
 
 /// How long the cores have to answer.
@@ -44,12 +45,11 @@ fn tables(broker: &Broker) -> Value {
             add(row, "bytes", bytes);
         }
     }
-    let index = broker.indexer.figures();
     sums.insert(
         "shared index".to_owned(),
         json!({
-            "entries": index.filters.load(std::sync::atomic::Ordering::Relaxed),
-            "bytes": index.bytes.load(std::sync::atomic::Ordering::Relaxed),
+            "entries": broker.metrics.gauge(Gauge::Topics),
+            "bytes": broker.metrics.gauge(Gauge::IndexBytes),
         }),
     );
     Value::Object(sums)

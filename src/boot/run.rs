@@ -63,9 +63,11 @@ pub fn start(ready: &Ready) -> Result<Broker, Refusal> {
         .map_err(|error| refused("no descriptors to wake the cores with", &error))?;
     let (writer, readers, epochs) = SharedIndex::new(cores, seed()?)
         .map_err(|error| refused("no address space for the subscription index", &error))?;
-    let (indexer, index_ports) = Indexer::start(writer, cores, Arc::clone(&wakers))
+    // The index thread counts as well.
+    let (metrics, mut core_metrics) = MetricsRegistry::new(usize::from(cores) + 1);
+    let index_metrics = core_metrics.remove(usize::from(cores));
+    let (indexer, index_ports) = Indexer::start(writer, cores, Arc::clone(&wakers), index_metrics)
         .map_err(|error| refused("the index thread cannot be started", &error))?;
-    let (metrics, core_metrics) = MetricsRegistry::new(usize::from(cores));
     let wake = Arc::clone(&wakers);
     let wake: WakeCore = Arc::new(move |core| {
         wake.wake_from_outside(core.index());

@@ -61,7 +61,8 @@ section! {
 
         /// Memory for queued messages of all connections and sessions together, divided evenly among
         /// the cores. At 80% of a core's part QoS 0 is no longer queued; at 100% the longest queue
-        /// loses its oldest message and new connections are refused. `auto` is half of what the
+        /// loses its oldest message and new connections are refused. Packets that have not wholly come
+        /// may take a quarter more. `auto` is half of what the
         /// machine or its control group allows.
         queue_memory: Option<u64> = "auto", unless(&["auto"], bytes(16 << 20, 1 << 46)), Restart;
 
@@ -133,10 +134,6 @@ section! {
         /// other way in is configured.
         allow_anonymous: bool = "true", Flag, Live;
 
-        /// Whether topics, filters and other text must be well-formed UTF-8 without the characters
-        /// that MQTT forbids, and packets must follow the specification to the letter.
-        strict_mode: bool = "true", Flag, Live;
-
         /// How long a new connection may take until its CONNECT is complete.
         idle_timeout: Duration = "15s", span(SECOND, HOUR), Live;
 
@@ -152,7 +149,8 @@ section! {
         /// may lower it.
         max_inflight: u16 = "32", integer(1, 65535), Live;
 
-        /// QoS 2 messages from one client that wait for its PUBREL.
+        /// QoS 1 and 2 messages from one MQTT 5 client that are not acknowledged (the Receive Maximum in
+        /// CONNACK); more end the connection with 0x93. Clients of 3.x are not held to it.
         max_awaiting_rel: u16 = "100", integer(1, 65535), Live;
 
         /// How long a QoS 2 message waits for its PUBREL until its packet identifier is forgotten.

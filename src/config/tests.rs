@@ -314,7 +314,6 @@ fn more_cores_than_cpus_is_warned_of() {
 
 /// A setting that no code reads would be a key without effect.
 #[test]
-#[ignore = "to be switched on once the core honours every setting"]
 fn every_setting_is_read_by_some_code() {
     let src = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
     let mut code = String::new();

@@ -64,8 +64,6 @@ catalogue! {
         PacketsPublishInuse = "packets.publish.inuse",
         /// PUBLISH packets received that could not be handled.
         PacketsPublishError = "packets.publish.error",
-        /// PUBLISH packets received for a topic that the client may not publish to.
-        PacketsPublishAuthError = "packets.publish.auth_error",
         /// PUBLISH packets received over the receive maximum.
         PacketsPublishDropped = "packets.publish.dropped",
         /// PUBACK packets received.
@@ -96,8 +94,6 @@ catalogue! {
         PacketsSubscribeReceived = "packets.subscribe.received",
         /// SUBSCRIBE packets received that could not be handled.
         PacketsSubscribeError = "packets.subscribe.error",
-        /// Filters in SUBSCRIBE packets that the client may not subscribe to.
-        PacketsSubscribeAuthError = "packets.subscribe.auth_error",
         /// SUBACK packets sent.
         PacketsSubackSent = "packets.suback.sent",
         /// UNSUBSCRIBE packets received.
@@ -116,8 +112,6 @@ catalogue! {
         PacketsDisconnectSent = "packets.disconnect.sent",
         /// AUTH packets received.
         PacketsAuthReceived = "packets.auth.received",
-        /// AUTH packets sent.
-        PacketsAuthSent = "packets.auth.sent",
 
         /// QoS 0 messages received from clients.
         MessagesQos0Received = "messages.qos0.received",
@@ -137,8 +131,6 @@ catalogue! {
         MessagesDroppedAwaitPubrelTimeout = "messages.dropped.await_pubrel_timeout",
         /// Messages refused because the client exceeded its receive maximum.
         MessagesDroppedReceiveMaximum = "messages.dropped.receive_maximum",
-        /// Messages that had expired when they came in.
-        MessagesDroppedExpired = "messages.dropped.expired",
         /// Messages stored as retained ones.
         MessagesRetained = "messages.retained",
         /// Messages handed to a session for delivery, a copy each.
@@ -169,6 +161,8 @@ catalogue! {
         RetainedRefusedTooLarge = "retained.refused.too_large",
         /// Retained messages refused: too many levels in the topic.
         RetainedRefusedTooManyLevels = "retained.refused.too_many_levels",
+        /// Retained messages refused: a later one of the topic had come before.
+        RetainedRefusedOlder = "retained.refused.older",
         /// Retained messages that expired.
         RetainedExpired = "retained.expired",
         /// Replays of retained messages that were begun.
@@ -182,12 +176,8 @@ catalogue! {
         ClientConnected = "client.connected",
         /// Clients whose connection ended after they had been connected.
         ClientDisconnected = "client.disconnected",
-        /// Authentications.
-        ClientAuthenticate = "client.authenticate",
         /// Clients let in without a name.
         ClientAuthAnonymous = "client.auth.anonymous",
-        /// Checks whether a client may publish or subscribe.
-        ClientAuthorize = "client.authorize",
         /// SUBSCRIBE packets taken up.
         ClientSubscribe = "client.subscribe",
         /// UNSUBSCRIBE packets taken up.
@@ -226,37 +216,23 @@ catalogue! {
         ShutdownProtoUnexpectedC = "shutdown_count.proto_unexpected_c",
         /// Connections ended: no CONNECT within the time for it.
         ShutdownIdleTimeout = "shutdown_count.idle_timeout",
-        /// Connections ended: by an administrator.
-        ShutdownKicked = "shutdown_count.kicked",
         /// Connections ended: another connection of the client id began a clean session.
         ShutdownDiscarded = "shutdown_count.discarded",
         /// Connections ended: another connection of the client id took the session over.
         ShutdownTakenover = "shutdown_count.takenover",
         /// Connections ended: not allowed to connect, publish or subscribe.
         ShutdownNotAuthorized = "shutdown_count.not_authorized",
-        /// Connections ended: the credentials or the connection's time expired.
-        ShutdownExpired = "shutdown_count.expired",
         /// Connections ended: more unacknowledged messages than the receive maximum.
         ShutdownReceiveMaximum = "shutdown_count.receive_maximum",
-        /// Connections ended: a fault of the broker.
-        ShutdownInternalError = "shutdown_count.internal_error",
         /// Connections ended: the broker had no room for the client.
         ShutdownServerBusy = "shutdown_count.server_busy",
         /// Connections ended: the broker stopped.
         ShutdownShutdown = "shutdown_count.shutdown",
-        /// Connections ended: another error of the socket.
-        ShutdownSocketError = "shutdown_count.socket_error",
 
         /// Connections accepted.
         AcceptAccepted = "accept.accepted",
-        /// Connections refused: too many sockets in handshake.
-        AcceptRefusedHandshakes = "accept.refused.handshakes",
         /// Connections refused: the listener's maximum was reached.
         AcceptRefusedMaxConnections = "accept.refused.max_connections",
-        /// Connections refused: over the rate that may connect.
-        AcceptRefusedRate = "accept.refused.rate",
-        /// Connections refused: the core is too busy.
-        AcceptRefusedOverload = "accept.refused.overload",
         /// Accepts that failed, out of descriptors for example.
         AcceptErrors = "accept.errors",
         /// Sockets handed to their home core.
@@ -284,8 +260,8 @@ catalogue! {
         Turns = "turn.count",
         /// Times a core went to sleep for want of work.
         Parks = "turn.parks",
-        /// Pauses of reading: the client's or the core's budget was used up.
-        ReadPausedBudget = "read.paused.budget",
+        /// Pauses of reading: many of the client's SUBSCRIBEs wait for the index thread.
+        ReadPausedIndex = "read.paused.index",
         /// Pauses of reading: the outbox to another core was over its limit.
         ReadPausedOutbox = "read.paused.outbox",
 
@@ -302,8 +278,6 @@ catalogue! {
         IndexDeltas = "index.deltas",
         /// Batches, that is epochs, of the shared index.
         IndexBatches = "index.batches",
-        /// Messages matched again because their match had come from an outdated epoch.
-        IndexStaleMatches = "index.stale_matches",
 
         /// Commands of the control plane handled by cores.
         GateCommands = "gate.commands",
@@ -328,8 +302,6 @@ catalogue! {
         Sessions = "sessions.count",
         /// Subscriptions.
         Subscriptions = "subscriptions.count",
-        /// Shared subscriptions.
-        SubscriptionsShared = "subscriptions.shared.count",
         /// Filters in the shared index.
         Topics = "topics.count",
         /// Retained messages.
@@ -412,7 +384,6 @@ pub const TOTALS: &[Total] = {
                 PacketsUnsubackSent,
                 PacketsPingrespSent,
                 PacketsDisconnectSent,
-                PacketsAuthSent,
             ],
         },
         Total {
@@ -436,7 +407,6 @@ pub const TOTALS: &[Total] = {
                 MessagesDroppedNoSubscribers,
                 MessagesDroppedAwaitPubrelTimeout,
                 MessagesDroppedReceiveMaximum,
-                MessagesDroppedExpired,
             ],
         },
         Total {
@@ -456,12 +426,7 @@ pub const TOTALS: &[Total] = {
         Total {
             name: "accept.refused",
             help: "Connections refused, whatever the reason.",
-            of: &[
-                AcceptRefusedHandshakes,
-                AcceptRefusedMaxConnections,
-                AcceptRefusedRate,
-                AcceptRefusedOverload,
-            ],
+            of: &[AcceptRefusedMaxConnections],
         },
     ]
 };

@@ -139,12 +139,8 @@ impl LocalIndex {
         first_sub: &mut u32,
         filter: &str,
     ) -> bool {
-        let place = match self.changes.find(filter) {
-            Some(pending) => Place::Pending(pending),
-            None => match self.live(reader, filter) {
-                Some((id, head)) => Place::Live(id, Some(head), 0),
-                None => return false,
-            },
+        let Some(place) = self.known_place(reader, filter) else {
+            return false;
         };
         let Some(number) = self.existing(*first_sub, session, place) else {
             return false;
@@ -152,6 +148,18 @@ impl LocalIndex {
         self.unchain(number, first_sub);
         self.detach(number);
         true
+    }
+
+    /// Whether a session has a subscription to a filter.
+    pub fn is_subscribed(
+        &self,
+        reader: &IndexReader,
+        session: u32,
+        first_sub: u32,
+        filter: &str,
+    ) -> bool {
+        let place = self.known_place(reader, filter);
+        place.is_some_and(|place| self.existing(first_sub, session, place).is_some())
     }
 
     /// Ends all subscriptions of a session, whose head is then [`NO_SUBSCRIPTION`]. Waiters of its
@@ -296,6 +304,15 @@ impl LocalIndex {
     fn live(&self, reader: &IndexReader, filter: &str) -> Option<(FilterId, Head)> {
         let id = reader.find(filter)?;
         self.filters.get(id).map(|head| (id, head))
+    }
+
+    /// Where the subscriptions to a filter are that is known here.
+    fn known_place(&self, reader: &IndexReader, filter: &str) -> Option<Place> {
+        if let Some(pending) = self.changes.find(filter) {
+            return Some(Place::Pending(pending));
+        }
+        let (id, head) = self.live(reader, filter)?;
+        Some(Place::Live(id, Some(head), 0))
     }
 
     /// Where a subscription to this filter goes; a filter that is new here begins to wait.

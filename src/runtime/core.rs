@@ -13,7 +13,7 @@ use crate::base::limits::{FAREWELL_MS, MESH_BYTES_PER_TURN};
 use crate::gate::command::Command;
 use crate::gate::event::What;
 use crate::gate::port::GatePort;
-use crate::metrics::{Counter, Gauge};
+use crate::metrics::{Counter, Gauge, Latency};
 use crate::runtime::admission::ListenerShare;
 use crate::runtime::clock::Clock;
 use crate::runtime::completion::{Completion, PlaneCounters, Wait};
@@ -27,7 +27,6 @@ use crate::shard::Shard;
 use crate::shard::close::CloseReason;
 use crate::shard::connection::Flags;
 use crate::shard::cross::Parcel;
-use crate::shard::outgoing::Outgoing;
 
 /// Sleep while something waits that no event announces: room in a full ring, an epoch of another
 /// core, a client that does not read.
@@ -123,7 +122,7 @@ impl Core {
         if inner.exit {
             return Next::Stop;
         }
-        if more || inner.has_inbox_work() {
+        if more || inner.has_inbox_work() || !inner.shard.clients.effects.is_empty() {
             return Next::Again;
         }
         let polls = !inner.shard.may_sleep() || inner.farewell.is_some();
@@ -232,6 +231,7 @@ impl CoreLoop for Core {
         inner.say_farewell();
         inner.carry_out(plane);
         self.publish_figures();
+        self.inner.count_turn();
         let next = self.next(more);
         if matches!(next, Next::Idle { .. }) {
             // Between two turns the core reads nothing of the index, whether it sleeps or not.
@@ -252,6 +252,13 @@ impl Inner {
             self.shard.unpark();
         }
         self.shard.begin_turn(self.clock.now());
+    }
+
+    fn count_turn(&self) {
+        let (clients, now) = (&self.shard.clients, self.clock.now());
+        clients.metrics.inc(Counter::Turns);
+        let us = now.unix_us.saturating_sub(clients.now.unix_us);
+        clients.metrics.record(Latency::Turn, us);
     }
 
     fn has_inbox_work(&self) -> bool {
@@ -293,8 +300,9 @@ impl Inner {
                 }
             }
             Completion::Closed { slot, generation } => {
-                debug_assert!(self.is_present(slot, generation), "a slot closes once");
-                if let Some(listener) = self.shard.slot_closed(slot) {
+                let present = self.is_present(slot, generation);
+                debug_assert!(present, "a slot closes once");
+                if present && let Some(listener) = self.shard.slot_closed(slot) {
                     self.door.connection_closed(listener);
                 }
             }
@@ -329,19 +337,30 @@ impl Inner {
         }
         self.door.expire(&mut self.shard, plane);
         if self.door.has_just_stopped() {
-            self.gate.tell(What::AcceptingStopped);
+            self.tell(What::AcceptingStopped);
         }
         drained.more
     }
 
+    /// Tells the control plane; what it has no room for is counted.
+    fn tell(&self, what: What) {
+        let told = self.gate.tell(what);
+        self.shard.clients.metrics.inc(if told {
+            Counter::GateEvents
+        } else {
+            Counter::GateEventsDropped
+        });
+    }
+
     fn obey(&mut self, plane: &mut Plane, command: Command) {
+        self.shard.clients.metrics.inc(Counter::GateCommands);
         match command {
             Command::Listen { listener, socket } => self.door.listen(plane, listener, socket),
             Command::ReportTables => {
-                self.gate.tell(What::Tables(self.shard.tables()));
+                self.tell(What::Tables(self.shard.tables()));
             }
             Command::ReportCrossing => {
-                self.gate.tell(What::Crossing(self.shard.crossing()));
+                self.tell(What::Crossing(self.shard.crossing()));
             }
             Command::StopAccepting => {
                 self.shard.stop_accepting();
@@ -349,11 +368,11 @@ impl Inner {
             }
             Command::StopReading => {
                 self.shard.stop_reading();
-                self.gate.tell(What::ReadingStopped);
+                self.tell(What::ReadingStopped);
             }
             Command::PublishWills => {
                 self.shard.publish_all_wills();
-                self.gate.tell(What::WillsPublished);
+                self.tell(What::WillsPublished);
             }
             Command::Farewell => {
                 plane.hasten();
@@ -418,7 +437,7 @@ impl Inner {
         self.shard.farewell(force);
         if self.shard.clients.connections.is_empty() {
             self.farewell = None;
-            self.gate.tell(What::FarewellDone);
+            self.tell(What::FarewellDone);
         }
     }
 
@@ -431,8 +450,7 @@ impl Inner {
     fn carry_out(&mut self, plane: &mut Plane) {
         let mut effects = std::mem::take(&mut self.shard.clients.effects);
         for (key, socket) in effects.install.drain(..) {
-            let first = self.shard.clients.force_out(key.index).unwrap_or_default();
-            self.shard.clients.count_bytes_sent(first.len());
+            let first = self.shard.clients.first_out(key.index).unwrap_or_default();
             if let Some(socket) = socket {
                 plane.install(key.index, key.generation, socket, first);
             }
@@ -461,12 +479,8 @@ impl Inner {
             plane.resume_receive(slot);
         }
         for key in effects.close.drain(..) {
-            let last: Option<Outgoing> = self.shard.clients.force_out(key.index);
-            if let Some(last) = &last
-                && !plane.is_blocked(key.index)
-            {
-                self.shard.clients.count_bytes_sent(last.len());
-            }
+            let cut = plane.is_blocked(key.index);
+            let last = self.shard.clients.last_out(key.index, !cut);
             plane.close(key.index, last);
         }
         // The lists' memory is used again; what was asked for meanwhile comes first.

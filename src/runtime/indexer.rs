@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::Duration;
 
@@ -15,6 +15,8 @@ use rtrb::{Consumer, Producer, RingBuffer};
 
 use crate::base::ids::{CoreId, FilterId};
 use crate::base::wake_flag::WakeFlag;
+use crate::metrics::{CoreMetrics, Counter, Gauge};
+use crate::routing::IndexBytes;
 use crate::routing::delta::Delta;
 use crate::routing::local::{LocalDelta, PendingFilter};
 use crate::routing::writer::IndexWriter;
@@ -56,18 +58,6 @@ struct Door {
     flag: WakeFlag,
     thread: std::sync::OnceLock<Thread>,
     stop: AtomicBool,
-    figures: IndexFigures,
-}
-
-/// Figures of the index, for reports.
-#[derive(Debug, Default)]
-pub struct IndexFigures {
-    /// Filters in the index.
-    pub filters: AtomicU64,
-    /// Its memory in bytes, what is retired included.
-    pub bytes: AtomicU64,
-    /// Blocks of memory that wait until no core can read them.
-    pub retired: AtomicU64,
 }
 
 /// The index thread.
@@ -140,12 +130,12 @@ impl Indexer {
         writer: IndexWriter,
         cores: u8,
         wakers: Arc<Wakers>,
+        metrics: CoreMetrics,
     ) -> std::io::Result<(Self, Vec<IndexPort>)> {
         let door = Arc::new(Door {
             flag: WakeFlag::default(),
             thread: std::sync::OnceLock::new(),
             stop: AtomicBool::new(false),
-            figures: IndexFigures::default(),
         });
         let (links, ports) = (0..cores).map(|core| link(CoreId(core), &door)).unzip();
         let mut worker = Worker {
@@ -153,17 +143,13 @@ impl Indexer {
             links,
             wakers,
             door: Arc::clone(&door),
+            metrics,
         };
         let thread = thread::Builder::new()
             .name("index".to_owned())
             .spawn(move || worker.run())?;
         let _ = door.thread.set(thread.thread().clone());
         Ok((Self { door, thread }, ports))
-    }
-
-    /// Figures of the index.
-    pub fn figures(&self) -> &IndexFigures {
-        &self.door.figures
     }
 
     /// Ends the thread; the cores have ended before.
@@ -198,6 +184,7 @@ struct Worker {
     links: Vec<CoreLink>,
     wakers: Arc<Wakers>,
     door: Arc<Door>,
+    metrics: CoreMetrics,
 }
 
 impl Worker {
@@ -220,27 +207,30 @@ impl Worker {
             return false;
         }
         let mut fresh: Vec<(usize, IndexAnswer)> = Vec::new();
-        let mut any = false;
+        let mut deltas = 0;
         for (at, link) in self.links.iter_mut().enumerate() {
             for _ in 0..BATCH_PER_CORE {
                 let Ok(delta) = link.deltas.pop() else {
                     break;
                 };
-                any = true;
+                deltas += 1;
                 if let Some(answer) = apply(&mut self.writer, link.core, &delta) {
                     fresh.push((at, answer));
                 }
             }
         }
-        if any {
+        if deltas > 0 {
             let epoch = self.writer.publish();
+            self.metrics.add(Counter::IndexDeltas, deltas);
+            self.metrics.inc(Counter::IndexBatches);
+            self.metrics.set(Gauge::IndexEpoch, epoch.0);
             for (at, answer) in fresh {
                 self.links[at]
                     .waiting
                     .push_back(IndexAnswer { epoch, ..answer });
             }
         }
-        any
+        deltas > 0
     }
 
     /// Sends answers as far as there is room; says whether any went.
@@ -264,24 +254,21 @@ impl Worker {
     }
 
     fn report(&self) {
-        let figures = &self.door.figures;
-        figures
-            .filters
-            .store(self.writer.len() as u64, Ordering::Relaxed);
-        figures
-            .bytes
-            .store(index_bytes(&self.writer) as u64, Ordering::Relaxed);
-        figures
-            .retired
-            .store(self.writer.retired_len() as u64, Ordering::Relaxed);
+        let (bytes, epochs) = (self.writer.bytes(), self.writer.epochs());
+        let metrics = &self.metrics;
+        metrics.set(Gauge::Topics, self.writer.len() as u64);
+        metrics.set(Gauge::IndexBytes, total(&bytes) as u64);
+        metrics.set(Gauge::IndexRetiredBytes, bytes.retired as u64);
+        metrics.set(Gauge::IndexOldestEpoch, epochs.oldest_in_use().0);
     }
 
     fn sleep(&mut self) {
         self.door.flag.prepare_sleep();
         let busy = self.links.iter().any(|link| !link.deltas.is_empty());
         let unfinished = self.links.iter().any(|link| !link.waiting.is_empty());
-        if !busy {
-            let soon = unfinished || self.writer.retired_len() > 0;
+        let full = self.writer.is_backlogged();
+        if !busy || full {
+            let soon = full || unfinished || self.writer.retired_len() > 0;
             thread::park_timeout(if soon { RECLAIM_EVERY } else { IDLE });
         }
         self.door.flag.awake();
@@ -312,7 +299,6 @@ fn apply(writer: &mut IndexWriter, core: CoreId, delta: &OwnedDelta) -> Option<I
 }
 
 /// Memory of the index in bytes.
-fn index_bytes(writer: &IndexWriter) -> usize {
-    let bytes = writer.bytes();
+fn total(bytes: &IndexBytes) -> usize {
     bytes.filters + bytes.slots + bytes.shapes + bytes.edges + bytes.retired + bytes.free
 }

@@ -288,7 +288,7 @@ mod tests {
             inflight.push(delivery(QoS::AtLeastOnce));
         }
         inflight.rewind();
-        let mut next = |inflight: &mut Inflight| inflight.next_unsent(2).map(|(id, _)| id);
+        let next = |inflight: &mut Inflight| inflight.next_unsent(2).map(|(id, _)| id);
         assert_eq!(
             [next(&mut inflight), next(&mut inflight)],
             [Some(1), Some(2)]

@@ -11,6 +11,8 @@ pub struct Will {
     pub delay_s: u32,
     /// When it is published, milliseconds since process start, once its delay runs.
     pub due_ms: Option<u64>,
+    /// When its timer fires next.
+    pub armed_ms: Option<u64>,
 }
 
 /// How a network connection ended, as far as the will is concerned.

@@ -2,7 +2,7 @@
 
 use std::num::{NonZeroU16, NonZeroU64};
 
-use crate::metrics::Counter;
+use crate::metrics::{Counter, Latency};
 use crate::mqtt::decode_connect::{Connect, Will as ConnectWill, decode_connect};
 use crate::mqtt::encode_connack::{ConnAckProperties, encode_connack};
 use crate::mqtt::encode_publish::MAX_WIRE_LEN;
@@ -33,7 +33,7 @@ impl Shard {
         };
         if let Some(reason) = self.no_room(&handover.client_id) {
             self.count_close(CloseReason::of_refusal(reason));
-            self.count_refusal();
+            self.count_refusal(reason);
             self.clients.metrics.inc(Counter::HandoverRefused);
             let (socket, listener) = (handover.socket.take(), handover.listener);
             let last = refusal(connect.version, reason);
@@ -191,6 +191,7 @@ impl Shard {
             message,
             delay_s: will.properties.delay_interval,
             due_ms: None,
+            armed_ms: None,
         })
     }
 
@@ -240,6 +241,12 @@ impl Shard {
             ReasonCode::Success,
             &properties,
         );
+        let took_us = self
+            .clients
+            .now
+            .unix_us
+            .saturating_sub(handover.accepted_us);
+        self.clients.metrics.record(Latency::Connect, took_us);
         self.clients.metrics.inc(Counter::ClientConnack);
         self.clients.metrics.inc(Counter::ClientConnected);
         self.clients.metrics.inc(Counter::PacketsConnackSent);

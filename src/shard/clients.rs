@@ -37,6 +37,8 @@ pub struct Clients {
     pub budget: Budget,
     /// The session that was last seen to have the longest queue, and how long that was.
     pub longest_queue: (u32, usize),
+    /// Received bytes that wait in the boxes of connections.
+    pub partial_bytes: usize,
     /// Keep-alives, session ends, delayed wills.
     pub wheel: TimerWheel,
     /// Counters.
@@ -45,7 +47,8 @@ pub struct Clients {
     pub effects: Effects,
 }
 
-/// What the shard asks of its driver; emptied once a turn, in the order of the fields.
+/// What the shard asks of its driver; emptied once a turn, in the order of the fields. What is asked
+/// for while they are carried out comes in the next turn, which must not be slept over.
 #[derive(Default)]
 pub struct Effects {
     /// Sockets that have come home: to be entered at the slot of their connection.
@@ -60,6 +63,18 @@ pub struct Effects {
     pub resume: Vec<u32>,
     /// Connections that end; what waits for them is sent first.
     pub close: Vec<Key>,
+}
+
+impl Effects {
+    /// Whether nothing is asked for.
+    pub fn is_empty(&self) -> bool {
+        self.dirty.is_empty()
+            && self.install.is_empty()
+            && self.refuse.is_empty()
+            && self.pause.is_empty()
+            && self.resume.is_empty()
+            && self.close.is_empty()
+    }
 }
 
 /// Out-queues: one for each connection that has something to be sent, none for the others.
@@ -197,9 +212,13 @@ impl Clients {
         }
     }
 
-    /// Counts bytes that are handed to the kernel.
-    pub fn count_bytes_sent(&self, bytes: usize) {
-        self.metrics.add(Counter::BytesSent, bytes as u64);
+    /// The bytes that a connection which is being closed sends last, if they are `sent` at all.
+    pub fn last_out(&mut self, slot: u32, sent: bool) -> Option<Outgoing> {
+        let last = self.force_out(slot)?;
+        if sent {
+            self.metrics.add(Counter::BytesSent, last.len() as u64);
+        }
+        Some(last)
     }
 
     /// What waits for a connection, whatever its state.
@@ -213,9 +232,17 @@ impl Clients {
         Some(self.outs.take(index))
     }
 
-    /// The bytes that a connection which has just come home sends before anything else.
+    /// The bytes that a connection which has just come home sends before anything else; what had no
+    /// room beside them follows.
     pub fn first_out(&mut self, slot: u32) -> Option<Outgoing> {
-        self.force_out(slot)
+        let session = self.connections.at(slot)?.session;
+        let first = self.force_out(slot);
+        self.metrics.add(
+            Counter::BytesSent,
+            first.as_ref().map_or(0, Outgoing::len) as u64,
+        );
+        self.serve_starved(slot, session);
+        first
     }
 
     /// The value that names a session of this core as publisher: core, generation, index.

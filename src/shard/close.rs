@@ -10,7 +10,11 @@ use crate::session::state::{NEVER_S, NONE};
 use crate::session::will::{End, WillFate, fate_at_close};
 use crate::shard::Shard;
 use crate::shard::connection::{Connection, Flags};
-use crate::shard::timers::Timer;
+use crate::shard::timers::{HOP_MS, Timer};
+
+/// The timer of a session that is away asks again at least so often, in seconds.
+#[expect(clippy::cast_possible_truncation, reason = "about a minute")]
+const HOP_S: u32 = (HOP_MS / 1000) as u32;
 
 /// Why a connection ended. Counted under EMQX's names.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -159,7 +163,8 @@ impl Shard {
         let key = self.clients.connections.key_at(slot)?;
         let connection = self.clients.connections.at_mut(slot)?;
         connection.flags.set(Flags::CLOSING);
-        connection.received = None;
+        let received = connection.received.take();
+        self.clients.partial_bytes -= received.map_or(0, |bytes| bytes.len());
         connection.extra = None;
         let session = connection.session;
         self.clients.effects.close.push(key);
@@ -199,7 +204,7 @@ impl Shard {
                 let at_ms = due_ms + u64::from(seconds) * 1000;
                 if let Some(will) = session.will.as_mut() {
                     will.due_ms = Some(at_ms);
-                    self.arm(Timer::Will, session_index, at_ms);
+                    self.arm_will(session_index);
                 }
             }
         }
@@ -235,13 +240,15 @@ impl Shard {
 
     /// Arms the timer for the end of a session unless one is there that is not later.
     pub fn arm_session_expiry_in(&mut self, session_index: u32) {
+        let now_s = self.clients.now_s();
         let Some(session) = self.clients.registry.at_mut(session_index) else {
             return;
         };
         if session.expiry_s == NEVER_S {
             return;
         }
-        let at_s = session.away_since_s.saturating_add(session.expiry_s);
+        let ends_s = session.away_since_s.saturating_add(session.expiry_s);
+        let at_s = ends_s.min(now_s.saturating_add(HOP_S));
         if session
             .expiry_armed_s
             .is_some_and(|armed| armed.get() <= at_s)

@@ -76,16 +76,11 @@ pub struct Question<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Filters<'a>(&'a [u8]);
 
-impl Filters<'_> {
+impl<'a> Filters<'a> {
     /// The ids.
-    pub fn iter(self) -> impl Iterator<Item = FilterId> {
-        self.0
-            .as_chunks::<4>()
-            .0
-            .iter()
-            .map(|bytes| FilterId(u32::from_le_bytes(*bytes)))
-            .collect::<smallvec::SmallVec<[FilterId; 16]>>()
-            .into_iter()
+    pub fn iter(self) -> impl Iterator<Item = FilterId> + use<'a> {
+        let (ids, _) = self.0.as_chunks::<4>();
+        ids.iter().map(|bytes| FilterId(u32::from_le_bytes(*bytes)))
     }
 }
 

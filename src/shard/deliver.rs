@@ -1,6 +1,6 @@
 //! Handing messages to clients: the window, the queue, and what happens when neither has room.
 
-use crate::base::limits::SHARED_PAYLOAD_BYTES_MIN;
+use crate::base::limits::{QUEUE_DROPS_MAX, SHARED_PAYLOAD_BYTES_MIN};
 use crate::base::slab::Slab;
 use crate::metrics::Counter;
 use crate::mqtt::encode_publish::{MAX_WIRE_LEN, publish_wire_len};
@@ -21,6 +21,7 @@ impl Clients {
         let Some(session) = self.registry.at(session_index) else {
             return;
         };
+        self.metrics.inc(Counter::MessagesDelivered);
         let qos = fanout.publication.qos.min(grant.qos);
         let slot = session.connection;
         let Some(connection) = self.connections.at(slot).filter(|c| !closing(c)) else {
@@ -54,7 +55,10 @@ impl Clients {
             .as_ref()
             .is_some_and(|traffic| waits(&traffic.queue));
         match (qos, self.has_room(slot)) {
-            (QoS::AtMostOnce, false) => self.metrics.inc(Counter::DeliveryDroppedOutQueueFull),
+            // A replay asks for no more than the queue has room for.
+            (QoS::AtMostOnce, false) if !fanout.replay => {
+                self.metrics.inc(Counter::DeliveryDroppedOutQueueFull)
+            }
             (QoS::AtMostOnce, true) if !overtakes => self.send(slot, fanout, wire),
             (_, true) if !overtakes => self.send_acked(slot, session_index, fanout, wire, grant),
             _ => self.keep_for_later(session_index, fanout, qos, retain, grant),
@@ -280,14 +284,14 @@ impl Clients {
         retain: bool,
         grant: &Grant,
     ) {
-        if qos == QoS::AtMostOnce && !self.rules.mqueue_store_qos0 {
+        if qos == QoS::AtMostOnce && !self.rules.mqueue_store_qos0 && !fanout.replay {
             return self.metrics.inc(Counter::DeliveryDroppedQos0Msg);
         }
         if qos == QoS::AtMostOnce && !self.budget.allows_qos0() {
             return self.metrics.inc(Counter::DeliveryDroppedMemory);
         }
-        if self.budget.is_full() {
-            self.drop_from_longest(session_index);
+        if self.budget.is_full() && !self.make_room(session_index) {
+            return self.metrics.inc(Counter::DeliveryDroppedMemory);
         }
         let delivery = Delivery {
             message: fanout.message(&mut self.budget),
@@ -314,8 +318,22 @@ impl Clients {
         }
     }
 
-    /// The memory of the core is used up: the longest queue loses its oldest message.
-    fn drop_from_longest(&mut self, otherwise: u32) {
+    /// The memory of the core is used up: the longest queue loses its oldest messages. Says whether
+    /// there is room now; what is in flight cannot be had back.
+    fn make_room(&mut self, otherwise: u32) -> bool {
+        for _ in 0..QUEUE_DROPS_MAX {
+            if !self.budget.is_full() {
+                return true;
+            }
+            if !self.drop_from_longest(otherwise) {
+                return false;
+            }
+        }
+        !self.budget.is_full()
+    }
+
+    /// The longest queue, or another if that is not known, loses its oldest message.
+    fn drop_from_longest(&mut self, otherwise: u32) -> bool {
         for victim in [self.longest_queue.0, otherwise] {
             let Some(traffic) = self
                 .registry
@@ -328,9 +346,11 @@ impl Clients {
             self.longest_queue = (victim, traffic.queue.len());
             if let Some(delivery) = dropped {
                 self.metrics.inc(Counter::DeliveryDroppedMemory);
-                return self.budget.release(delivery.message);
+                self.budget.release(delivery.message);
+                return true;
             }
         }
+        false
     }
 
     fn count_sent(&mut self, qos: QoS) {

@@ -37,6 +37,8 @@ pub struct Handshake {
     pub peer: SocketAddr,
     /// When it is given up, milliseconds since process start.
     pub deadline_ms: u64,
+    /// When it was accepted, microseconds of UNIX time.
+    accepted_us: u64,
     /// What came so far.
     received: Vec<u8>,
 }
@@ -56,6 +58,8 @@ pub struct Handover {
     pub listener: u8,
     /// The other end.
     pub peer: SocketAddr,
+    /// When it was accepted, microseconds of UNIX time.
+    pub accepted_us: u64,
     /// The socket, with no operation in flight; absent in simulation.
     pub socket: Option<OwnedFd>,
 }
@@ -79,6 +83,7 @@ impl Shard {
             listener,
             peer,
             deadline_ms,
+            accepted_us: self.clients.now.unix_us,
             received: Vec::new(),
         }
     }
@@ -94,7 +99,7 @@ impl Shard {
             Err(refusal) => {
                 self.count_close(refusal.reason);
                 if !refusal.last.is_empty() {
-                    self.count_refusal();
+                    self.count_refusal(refusal.code);
                 }
                 Step::Refuse(refusal.last)
             }
@@ -107,11 +112,14 @@ impl Shard {
     }
 
     /// Counts a CONNACK that refuses.
-    pub fn count_refusal(&self) {
+    pub fn count_refusal(&self, code: ReasonCode) {
         let metrics = &self.clients.metrics;
         metrics.inc(Counter::ClientConnack);
         metrics.inc(Counter::PacketsConnackSent);
         metrics.inc(Counter::PacketsConnackError);
+        if CloseReason::of_refusal(code) == CloseReason::NotAuthorized {
+            metrics.inc(Counter::PacketsConnackAuthError);
+        }
     }
 
     fn judge(&mut self, handshake: &mut Handshake) -> Result<Step, Refusal> {
@@ -130,9 +138,11 @@ impl Shard {
         if let Err(reason) = self.admit(&connect) {
             return Err(Refusal {
                 last: refusal(connect.version, reason),
+                code: reason,
                 reason: CloseReason::of_refusal(reason),
             });
         }
+        self.clients.metrics.inc(Counter::ClientAuthAnonymous);
         let assigned = connect.client_id.is_empty();
         let client_id: CompactString = if assigned {
             let core = self.clients.core;
@@ -150,6 +160,7 @@ impl Shard {
             assigned,
             listener: handshake.listener,
             peer: handshake.peer,
+            accepted_us: handshake.accepted_us,
             socket: None,
         };
         Ok(Step::Home(home, Box::new(handover)))
@@ -219,6 +230,7 @@ fn still_a_connect(received: &[u8]) -> Result<Step, Refusal> {
 /// A handshake that ends: what is said, and how it counts.
 struct Refusal {
     last: Vec<u8>,
+    code: ReasonCode,
     reason: CloseReason,
 }
 
@@ -226,6 +238,7 @@ impl Refusal {
     fn with_nothing(reason: CloseReason) -> Self {
         Self {
             last: Vec::new(),
+            code: ReasonCode::MalformedPacket,
             reason,
         }
     }
@@ -242,6 +255,7 @@ impl Refusal {
         let answer = |version| refusal(version, error.error.reason);
         Self {
             last: error.answer.map(answer).unwrap_or_default(),
+            code: error.error.reason,
             reason: CloseReason::Malformed,
         }
     }

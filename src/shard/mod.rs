@@ -95,6 +95,10 @@ pub struct Shard {
     salt: u64,
     /// Records taken in from other cores.
     taken_records: u64,
+    /// Where the next clients are that are told good-bye.
+    farewell_at: u32,
+    /// Greatest lateness of a timer since the figures were last asked for.
+    timer_lag_ms: u64,
     /// The last turn that took in all that lay in the lanes when it began.
     lanes_emptied_turn: u64,
     /// The epoch that this turn began with.
@@ -155,6 +159,7 @@ impl Shard {
             outs: OutQueues::default(),
             budget: Budget::new(rules.queue_memory_bytes),
             longest_queue: (u32::MAX, 0),
+            partial_bytes: 0,
             wheel: TimerWheel::new(parts.now.ms, TICK_MS),
             metrics: parts.metrics,
             effects: Effects::default(),
@@ -184,6 +189,8 @@ impl Shard {
             assigned_ids: 0,
             salt: parts.seed[0] ^ parts.seed[1],
             taken_records: 0,
+            farewell_at: 0,
+            timer_lag_ms: 0,
             lanes_emptied_turn: 0,
             turn_epoch: Epoch::default(),
             suspended_spare: Vec::new(),
@@ -272,11 +279,12 @@ impl Shard {
     /// What is due without anything having come; says whether there is more of it right now.
     pub fn work(&mut self) -> bool {
         let more_timers = self.fire_timers();
+        let more_expired = self.sweep_retained();
         self.resume_suspended();
         self.publish_wills();
         self.advance_replays();
         self.clients.budget.sweep();
-        more_timers
+        more_timers || more_expired
     }
 
     /// The outboxes have been flushed as far as the rings had room: acknowledgements go.
@@ -289,6 +297,7 @@ impl Shard {
     /// Whether nothing waits that would be driven on without an event.
     pub fn may_sleep(&self) -> bool {
         self.outboxes.is_empty()
+            && self.clients.effects.is_empty()
             && self.suspended.is_empty()
             && self.pending_wills.is_empty()
             && self.replays.is_idle()

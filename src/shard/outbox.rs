@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 
 use crate::base::core_set::CoreSet;
 use crate::base::ids::{CoreId, Epoch};
-use crate::base::limits::OUTBOX_BYTES_MAX;
+use crate::base::limits::{OUTBOX_BYTES_MAX, OUTBOX_PARCELS_MAX};
 use crate::base::slab::Key;
 use crate::base::staged::Staged;
 use crate::mqtt::reason::ReasonCode;
@@ -43,6 +43,12 @@ struct Mark {
     epoch: Epoch,
     /// Records staged by its end.
     end: u64,
+}
+
+impl Target {
+    fn is_over(&self, limit_bytes: usize) -> bool {
+        self.staged.bytes() > limit_bytes || self.staged.parcels() > OUTBOX_PARCELS_MAX
+    }
 }
 
 impl Outboxes {
@@ -89,10 +95,10 @@ impl Outboxes {
 
     fn stage(&mut self, target: CoreId, add: impl FnOnce(&mut Staged<Parcel>)) {
         let target = &mut self.targets[target.index()];
-        let was_over = target.staged.bytes() > self.limit_bytes;
+        let was_over = target.is_over(self.limit_bytes);
         add(&mut target.staged);
         target.staged_records += 1;
-        self.over_limit += u32::from(!was_over && target.staged.bytes() > self.limit_bytes);
+        self.over_limit += u32::from(!was_over && target.is_over(self.limit_bytes));
     }
 
     /// Whether a producer has to wait because an outbox is over its limit.
@@ -102,7 +108,8 @@ impl Outboxes {
 
     /// Whether an outbox has room for what has no socket to pause (replays, wills).
     pub fn has_room(&self, target: CoreId) -> bool {
-        self.targets[target.index()].staged.bytes() < self.limit_bytes / 2
+        let staged = &self.targets[target.index()].staged;
+        staged.bytes() < self.limit_bytes / 2 && staged.parcels() < OUTBOX_PARCELS_MAX / 2
     }
 
     /// Whether nothing waits.
@@ -122,9 +129,9 @@ impl Outboxes {
     /// What waits for one target, for the driver to flush; it says how many records went.
     pub fn flush(&mut self, target: CoreId, flush: impl FnOnce(&mut Staged<Parcel>) -> usize) {
         let target = &mut self.targets[target.index()];
-        let was_over = target.staged.bytes() > self.limit_bytes;
+        let was_over = target.is_over(self.limit_bytes);
         target.flushed_records += flush(&mut target.staged) as u64;
-        self.over_limit -= u32::from(was_over && target.staged.bytes() <= self.limit_bytes);
+        self.over_limit -= u32::from(was_over && !target.is_over(self.limit_bytes));
     }
 
     /// Ends a turn that began with `epoch`: remembers which turns are not wholly flushed.

@@ -3,10 +3,10 @@
 //! What cannot be handled now is copied to a box of the connection: an incomplete packet, or all
 //! that comes while the connection is suspended. A connection is suspended before a packet that
 //! must wait: for a PUBLISH while an outbox is over its limit, for anything but SUBSCRIBE while a
-//! SUBACK waits for the index (so what a client sends behind a SUBSCRIBE finds it done). Nobody else
-//! is held up by that.
+//! SUBACK waits for the index (so what a client sends behind a SUBSCRIBE finds it done), for SUBSCRIBE
+//! while many wait. Nobody else is held up by that.
 
-use crate::base::limits::{RECEIVED_BYTES_PAUSE, RECEIVED_BYTES_RESUME};
+use crate::base::limits::{RECEIVED_BYTES_PAUSE, RECEIVED_BYTES_RESUME, SUBSCRIBES_PENDING_MAX};
 use crate::metrics::Counter;
 use crate::mqtt::decode_disconnect::Disconnect;
 use crate::mqtt::encode_ack::encode_pingresp;
@@ -19,6 +19,11 @@ use crate::shard::Shard;
 use crate::shard::close::CloseReason;
 use crate::shard::connection::Flags;
 use crate::shard::deliver::live;
+
+/// Incomplete packets and what waits unhandled may take this part of the memory for messages.
+const PARTIAL_SHARE: usize = 4;
+/// And at least so many bytes.
+const PARTIAL_BYTES_MIN: usize = 1 << 20;
 
 /// The connection has to end: why, and what a 5.0 client is told.
 #[derive(Clone, Copy, Debug)]
@@ -81,6 +86,7 @@ impl Shard {
         }
         if let Some(received) = &mut connection.received {
             received.extend_from_slice(bytes);
+            self.clients.partial_bytes += bytes.len();
             if !connection.flags.has(Flags::SUSPENDED) {
                 self.work_off(slot);
             }
@@ -89,6 +95,21 @@ impl Shard {
             self.keep_rest(slot, bytes, &progress);
         }
         self.pause_if_full(slot);
+        self.end_if_no_memory(slot);
+    }
+
+    /// When the boxes of all connections hold more than they may, the one that asks for more has to go.
+    fn end_if_no_memory(&mut self, slot: u32) {
+        let share = self.clients.rules.queue_memory_bytes / PARTIAL_SHARE;
+        let limit = share.max(PARTIAL_BYTES_MIN);
+        if self.clients.partial_bytes <= limit {
+            return;
+        }
+        let holds = live(&mut self.clients.connections, slot).is_some_and(|c| c.received.is_some());
+        if holds {
+            let code = Some(ReasonCode::QuotaExceeded);
+            self.close(slot, CloseReason::ServerBusy, code);
+        }
     }
 
     /// Goes on with suspended connections whose reason may have gone.
@@ -142,6 +163,7 @@ impl Shard {
         else {
             return;
         };
+        self.clients.partial_bytes -= received.len();
         match self.handle_bytes(slot, &received) {
             Progress::Incomplete(done) | Progress::Suspended(done) if done < received.len() => {
                 received.drain(..done);
@@ -149,6 +171,7 @@ impl Shard {
                     received.shrink_to_fit();
                 }
                 if let Some(connection) = live(&mut self.clients.connections, slot) {
+                    self.clients.partial_bytes += received.len();
                     connection.received = Some(received);
                 }
             }
@@ -166,6 +189,7 @@ impl Shard {
         }
         if let Some(connection) = live(&mut self.clients.connections, slot) {
             connection.received = Some(Box::new(bytes[*done..].to_vec()));
+            self.clients.partial_bytes += bytes.len() - done;
         }
     }
 
@@ -203,7 +227,10 @@ impl Shard {
         let Some(connection) = self.clients.connections.at(slot) else {
             return false;
         };
-        let index = connection.awaits_index > 0 && packet != PacketType::Subscribe;
+        let index = match packet {
+            PacketType::Subscribe => connection.awaits_index >= SUBSCRIBES_PENDING_MAX,
+            _ => connection.awaits_index > 0,
+        };
         let outbox = packet == PacketType::Publish && self.outboxes_over_limit();
         if !index && !outbox {
             return false;
@@ -230,7 +257,14 @@ impl Shard {
                 ReasonCode::ProtocolError,
             ));
         }
-        match decode(frame, version)? {
+        let packet = match decode(frame, version) {
+            Ok(packet) => packet,
+            Err(error) => {
+                self.count_error(frame.packet_type);
+                return Err(error.into());
+            }
+        };
+        match packet {
             ClientPacket::Publish(publish) => self.publish(slot, &publish),
             ClientPacket::PubAck(ack) => {
                 self.puback(slot, ack);
@@ -311,11 +345,18 @@ impl Shard {
             && !flags.has(Flags::RECEIVE_PAUSED)
         {
             flags.set(Flags::RECEIVE_PAUSED);
+            let waits_for_index = connection.awaits_index > 0;
             self.clients.effects.pause.push(slot);
+            self.clients.metrics.inc(if waits_for_index {
+                Counter::ReadPausedIndex
+            } else {
+                Counter::ReadPausedOutbox
+            });
         }
     }
 
     fn resume_if_drained(&mut self, slot: u32) {
+        let heard = self.clients.heard_now();
         let Some(connection) = live(&mut self.clients.connections, slot) else {
             return;
         };
@@ -326,8 +367,20 @@ impl Shard {
         let drained = waiting < RECEIVED_BYTES_RESUME || !connection.flags.has(Flags::SUSPENDED);
         if drained && connection.flags.has(Flags::RECEIVE_PAUSED) {
             connection.flags.clear(Flags::RECEIVE_PAUSED);
+            // The silence was ours.
+            connection.last_heard = heard;
             self.clients.effects.resume.push(slot);
         }
+    }
+
+    fn count_error(&self, packet: PacketType) {
+        let counter = match packet {
+            PacketType::Publish => Counter::PacketsPublishError,
+            PacketType::Subscribe => Counter::PacketsSubscribeError,
+            PacketType::Unsubscribe => Counter::PacketsUnsubscribeError,
+            _ => return,
+        };
+        self.clients.metrics.inc(counter);
     }
 
     fn count_received(&mut self, packet: PacketType) {

@@ -7,17 +7,22 @@
 //! emptied once more, so that everything acknowledged before it is stored. While a replay goes on, a
 //! live retained message suppresses the stored one of its topic.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::hash::BuildHasherDefault;
 
 use ahash::AHasher;
+use compact_str::CompactString;
 use hashbrown::HashMap;
+use smallvec::SmallVec;
 
 use crate::base::ids::{CoreId, Epoch};
-use crate::base::limits::{REPLAY_CREDIT, REPLAY_NODES_PER_TURN, REPLAY_SEEN_MAX};
+use crate::base::limits::{
+    REPLAY_CREDIT, REPLAY_NODES_PER_TURN, REPLAY_SEEN_MAX, REPLAYS_OF_SESSION_MAX, REPLAYS_PER_TURN,
+};
 use crate::base::slab::{Key, Slab};
+use crate::metrics::Counter;
 use crate::mqtt::message::{Message, Publication};
-use crate::mqtt::topic::{has_wildcard, topic_matches};
+use crate::mqtt::topic::has_wildcard;
 use crate::routing::retained::{Cursor, Progress, Stored};
 use crate::shard::Shard;
 use crate::shard::cross::{Question, stage_answered, stage_cancel, stage_question, stage_stored};
@@ -59,13 +64,23 @@ pub fn stored_version(publication: &Publication<'_>) -> (u64, u8) {
 struct Replay {
     session: u32,
     wanted: WantedReplay,
+    /// When it was asked for, in the order of [`Replays::clock`].
+    begun: u64,
     /// Every core must have settled this.
     epoch: Epoch,
     /// The core being asked.
     keeper: CoreId,
     state: State,
-    /// Topics of which a live retained message came meanwhile.
-    seen_live: BTreeSet<Box<str>>,
+}
+
+/// The replays of one session: a few at a time, the others wait.
+#[derive(Debug, Default)]
+struct OfSession {
+    running: SmallVec<[Key; 1]>,
+    /// By filter: who subscribes again while it waits is served once.
+    waiting: BTreeMap<CompactString, (WantedReplay, u64)>,
+    /// Topics of which a live retained message came meanwhile, and when.
+    seen_live: BTreeMap<Box<str>, u64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -82,6 +97,11 @@ enum State {
 #[derive(Default)]
 pub struct Replays {
     running: Slab<Replay>,
+    of_session: HashMap<u32, OfSession, BuildHasherDefault<AHasher>>,
+    /// Replays whose keeper is to be asked.
+    due: VecDeque<Key>,
+    /// Counts subscriptions and live messages, to tell their order.
+    clock: u64,
     cancels: Vec<(CoreId, u64)>,
     cursors: HashMap<(CoreId, u64), Cursor, BuildHasherDefault<AHasher>>,
     questions: VecDeque<Waiting>,
@@ -102,7 +122,7 @@ struct Waiting {
 impl Replays {
     /// Whether a replay is to be driven on; the core looks again soon.
     pub fn is_idle(&self) -> bool {
-        self.running.is_empty() && self.questions.is_empty() && self.cancels.is_empty()
+        self.due.is_empty() && self.questions.is_empty() && self.cancels.is_empty()
     }
 
     /// Replays to this core's sessions and, of all cores, from this core's store.
@@ -123,13 +143,8 @@ impl Replays {
         if !replaying {
             return;
         }
-        let keys: Vec<Key> = self
-            .running
-            .iter()
-            .filter(|(_, r)| r.session == session)
-            .map(|(key, _)| key)
-            .collect();
-        for key in keys {
+        let aborted = self.of_session.remove(&session).unwrap_or_default();
+        for key in aborted.running {
             if let Some(replay) = self.running.remove(key) {
                 self.cancels.push((replay.keeper, key.pack()));
             }
@@ -138,41 +153,86 @@ impl Replays {
 
     /// Notes a live retained message that went to a session with running replays.
     pub fn note_live(&mut self, session: u32, topic: &str) {
-        let keys: Vec<Key> = self
-            .running
-            .iter()
-            .filter(|(_, r)| r.session == session)
-            .map(|(key, _)| key)
-            .collect();
-        for key in keys {
-            if let Some(replay) = self.running.get_mut(key)
-                && replay.seen_live.len() < REPLAY_SEEN_MAX
-                && topic_matches(&replay.wanted.filter, topic)
-            {
-                replay.seen_live.insert(topic.into());
-            }
+        self.clock += 1;
+        let Some(of_session) = self.of_session.get_mut(&session) else {
+            return;
+        };
+        if let Some(at) = of_session.seen_live.get_mut(topic) {
+            *at = self.clock;
+        } else if of_session.seen_live.len() < REPLAY_SEEN_MAX {
+            of_session.seen_live.insert(topic.into(), self.clock);
         }
+    }
+
+    /// Whether a newer message of a topic came live since a replay was asked for.
+    fn was_seen_live(&self, replay: &Replay, topic: &str) -> bool {
+        self.of_session
+            .get(&replay.session)
+            .and_then(|of_session| of_session.seen_live.get(topic))
+            .is_some_and(|at| *at > replay.begun)
+    }
+
+    fn start(&mut self, replay: Replay) {
+        let session = replay.session;
+        let key = self.running.insert(replay);
+        self.of_session
+            .entry(session)
+            .or_default()
+            .running
+            .push(key);
+        self.due.push_back(key);
+    }
+
+    /// A replay is over. Yields the next of its session that waits; says whether it was the last.
+    fn end(&mut self, key: Key) -> (Option<(WantedReplay, u64)>, bool) {
+        let Some(replay) = self.running.remove(key) else {
+            return (None, false);
+        };
+        let Some(of_session) = self.of_session.get_mut(&replay.session) else {
+            return (None, true);
+        };
+        of_session.running.retain(|other| *other != key);
+        let next = of_session.waiting.pop_first().map(|(_, wanted)| wanted);
+        let last = next.is_none() && of_session.running.is_empty();
+        if last {
+            self.of_session.remove(&replay.session);
+        }
+        (next, last)
     }
 }
 
 impl Shard {
     /// Begins to serve a subscription that has just been acknowledged.
     pub fn begin_replay(&mut self, session_index: u32, wanted: WantedReplay) {
+        let Some(session) = self.clients.registry.at_mut(session_index) else {
+            return;
+        };
+        session.replaying = true;
+        self.clients.metrics.inc(Counter::RetainedReplays);
+        self.replays.clock += 1;
+        let begun = self.replays.clock;
+        let of_session = self.replays.of_session.entry(session_index).or_default();
+        if of_session.running.len() >= REPLAYS_OF_SESSION_MAX {
+            let filter = wanted.filter.clone();
+            of_session.waiting.insert(filter, (wanted, begun));
+        } else {
+            self.start_replay(session_index, wanted, begun);
+        }
+    }
+
+    fn start_replay(&mut self, session: u32, wanted: WantedReplay, begun: u64) {
         let keeper = if has_wildcard(&wanted.filter) {
             CoreId(0)
         } else {
             self.homes.of_topic(&wanted.filter)
         };
-        if let Some(session) = self.clients.registry.at_mut(session_index) {
-            session.replaying = true;
-        }
-        self.replays.running.insert(Replay {
-            session: session_index,
+        self.replays.start(Replay {
+            session,
             wanted,
+            begun,
             epoch: self.routes.index.epoch(),
             keeper,
             state: State::AwaitsEpoch,
-            seen_live: BTreeSet::new(),
         });
     }
 
@@ -188,25 +248,31 @@ impl Shard {
                 stage_cancel(&mut self.outboxes, core, replay);
             }
         }
-        let keys: Vec<Key> = self.replays.running.iter().map(|(key, _)| key).collect();
-        for key in keys {
-            self.advance_replay(key);
+        for _ in 0..self.replays.due.len().min(REPLAYS_PER_TURN) {
+            let Some(key) = self.replays.due.pop_front() else {
+                break;
+            };
+            if !self.advance_replay(key) {
+                self.replays.due.push_back(key);
+            }
         }
         self.answer_questions();
     }
 
-    fn advance_replay(&mut self, key: Key) {
+    /// Asks the keeper of a replay if that may be; says whether it need not be looked at again before
+    /// there is an answer.
+    fn advance_replay(&mut self, key: Key) -> bool {
         let Some(replay) = self.replays.running.get_mut(key) else {
-            return;
+            return true;
         };
         if replay.state == State::AwaitsEpoch {
             if !self.routes.epochs.all_settled(replay.epoch) {
-                return;
+                return false;
             }
             replay.state = State::Ready { first: true };
         }
         let State::Ready { first } = replay.state else {
-            return;
+            return true;
         };
         let (session, keeper) = (replay.session, replay.keeper);
         let filter = if first {
@@ -216,7 +282,7 @@ impl Shard {
         };
         let credit = self.replay_credit(session);
         if credit == 0 || !self.outboxes.has_room(keeper) {
-            return;
+            return false;
         }
         if let Some(replay) = self.replays.running.get_mut(key) {
             replay.state = State::Asked;
@@ -231,6 +297,7 @@ impl Shard {
         } else {
             stage_question(&mut self.outboxes, keeper, question);
         }
+        true
     }
 
     /// How many stored messages a session has room for: half of what its queues have left.
@@ -353,7 +420,7 @@ impl Shard {
         let Some(replay) = self.replays.running.get(Key::unpack(replay)) else {
             return;
         };
-        if replay.seen_live.contains(publication.topic) {
+        if self.replays.was_seen_live(replay, publication.topic) {
             return;
         }
         let session = replay.session;
@@ -375,23 +442,22 @@ impl Shard {
         };
         if more {
             running.state = State::Ready { first: false };
+            self.replays.due.push_back(key);
             return;
         }
         let next = CoreId(running.keeper.0 + 1);
         if has_wildcard(&running.wanted.filter) && next.0 < self.cores {
             running.keeper = next;
             running.state = State::Ready { first: true };
+            self.replays.due.push_back(key);
             return;
         }
         let session = running.session;
-        self.replays.running.remove(key);
-        let more = self
-            .replays
-            .running
-            .iter()
-            .any(|(_, other)| other.session == session);
-        if let Some(session) = self.clients.registry.at_mut(session) {
-            session.replaying = more;
+        let (next, last) = self.replays.end(key);
+        if let Some((wanted, begun)) = next {
+            self.start_replay(session, wanted, begun);
+        } else if last && let Some(session) = self.clients.registry.at_mut(session) {
+            session.replaying = false;
         }
     }
 }

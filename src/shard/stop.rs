@@ -36,12 +36,15 @@ impl Shard {
     }
 
     /// Tells a batch of clients that the broker stops, and closes them. Those whose socket takes
-    /// nothing are left for later unless `force`. Says whether any was closed.
+    /// nothing are left for later unless `force`. Says whether there may be more.
     pub fn farewell(&mut self, force: bool) -> bool {
+        // In each turn from where the last one ended, so that all turns together see each client a few
+        // times only.
+        let from = std::mem::take(&mut self.farewell_at);
         let batch: Vec<u32> = self
             .clients
             .connections
-            .iter()
+            .iter_from(from)
             .filter(|(_, c)| {
                 !c.flags.has(Flags::CLOSING) && (force || !c.flags.has(Flags::BLOCKED))
             })
@@ -55,7 +58,10 @@ impl Shard {
                 Some(ReasonCode::ServerShuttingDown),
             );
         }
-        !batch.is_empty()
+        if batch.len() == FAREWELLS_PER_TURN {
+            self.farewell_at = batch.last().map_or(0, |slot| slot + 1);
+        }
+        !batch.is_empty() || from > 0
     }
 
     /// How far records to and from other cores have come.
@@ -68,15 +74,21 @@ impl Shard {
     }
 
     /// Sets the gauges of the tables.
-    pub fn publish_figures(&self) {
+    pub fn publish_figures(&mut self) {
+        let lag_us = std::mem::take(&mut self.timer_lag_ms) * 1000;
         let (clients, metrics) = (&self.clients, &self.clients.metrics);
         let live = u64::from(clients.connections.len());
         metrics.set(Gauge::LiveConnections, live);
+        metrics.set(Gauge::Connections, u64::from(clients.registry.len()));
         metrics.set(Gauge::Sessions, u64::from(clients.registry.len()));
         metrics.set(Gauge::Subscriptions, self.routes.local.len() as u64);
         metrics.set(Gauge::Retained, u64::from(self.routes.retained.len()));
         metrics.set(Gauge::QueuedBytes, clients.budget.used() as u64);
         metrics.set(Gauge::OutboxBytes, self.outboxes.bytes() as u64);
+        let retained_bytes = self.routes.retained.bytes() as u64;
+        metrics.set(Gauge::RetainedBytes, retained_bytes);
+        metrics.set(Gauge::PartialBytes, clients.partial_bytes as u64);
+        metrics.set(Gauge::TurnLagUs, lag_us);
         metrics.set(Gauge::Timers, clients.wheel.len() as u64);
     }
 

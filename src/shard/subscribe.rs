@@ -8,8 +8,9 @@
 use smallvec::SmallVec;
 
 use crate::base::ids::{Epoch, FilterId};
+use crate::base::limits::RETAINED_SWEEP_PER_TURN;
 use crate::base::slab::Key;
-use crate::metrics::Counter;
+use crate::metrics::{Counter, Latency};
 use crate::mqtt::decode_subscribe::{RetainHandling, Subscribe, SubscribeEntry, Unsubscribe};
 use crate::mqtt::encode_suback::{encode_suback, encode_unsuback};
 use crate::mqtt::message::Publication;
@@ -18,8 +19,10 @@ use crate::mqtt::reason::ReasonCode;
 use crate::mqtt::topic::{has_wildcard, is_shared, is_within_levels};
 use crate::mqtt::version::Version;
 use crate::routing::local::{LocalDelta, PendingFilter, SubOptions, Subscriber};
+use crate::routing::retained::{Put, Refusal};
 use crate::session::state::NONE;
 use crate::shard::Shard;
+use crate::shard::close::CloseReason;
 use crate::shard::cross::Filters;
 use crate::shard::fanout::{Fanout, Grant};
 use crate::shard::receive::Fault;
@@ -31,6 +34,8 @@ pub struct PendingSuback {
     connection: Key,
     session: u32,
     packet_id: u16,
+    /// When it came, microseconds of UNIX time.
+    begun_us: u64,
     /// Reason codes in the order of the filters.
     reasons: SmallVec<[u8; 8]>,
     /// Filters that the index thread has not applied yet.
@@ -81,6 +86,7 @@ impl Shard {
             connection,
             session,
             packet_id: packet.packet_id,
+            begun_us: self.clients.now.unix_us,
             reasons: SmallVec::new(),
             // One for this function itself: an answer cannot overtake it.
             outstanding: 1,
@@ -120,10 +126,26 @@ impl Shard {
             };
             reasons.push(reason.as_u8());
         }
-        self.clients.metrics.inc(Counter::PacketsUnsubackSent);
-        if let Some(out) = self.clients.out(slot) {
-            encode_unsuback(&mut out.bytes, version, packet.packet_id, &reasons);
+        let count = if version.is_v5() { reasons.len() } else { 0 };
+        if self.takes_answer(slot, count) {
+            self.clients.metrics.inc(Counter::PacketsUnsubackSent);
+            if let Some(out) = self.clients.out(slot) {
+                encode_unsuback(&mut out.bytes, version, packet.packet_id, &reasons);
+            }
         }
+    }
+
+    /// Whether a client takes a SUBACK or UNSUBACK with so many reason codes [MQTT-3.1.2-24]. If not,
+    /// it can never know how it stands, and the connection ends.
+    fn takes_answer(&mut self, slot: u32, reasons: usize) -> bool {
+        let max = self.clients.connections.at(slot);
+        let max = max.map_or(0, |connection| connection.max_packet_size as usize);
+        let fits = ANSWER_HEAD_BYTES_MAX + reasons <= max;
+        if !fits {
+            let code = Some(ReasonCode::PacketTooLarge);
+            self.close(slot, CloseReason::FrameTooLarge, code);
+        }
+        fits
     }
 
     /// Ends all subscriptions of a session.
@@ -230,10 +252,31 @@ impl Shard {
                 std::num::NonZeroU64::new(publication.received_us + life_s * 1_000_000);
         }
         let message = crate::mqtt::message::Message::from_publication(&stored);
-        self.routes
+        let put = self
+            .routes
             .retained
             .put(publication.topic, StoredMessage(message));
-        self.clients.metrics.inc(Counter::MessagesRetained);
+        self.clients.metrics.inc(match put {
+            Put::Stored | Put::Replaced(_) => Counter::MessagesRetained,
+            Put::Refused(Refusal::PayloadTooLarge) => Counter::RetainedRefusedTooLarge,
+            Put::Refused(Refusal::TooManyLevels) => Counter::RetainedRefusedTooManyLevels,
+            Put::Refused(Refusal::TooManyMessages | Refusal::TooManyBytes) => {
+                Counter::RetainedRefusedFull
+            }
+            Put::Refused(Refusal::Older) => Counter::RetainedRefusedOlder,
+        });
+    }
+
+    /// Forgets stored messages that have expired, a bounded step; says whether there is more to look
+    /// at.
+    pub fn sweep_retained(&mut self) -> bool {
+        let now_us = self.clients.now.unix_us;
+        let metrics = &self.clients.metrics;
+        self.routes
+            .retained
+            .sweep(now_us, RETAINED_SWEEP_PER_TURN, |_, _| {
+                metrics.inc(Counter::RetainedExpired);
+            })
     }
 
     fn subscribe_one(
@@ -303,12 +346,13 @@ impl Shard {
         if !is_within_levels(filter, rules.max_topic_levels) {
             return Err(ReasonCode::TopicFilterInvalid);
         }
-        let count = self
-            .clients
-            .registry
-            .at(session_index)
-            .map_or(0, |s| s.subscriptions);
-        if count >= rules.max_subscriptions {
+        let Some(session) = self.clients.registry.at(session_index) else {
+            return Err(ReasonCode::UnspecifiedError);
+        };
+        let (local, index) = (&self.routes.local, &self.routes.index);
+        let first = session.first_subscription;
+        let is_new = || !local.is_subscribed(index, session_index, first, filter);
+        if session.subscriptions >= rules.max_subscriptions && is_new() {
             return Err(ReasonCode::QuotaExceeded);
         }
         Ok(())
@@ -348,13 +392,16 @@ impl Shard {
         if crate::shard::deliver::closing(connection) {
             return;
         }
-        self.send_suback(slot, version, &pending);
+        if !self.send_suback(slot, version, &pending) {
+            return;
+        }
         for wanted in pending.replays {
             self.begin_replay(pending.session, wanted);
         }
     }
 
-    fn send_suback(&mut self, slot: u32, version: Version, pending: &PendingSuback) {
+    /// Sends SUBACK, or ends the connection.
+    fn send_suback(&mut self, slot: u32, version: Version, pending: &PendingSuback) -> bool {
         let mut reasons = pending.reasons.clone();
         if !version.is_v5() {
             // 3.x knows one failure only [MQTT-3.9.3-2 of 3.1.1].
@@ -362,10 +409,16 @@ impl Shard {
                 *reason = crate::mqtt::reason::SUBACK_FAILURE_V311;
             }
         }
+        if !self.takes_answer(slot, reasons.len()) {
+            return false;
+        }
+        let took_us = self.clients.now.unix_us.saturating_sub(pending.begun_us);
+        self.clients.metrics.record(Latency::Subscribe, took_us);
         self.clients.metrics.inc(Counter::PacketsSubackSent);
         if let Some(out) = self.clients.out(slot) {
             encode_suback(&mut out.bytes, version, pending.packet_id, &reasons);
         }
+        true
     }
 
     fn deliver_merged(&mut self, fanout: &mut Fanout<'_>, filters: &[FilterId], epoch: Epoch) {
@@ -380,7 +433,8 @@ impl Shard {
             );
         }
         merged.retain(|s| !self.clients.is_own(&fanout.publication, &s.0));
-        merged.sort_by_key(|subscriber| subscriber.0.session);
+        // Unstable: it needs no memory.
+        merged.sort_unstable_by_key(|subscriber| subscriber.0.session);
         for group in merged.chunk_by(|a, b| a.0.session == b.0.session) {
             let mut grant = grant_of(&group[0].0);
             for MergedSubscriber(subscriber) in &group[1..] {
@@ -413,12 +467,21 @@ impl Shard {
 }
 
 impl crate::shard::clients::Clients {
-    /// Whether a subscriber does not want a message because it is its own [MQTT-3.8.3-3].
+    /// Whether a subscriber does not want a message because it is its own [MQTT-3.8.3-3], which is
+    /// counted.
     fn is_own(&self, publication: &Publication<'_>, subscriber: &Subscriber) -> bool {
-        subscriber.options.no_local()
-            && publication.publisher.0 == self.publisher(subscriber.session)
+        let own = subscriber.options.no_local()
+            && publication.publisher.0 == self.publisher(subscriber.session);
+        if own {
+            self.metrics.inc(Counter::DeliveryDroppedNoLocal);
+        }
+        own
     }
 }
+
+/// Bytes of the longest SUBACK or UNSUBACK without its reason codes: fixed header, packet identifier,
+/// no properties.
+const ANSWER_HEAD_BYTES_MAX: usize = 5 + 2 + 1;
 
 /// Bits of a SUBACK's generation that a waiter holds.
 const WAITER_GENERATION: u32 = 0xFFFF;

@@ -2,10 +2,11 @@
 
 use std::num::NonZeroU64;
 
-use crate::base::limits::TIMERS_PER_TURN;
+use crate::base::limits::{TIMERS_PER_TURN, WILLS_PER_TURN};
 use crate::metrics::Counter;
 use crate::mqtt::message::{Message, Publication};
 use crate::mqtt::reason::ReasonCode;
+use crate::session::will::WillFate;
 use crate::shard::Shard;
 use crate::shard::close::CloseReason;
 use crate::shard::connection::HEARD_UNIT_MS;
@@ -24,9 +25,9 @@ pub enum Timer {
     AwaitingRel = 4,
 }
 
-/// A keep-alive timer is armed no further ahead than this, so that timers of connections that have
-/// gone do not pile up in the wheel: at 5,000 short-lived connections a second 320,000 of them.
-const KEEP_ALIVE_HOP_MS: u64 = 64_000;
+/// No timer is armed further ahead than this, so that timers of connections, sessions and wills that
+/// have gone do not pile up in the wheel: at 5,000 short-lived connections a second 320,000 of them.
+pub const HOP_MS: u64 = 64_000;
 /// Bits of the generation that a timer's key holds.
 const GENERATION_BITS: u32 = 28;
 const GENERATION_MASK: u32 = (1 << GENERATION_BITS) - 1;
@@ -43,6 +44,10 @@ impl Shard {
 
     /// Fires what is due, a bounded number; says whether more is due.
     pub fn fire_timers(&mut self) -> bool {
+        let now_ms = self.clients.now.ms;
+        if let Some(due_ms) = self.clients.wheel.next_due_ms() {
+            self.timer_lag_ms = self.timer_lag_ms.max(now_ms.saturating_sub(due_ms));
+        }
         let mut due = std::mem::take(&mut self.due);
         let done = self
             .clients
@@ -89,7 +94,7 @@ impl Shard {
     /// When the keep-alive timer of a connection is to fire next [MQTT-3.1.2-22].
     pub fn keep_alive_deadline_ms(&self, slot: u32) -> Option<u64> {
         let silence_ends = self.silence_ends_ms(slot)?;
-        Some(silence_ends.min(self.clients.now.ms + KEEP_ALIVE_HOP_MS))
+        Some(silence_ends.min(self.clients.now.ms + HOP_MS))
     }
 
     /// When a connection has been silent for too long.
@@ -148,10 +153,36 @@ impl Shard {
         let Some(session) = self.clients.registry.at_mut(session_index) else {
             return;
         };
-        let due = |will: &crate::session::will::Will| will.due_ms.is_some_and(|at| at <= now_ms);
-        if !session.is_connected() && session.will.as_deref().is_some_and(due) {
-            self.settle_will(session_index, crate::session::will::WillFate::Publish);
+        let away = !session.is_connected();
+        let Some(will) = session.will.as_deref_mut().filter(|_| away) else {
+            return;
+        };
+        match (will.armed_ms, will.due_ms) {
+            // The timer of another will, which is gone.
+            (Some(armed), _) if armed > now_ms => {}
+            (_, Some(due)) if due <= now_ms => self.settle_will(session_index, WillFate::Publish),
+            (_, Some(_)) => self.arm_will(session_index),
+            (_, None) => {}
         }
+    }
+
+    /// Arms the timer of a will that waits for its delay.
+    pub fn arm_will(&mut self, session_index: u32) {
+        let hop_ms = self.clients.now.ms + HOP_MS;
+        let will = self
+            .clients
+            .registry
+            .at_mut(session_index)
+            .and_then(|session| session.will.as_deref_mut());
+        let Some(will) = will else {
+            return;
+        };
+        let Some(due_ms) = will.due_ms else {
+            return;
+        };
+        let at_ms = due_ms.min(hop_ms);
+        will.armed_ms = Some(at_ms);
+        self.arm(Timer::Will, session_index, at_ms);
     }
 
     /// Forgets QoS 2 identifiers whose PUBREL never came.
@@ -184,9 +215,12 @@ impl Shard {
         }
     }
 
-    /// Publishes wills whose time has come, while the outboxes have room.
+    /// Publishes wills whose time has come, a bounded number while the outboxes have room.
     pub fn publish_wills(&mut self) {
-        while !self.pending_wills.is_empty() && !self.outboxes.over_limit() {
+        for _ in 0..WILLS_PER_TURN {
+            if self.outboxes.over_limit() {
+                return;
+            }
             let Some(will) = self.pending_wills.pop_front() else {
                 return;
             };
@@ -206,6 +240,11 @@ impl Shard {
                 .and_then(|i| NonZeroU64::new(now_us + i.get() - 1)),
             ..stored
         };
-        self.route(&publication);
+        let routed = self.route(&publication);
+        let metrics = &self.clients.metrics;
+        metrics.inc(Counter::WillPublished);
+        if !routed.wanted {
+            metrics.inc(Counter::MessagesDroppedNoSubscribers);
+        }
     }
 }

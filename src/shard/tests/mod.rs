@@ -1,5 +1,7 @@
 //! One shard driven by bytes, one file a subject. [`support`] plays driver, index thread and clients.
 
+#![allow(clippy::cast_possible_truncation, reason = "small numbers of tests")]
+
 mod connect;
 mod limits;
 mod publish;

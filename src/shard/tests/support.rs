@@ -183,6 +183,13 @@ impl Broker {
         slot
     }
 
+    /// Connects, whatever else waits for the client.
+    pub(super) fn connect_again(&mut self, client: &Client<'_>) -> u32 {
+        let slot = self.enter(client, &[]);
+        self.wire.remove(&slot);
+        slot
+    }
+
     /// Bytes come from a client; nothing else happens yet.
     pub(super) fn receive(&mut self, slot: u32, packet: &impl Packet) {
         let version = self.versions.get(&slot).copied().unwrap_or(Version::V5);
@@ -234,6 +241,7 @@ impl Broker {
 
     /// The rest of a turn, and the beginning of the next.
     pub(super) fn turn(&mut self) {
+        self.shard.lanes_emptied();
         self.step_index();
         self.shard.work();
         self.pull_deltas();
@@ -381,8 +389,9 @@ impl Broker {
             self.paused.remove(&slot);
         }
         for key in effects.close.drain(..) {
-            if let Some(last) = self.shard.clients.force_out(key.index)
-                && !self.blocked.contains(&key.index)
+            let sent = !self.blocked.contains(&key.index);
+            if let Some(last) = self.shard.clients.last_out(key.index, sent)
+                && sent
             {
                 self.put_on_wire(key.index, &last);
             }
