@@ -56,6 +56,11 @@ black_box() {
     cargo test --test black_box --locked -- --test-threads=4
 }
 
+# Without the Paho suites, which are in no registry: see conformance.sh.
+conformance() {
+    cargo test --test conformance --locked -- --test-threads=8
+}
+
 clients() {
     cargo test --test real_clients --locked -- --include-ignored --test-threads=4
 }
@@ -82,7 +87,7 @@ small_load() {
         --max-failed-connects 0 --max-disconnects 0
 }
 
-export -f tools format lint unit simulation models documentation harness black_box clients load small_load
+export -f tools format lint unit simulation models documentation harness black_box conformance clients load small_load
 
 # name, seconds at most, function
 PARTS=(
@@ -92,6 +97,7 @@ PARTS=(
     "unit 900 unit"
     "simulation 600 simulation"
     "black-box 600 black_box"
+    "conformance 600 conformance"
     "clients 600 clients"
     "harness 600 harness"
     "docs 300 documentation"

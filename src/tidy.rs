@@ -106,6 +106,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/mqtt/message.rs",
     "src/routing/arena.rs",
     "src/runtime/accepts.rs",
+    "src/runtime/allocator.rs",
     "src/runtime/buffers.rs",
     "src/runtime/connections.rs",
     "src/runtime/park.rs",

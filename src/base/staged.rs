@@ -117,6 +117,11 @@ impl<P> Staged<P> {
         self.parcels.len()
     }
 
+    /// Memory in bytes, that of parcels not counted.
+    pub fn held_bytes(&self) -> usize {
+        self.bytes.capacity() + self.parcels.capacity() * size_of::<P>()
+    }
+
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.head == self.bytes.len()

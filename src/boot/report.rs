@@ -16,8 +16,10 @@ const ANSWER_WITHIN: Duration = Duration::from_millis(500);
 
 /// Prints the report.
 pub fn print(broker: &Broker) {
+    let tables = tables(broker);
     let report = json!({
-        "tables": tables(broker),
+        "memory": memory(&tables),
+        "tables": tables,
         "metrics": broker.metrics.to_json(),
     });
     // Standard error may be closed.
@@ -52,7 +54,35 @@ fn tables(broker: &Broker) -> Value {
             "bytes": broker.metrics.gauge(Gauge::IndexBytes),
         }),
     );
+    sums.insert(
+        "metrics".to_owned(),
+        json!({ "entries": 0, "bytes": broker.metrics.held_bytes() }),
+    );
     Value::Object(sums)
+}
+
+/// Anonymous memory of the process, and what of it no table names: stacks, what is boxed in
+/// sessions and connections, and what the allocator holds beside. Capacity that was never touched
+/// counts in tables only, so the rest may be less than nothing.
+fn memory(tables: &Value) -> Value {
+    let rows = tables.as_object().into_iter().flat_map(Map::values);
+    let named: u64 = rows.filter_map(|row| row.get("bytes")?.as_u64()).sum();
+    let anonymous = anonymous_bytes();
+    json!({
+        "anonymous_bytes": anonymous,
+        "tables_bytes": named,
+        "other_bytes": anonymous.map(|all| all.cast_signed() - named.cast_signed()),
+    })
+}
+
+/// None where the kernel does not tell.
+fn anonymous_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/smaps_rollup").ok()?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Anonymous:"))?;
+    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kib * 1024)
 }
 
 fn add(row: &mut Value, field: &str, more: u64) {

@@ -64,6 +64,13 @@ impl GatePort {
         self.commands.try_recv().ok()
     }
 
+    /// Memory in bytes of this core's share of the channels.
+    pub fn held_bytes(&self) -> usize {
+        let stamp = size_of::<usize>();
+        COMMANDS_MAX * (size_of::<Command>() + stamp)
+            + EVENTS_MAX_PER_CORE * (size_of::<Event>() + stamp)
+    }
+
     /// Whether a command waits.
     pub fn has_work(&self) -> bool {
         !self.commands.is_empty()

@@ -231,6 +231,8 @@ catalogue! {
 
         /// Connections accepted.
         AcceptAccepted = "accept.accepted",
+        /// Connections refused: too many sockets had not sent their CONNECT.
+        AcceptRefusedHandshakes = "accept.refused.handshakes",
         /// Connections refused: the listener's maximum was reached.
         AcceptRefusedMaxConnections = "accept.refused.max_connections",
         /// Accepts that failed, out of descriptors for example.
@@ -428,7 +430,7 @@ pub const TOTALS: &[Total] = {
         Total {
             name: "accept.refused",
             help: "Connections refused, whatever the reason.",
-            of: &[AcceptRefusedMaxConnections],
+            of: &[AcceptRefusedHandshakes, AcceptRefusedMaxConnections],
         },
     ]
 };

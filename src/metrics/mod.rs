@@ -101,6 +101,11 @@ impl MetricsRegistry {
         (Self { blocks }, handles)
     }
 
+    /// Memory in bytes of all cells.
+    pub fn held_bytes(&self) -> usize {
+        self.blocks.len() * size_of::<Block>()
+    }
+
     /// A counter, all writers together.
     pub fn count(&self, counter: Counter) -> u64 {
         self.blocks

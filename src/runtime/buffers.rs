@@ -108,6 +108,11 @@ impl BufferRing {
         usize::from(std::mem::take(&mut self.unpublished))
     }
 
+    /// Memory in bytes.
+    pub(super) fn held_bytes(&self) -> usize {
+        entries_bytes(self.count) + memory_bytes(self.count, self.buffer_bytes)
+    }
+
     pub(super) fn count(&self) -> usize {
         usize::from(self.count)
     }

@@ -11,10 +11,11 @@ use std::time::Duration;
 use crate::base::ids::CoreId;
 use crate::base::limits::{FAREWELL_MS, MESH_BYTES_PER_TURN};
 use crate::gate::command::Command;
-use crate::gate::event::What;
+use crate::gate::event::{Tables, What};
 use crate::gate::port::GatePort;
 use crate::metrics::{Counter, Gauge, Latency};
 use crate::runtime::admission::ListenerShare;
+use crate::runtime::allocator;
 use crate::runtime::clock::Clock;
 use crate::runtime::completion::{Completion, PlaneCounters, Wait};
 use crate::runtime::door::Door;
@@ -35,6 +36,10 @@ const POLL: Duration = Duration::from_micros(500);
 const SLEEP_MAX: Duration = Duration::from_secs(10);
 /// Figures that the shard does not count itself are copied to the metrics so often.
 const FIGURES_EVERY_MS: u64 = 500;
+/// Memory that was not needed for so long is given back.
+const TRIM_EVERY_MS: u64 = 10_000;
+/// So much trimmed memory is the end of a burst, whose memory the allocator is to give back as well.
+const GIVE_BACK_BYTES: usize = 64 * 1024;
 /// Generations as the plane reports them.
 const GENERATION_MASK: u32 = crate::runtime::completion::GENERATION_MASK;
 
@@ -67,6 +72,7 @@ pub struct Core {
     slept: bool,
     counted: PlaneCounters,
     figures_at_ms: u64,
+    trim_at_ms: u64,
 }
 
 /// Everything but the plane, which calls back into it.
@@ -113,6 +119,7 @@ impl Core {
             slept: false,
             counted: PlaneCounters::default(),
             figures_at_ms: 0,
+            trim_at_ms: 0,
         })
     }
 
@@ -140,6 +147,25 @@ impl Core {
             .min(linger);
         Next::Idle {
             at_most: if polls { sleep.min(POLL) } else { sleep },
+        }
+    }
+
+    /// Gives back what bursts have left behind, now and then.
+    fn trim(&mut self) {
+        let inner = &mut self.inner;
+        let now_ms = inner.shard.clients.now.ms;
+        if now_ms < self.trim_at_ms {
+            return;
+        }
+        self.trim_at_ms = now_ms + TRIM_EVERY_MS;
+        let before = inner.trimmed_bytes(&self.plane);
+        self.plane.trim();
+        inner.shard.clients.trim();
+        inner.shard.outboxes.trim();
+        inner.door.trim();
+        let trimmed = before.saturating_sub(inner.trimmed_bytes(&self.plane));
+        if trimmed >= GIVE_BACK_BYTES {
+            allocator::give_back();
         }
     }
 
@@ -232,6 +258,7 @@ impl CoreLoop for Core {
         inner.carry_out(plane);
         self.publish_figures();
         self.inner.count_turn();
+        self.trim();
         let next = self.next(more);
         if matches!(next, Next::Idle { .. }) {
             // Between two turns the core reads nothing of the index, whether it sleeps or not.
@@ -357,7 +384,7 @@ impl Inner {
         match command {
             Command::Listen { listener, socket } => self.door.listen(plane, listener, socket),
             Command::ReportTables => {
-                self.tell(What::Tables(self.shard.tables()));
+                self.tell(What::Tables(self.tables(plane)));
             }
             Command::ReportCrossing => {
                 self.tell(What::Crossing(self.shard.crossing()));
@@ -381,6 +408,29 @@ impl Inner {
             }
             Command::Exit => self.exit = true,
         }
+    }
+
+    /// Memory in bytes of what [`Core::trim`] looks at; trimming never makes it more.
+    fn trimmed_bytes(&self, plane: &Plane) -> usize {
+        let clients = &self.shard.clients;
+        let shard = clients.out_queue_bytes() + self.shard.outboxes.held_bytes();
+        plane.trimmed_bytes() + shard + self.door.held_bytes()
+    }
+
+    /// The shard's tables and those of its driver.
+    fn tables(&self, plane: &Plane) -> Tables {
+        let mut tables = self.shard.tables();
+        let rings = self.index.held_bytes() + self.gate.held_bytes();
+        let own = [
+            ("receive buffers", 0, plane.receive_buffer_bytes()),
+            ("handshakes", self.door.handshakes(), self.door.held_bytes()),
+            ("lanes between cores", 0, self.mesh.held_bytes()),
+            ("other rings", 0, rings),
+        ];
+        let rows = plane.tables().into_iter().chain(own);
+        let row = |(name, entries, bytes)| (name, entries as u64, bytes as u64);
+        tables.rows.extend(rows.map(row));
+        tables
     }
 
     /// Pulls changes for the index thread while its ring has room.
@@ -453,6 +503,7 @@ impl Inner {
             let first = self.shard.clients.first_out(key.index).unwrap_or_default();
             if let Some(socket) = socket {
                 plane.install(key.index, key.generation, socket, first);
+                self.shard.clients.give_spare(plane.buffer());
             }
         }
         for (socket, listener, last) in effects.refuse.drain(..) {

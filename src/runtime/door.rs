@@ -1,7 +1,9 @@
 //! The core's door: accepting, and sockets whose CONNECT is awaited.
 //!
 //! A socket in handshake is an ordinary descriptor, so their number is limited: at the limit the core
-//! accepts no more until one ends, and clients wait in the backlog.
+//! accepts no more until one ends, and clients wait in the backlog. So that those who say nothing do
+//! not keep the others out for the whole time that a handshake may take, at the limit a handshake is
+//! given up after [`PATIENCE_MS`].
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
@@ -20,6 +22,13 @@ use crate::shard::handshake::{Handshake, Step};
 /// After descriptors ran out, accepting is tried again at the latest after this.
 const RETRY_ACCEPT_MS: u64 = 100;
 
+/// Places for handshakes that a door without any may keep: 24 KiB.
+const PLACES_KEPT: usize = 256;
+
+/// Time that a handshake has for its CONNECT while others wait for its place: a slow network's round
+/// trip and one packet sent again.
+const PATIENCE_MS: u64 = 2_000;
+
 /// The door of one core.
 pub struct Door {
     /// By the plane's number.
@@ -29,6 +38,8 @@ pub struct Door {
     /// When handshakes are given up, in the order in which they began: the time allowed is the same
     /// for all.
     deadlines: VecDeque<(u64, u32, u64)>,
+    /// By how much earlier they are given up while others wait for their places.
+    hurry_ms: u64,
     /// Tells the tenants of one number apart.
     serial: u64,
     shares: Arc<[ListenerShare]>,
@@ -59,6 +70,7 @@ impl Door {
             open: 0,
             handshakes_max,
             deadlines: VecDeque::new(),
+            hurry_ms: 0,
             serial: 0,
             shares,
             listeners: Vec::new(),
@@ -103,9 +115,25 @@ impl Door {
         self.open
     }
 
+    /// Frees what a storm made the tables take, when it is over.
+    pub fn trim(&mut self) {
+        if self.open == 0 && self.handshakes.capacity() > PLACES_KEPT {
+            self.handshakes = Vec::new();
+            self.deadlines = VecDeque::new();
+        }
+    }
+
+    /// Memory in bytes, that of bytes received not counted.
+    pub fn held_bytes(&self) -> usize {
+        self.handshakes.capacity() * size_of::<Option<Open>>()
+            + self.deadlines.capacity() * size_of::<(u64, u32, u64)>()
+    }
+
     /// When something here is due, milliseconds since process start.
     pub fn next_due_ms(&self) -> Option<u64> {
-        let deadline = self.deadlines.front().map(|(at_ms, ..)| *at_ms);
+        let earlier_ms = if self.is_full() { self.hurry_ms } else { 0 };
+        let first = self.deadlines.front();
+        let deadline = first.map(|(at_ms, ..)| at_ms.saturating_sub(earlier_ms));
         let paused = self
             .listeners
             .iter()
@@ -159,14 +187,13 @@ impl Door {
     /// Gives up handshakes that take too long, and accepts again where a pause is over.
     pub fn expire(&mut self, shard: &mut Shard, plane: &mut Actions) {
         let now_ms = shard.clients.now.ms;
-        while let Some((at_ms, number, serial)) = self.deadlines.front().copied() {
-            if at_ms > now_ms {
-                break;
-            }
-            self.deadlines.pop_front();
-            if self.is_open(number, serial) {
-                self.refuse(shard, plane, number, &[], CloseReason::IdleTimeout);
-            }
+        self.give_up(shard, plane, now_ms);
+        // What the core has not come to look at yet is not held against its sender.
+        if self.is_full() && !plane.has_completions() {
+            let hurried_ms = now_ms + self.hurry_ms;
+            let given_up = self.give_up(shard, plane, hurried_ms);
+            let metrics = &shard.clients.metrics;
+            metrics.add(Counter::AcceptRefusedHandshakes, given_up);
         }
         for at in 0..self.listeners.len() {
             if self.listeners[at]
@@ -177,6 +204,27 @@ impl Door {
                 self.accept_again(plane, at);
             }
         }
+    }
+
+    /// Gives up the handshakes whose time is over at a moment; says how many.
+    fn give_up(&mut self, shard: &mut Shard, plane: &mut Actions, moment_ms: u64) -> u64 {
+        let mut given_up = 0;
+        while let Some((at_ms, number, serial)) = self.deadlines.front().copied() {
+            if at_ms > moment_ms {
+                break;
+            }
+            self.deadlines.pop_front();
+            if self.is_open(number, serial) {
+                self.refuse(shard, plane, number, &[], CloseReason::IdleTimeout);
+                given_up += 1;
+            }
+        }
+        given_up
+    }
+
+    /// Whether no further socket may be in handshake.
+    fn is_full(&self) -> bool {
+        self.open >= self.handshakes_max
     }
 
     /// Tells a client that no core takes, and closes its socket.
@@ -223,6 +271,11 @@ impl Door {
         fd: OwnedFd,
     ) {
         let handshake = shard.begin_handshake(listener, peer);
+        self.hurry_ms = shard
+            .clients
+            .rules
+            .idle_timeout_ms
+            .saturating_sub(PATIENCE_MS);
         let number = plane.handshake_begin(fd);
         let at = number as usize;
         if self.handshakes.len() <= at {
@@ -237,7 +290,7 @@ impl Door {
         });
         self.open += 1;
         plane.handshake_receive(number);
-        if self.open >= self.handshakes_max {
+        if self.is_full() {
             for listener in &mut self.listeners {
                 listener.waits_for_room = true;
                 plane.pause_accept(listener.number);
@@ -316,7 +369,7 @@ impl Door {
             }
             self.deadlines.pop_front();
         }
-        if self.open < self.handshakes_max {
+        if !self.is_full() {
             for at in 0..self.listeners.len() {
                 if std::mem::take(&mut self.listeners[at].waits_for_room) {
                     self.accept_again(plane, at);
@@ -327,7 +380,7 @@ impl Door {
 
     fn accept_again(&mut self, plane: &mut Actions, at: usize) {
         let listener = &self.listeners[at];
-        let waits = listener.waits_for_room && self.open >= self.handshakes_max;
+        let waits = listener.waits_for_room && self.is_full();
         if !self.stopping && !waits && listener.paused_until_ms.is_none() {
             plane.resume_accept(listener.number);
         }

@@ -105,6 +105,12 @@ impl IndexPort {
         self.answers.pop().ok()
     }
 
+    /// Memory in bytes of both rings.
+    pub fn held_bytes(&self) -> usize {
+        self.deltas.buffer().capacity() * size_of::<OwnedDelta>()
+            + self.answers.buffer().capacity() * size_of::<IndexAnswer>()
+    }
+
     /// Whether an answer waits.
     pub fn has_work(&self) -> bool {
         !self.answers.is_empty()

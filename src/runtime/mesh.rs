@@ -139,6 +139,14 @@ impl<P> MeshEnd<P> {
         self.outgoing.len()
     }
 
+    /// Memory in bytes of the lanes that lead away from this core.
+    pub fn held_bytes(&self) -> usize {
+        let held = |outlet: &Outlet<P>| {
+            outlet.bytes.buffer().capacity() + outlet.parcels.buffer().capacity() * size_of::<P>()
+        };
+        self.outgoing.iter().flatten().map(held).sum()
+    }
+
     /// Moves whole records with their parcels from the front of `staged` into the lane to `target`,
     /// as far as they fit.
     pub fn flush(&mut self, target: usize, staged: &mut Staged<P>) -> Flushed {

@@ -14,12 +14,15 @@
 
 mod accepts;
 pub mod admission;
+pub mod allocator;
 mod buffers;
 pub mod clock;
 pub mod completion;
 mod connections;
 pub mod core;
 pub mod door;
+#[cfg(test)]
+mod door_tests;
 #[cfg(test)]
 mod hand_over_tests;
 mod handshakes;

@@ -48,6 +48,9 @@ const SMALL_ENTER_COMPLETIONS: usize = 16;
 /// now and then.
 const SKIPPED_ENTERS_MAX: u32 = 16;
 
+/// Entries that lists keep room for when memory is trimmed: a few KiB each.
+const LIST_ENTRIES_KEPT: usize = 256;
+
 /// One core's ring with its sockets. Made and used on one thread; [`Actions`] is what can be done
 /// with it.
 pub struct Plane {
@@ -248,6 +251,11 @@ impl Plane {
         })
     }
 
+    /// Memory in bytes of the receive buffers.
+    pub fn receive_buffer_bytes(&self) -> usize {
+        self.buffers.held_bytes()
+    }
+
     fn dispatch(&mut self, cqe: Cqe, on: &mut dyn FnMut(&mut Actions, Completion<'_>)) {
         let actions = &mut self.actions;
         let data = UserData::unpack(cqe.user_data);
@@ -356,6 +364,37 @@ impl Actions {
     /// What was counted since the plane was made.
     pub fn counters(&self) -> &PlaneCounters {
         &self.ring.counters
+    }
+
+    /// Frees what a burst made the lists take, and buffers that were not needed since the last
+    /// call.
+    pub fn trim(&mut self) {
+        self.sends.trim();
+        self.backlog.shrink_to(LIST_ENTRIES_KEPT);
+        self.closing.shrink_to(LIST_ENTRIES_KEPT);
+        self.starved.shrink_to(LIST_ENTRIES_KEPT);
+    }
+
+    /// Memory in bytes of what [`Self::trim`] looks at.
+    pub fn trimmed_bytes(&self) -> usize {
+        self.list_bytes() + self.sends.size().1
+    }
+
+    fn list_bytes(&self) -> usize {
+        self.backlog.capacity() * size_of::<Cqe>()
+            + self.closing.capacity() * size_of::<u32>()
+            + self.starved.capacity() * size_of::<UserData>()
+    }
+
+    /// Memory in bytes by table: name, entries, bytes. The receive buffers are the [`Plane`]'s.
+    pub fn tables(&self) -> [(&'static str, usize, usize); 3] {
+        let lists = self.list_bytes() + self.installing.len() * size_of::<RawFd>();
+        let (sends, send_bytes) = self.sends.size();
+        [
+            ("slots", self.slots.places(), self.slots.bytes()),
+            ("send buffers", sends, send_bytes),
+            ("lists of the plane", self.backlog.len(), lists),
+        ]
     }
 
     /// Whether the next turn would find completions without waiting: two loads, for spinning.

@@ -8,16 +8,16 @@
 
 use io_uring::{opcode, squeue, types};
 
-use crate::shard::outgoing::Outgoing;
+use crate::shard::outgoing::{Outgoing, SpareOutgoing};
 
-/// Buffers kept for reuse by one plane: about one submission queue full.
-const POOL_BUFFERS_MAX: usize = 1024;
+/// Messages kept for reuse by one plane: about one submission queue full.
+const MESSAGES_KEPT: usize = 1024;
 
-/// A buffer that grew beyond so many bytes is freed instead of kept: the pool holds at most 16 MiB.
-const POOL_BUFFER_BYTES_MAX: usize = 16 * 1024;
+/// Places that an empty table of sends may keep: 32 KiB.
+const PLACES_KEPT: usize = 256;
 
-/// Memory in bytes of a fresh buffer: a few small packets.
-const BUFFER_BYTES: usize = 512;
+/// Memory in bytes of a fresh buffer: a small packet or two.
+const BUFFER_BYTES: usize = 128;
 
 /// Most pieces of one send (UIO_MAXIOV is 1024); what is in more pieces is copied into one.
 const PIECES_MAX: usize = 256;
@@ -82,7 +82,7 @@ pub(super) struct Sends {
     pub(super) queued: Vec<u32>,
     /// Sends that were submitted and have not settled.
     pub(super) submitted: Vec<u32>,
-    pool: Vec<Outgoing>,
+    pool: SpareOutgoing,
     #[allow(clippy::vec_box)] // the kernel reads a message where it lies
     messages: Vec<Box<Message>>,
 }
@@ -158,26 +158,45 @@ impl Sends {
         self.recycle(sending.out);
         self.recycle(sending.next);
         self.messages.extend(sending.message);
-        self.messages.truncate(POOL_BUFFERS_MAX);
+        self.messages.truncate(MESSAGES_KEPT);
     }
 
     /// An empty one, with memory from the pool.
     pub(super) fn buffer(&mut self) -> Outgoing {
-        self.pool.pop().unwrap_or_else(|| Outgoing {
+        self.pool.take().unwrap_or_else(|| Outgoing {
             bytes: Vec::with_capacity(BUFFER_BYTES),
             shared: Vec::new(),
         })
     }
 
     /// Keeps the memory for others, unless it is none, too much, or enough is kept.
-    pub(super) fn recycle(&mut self, mut out: Outgoing) {
-        let fits = (1..=POOL_BUFFER_BYTES_MAX).contains(&out.bytes.capacity())
-            && out.shared.capacity() <= PIECES_MAX;
-        if fits && self.pool.len() < POOL_BUFFERS_MAX {
-            out.bytes.clear();
-            out.shared.clear();
-            self.pool.push(out);
+    pub(super) fn recycle(&mut self, out: Outgoing) {
+        self.pool.give(out);
+    }
+
+    /// Frees what the pool has not needed since the last call, and what a burst left behind.
+    pub(super) fn trim(&mut self) {
+        self.pool.trim();
+        if self.free.len() == self.table.len() && self.table.capacity() > PLACES_KEPT {
+            self.table = Vec::new();
+            self.free = Vec::new();
+            self.messages = Vec::new();
         }
+    }
+
+    /// Sends that are not over, and memory in bytes of all and of the pool.
+    pub(super) fn size(&self) -> (usize, usize) {
+        let lists = self.free.capacity() + self.queued.capacity() + self.submitted.capacity();
+        let sendings = self.table.iter().flatten();
+        let held: usize = sendings
+            .map(|sending| sending.out.held_bytes() + sending.next.held_bytes())
+            .sum();
+        let bytes = self.table.capacity() * size_of::<Option<Sending>>()
+            + lists * size_of::<u32>()
+            + self.messages.capacity() * size_of::<Box<Message>>()
+            + held
+            + self.pool.bytes();
+        (self.table.len() - self.free.len(), bytes)
     }
 
     /// The entry that sends what is left of the current part from direct descriptor `slot`. What it

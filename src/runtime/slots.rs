@@ -129,6 +129,17 @@ impl Slots {
         (slot.has(OPEN) && slot.generation() == generation).then_some(slot)
     }
 
+    /// Slots for which there is memory.
+    pub(super) fn places(&self) -> usize {
+        self.segments.iter().flatten().count() * SEGMENT_SLOTS
+    }
+
+    /// Memory in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        let directory = self.segments.capacity() * size_of::<Option<Box<[Slot; SEGMENT_SLOTS]>>>();
+        directory + self.places() * size_of::<Slot>()
+    }
+
     /// Makes a slot free.
     pub(super) fn free(&mut self, index: u32) {
         *self.open_mut(index) = Slot::default();

@@ -12,12 +12,12 @@ use crate::metrics::{CoreMetrics, Counter};
 use crate::session::state::NONE;
 use crate::shard::connection::{Connection, Flags, HEARD_UNIT_MS};
 use crate::shard::memory::Budget;
-use crate::shard::outgoing::Outgoing;
+use crate::shard::outgoing::{Outgoing, SpareOutgoing};
 use crate::shard::registry::Registry;
 use crate::shard::rules::Rules;
 
-/// Out-queues that are kept for reuse when nobody needs them.
-const SPARE_OUT_QUEUES: usize = 1024;
+/// Entries that lists of a turn keep room for when memory is trimmed: a few KiB each.
+const LIST_ENTRIES_KEPT: usize = 256;
 
 /// The clients whose home is this core.
 pub struct Clients {
@@ -78,6 +78,25 @@ impl Effects {
             && self.resume.is_empty()
             && self.close.is_empty()
     }
+
+    /// Frees what a burst made the lists take. The driver has emptied them.
+    fn trim(&mut self) {
+        self.install.shrink_to(LIST_ENTRIES_KEPT);
+        self.refuse.shrink_to(LIST_ENTRIES_KEPT);
+        self.dirty.shrink_to(LIST_ENTRIES_KEPT);
+        self.pause.shrink_to(LIST_ENTRIES_KEPT);
+        self.resume.shrink_to(LIST_ENTRIES_KEPT);
+        self.close.shrink_to(LIST_ENTRIES_KEPT);
+    }
+
+    /// Memory in bytes.
+    fn bytes(&self) -> usize {
+        self.install.capacity() * size_of::<(Key, Option<OwnedFd>)>()
+            + self.refuse.capacity() * size_of::<(Option<OwnedFd>, u8, Vec<u8>)>()
+            + (self.dirty.capacity() + self.pause.capacity() + self.resume.capacity())
+                * size_of::<u32>()
+            + self.close.capacity() * size_of::<Key>()
+    }
 }
 
 /// Out-queues: one for each connection that has something to be sent, none for the others.
@@ -85,18 +104,18 @@ impl Effects {
 pub struct OutQueues {
     open: Vec<Outgoing>,
     vacant: Vec<u32>,
-    spare: Vec<Outgoing>,
+    spare: SpareOutgoing,
 }
 
 impl OutQueues {
     /// Opens an empty one.
     fn open(&mut self) -> u32 {
         if let Some(index) = self.vacant.pop() {
-            self.open[index as usize] = self.spare.pop().unwrap_or_default();
+            self.open[index as usize] = self.spare.take().unwrap_or_default();
             return index;
         }
         let index = u32::try_from(self.open.len()).unwrap_or(NONE);
-        self.open.push(self.spare.pop().unwrap_or_default());
+        self.open.push(self.spare.take().unwrap_or_default());
         index
     }
 
@@ -117,6 +136,22 @@ impl OutQueues {
             .get_mut(index as usize)
             .map(std::mem::take)
             .unwrap_or_default()
+    }
+
+    /// Frees what has not been needed since the last call, and what a burst left behind.
+    fn trim(&mut self) {
+        self.spare.trim();
+        if self.is_empty() && self.open.capacity() > LIST_ENTRIES_KEPT {
+            self.open = Vec::new();
+            self.vacant = Vec::new();
+        }
+    }
+
+    /// Memory in bytes, that of buffers kept for reuse included.
+    pub fn bytes(&self) -> usize {
+        let open: usize = self.open.iter().map(Outgoing::held_bytes).sum();
+        let places = self.open.capacity() * size_of::<Outgoing>();
+        open + places + self.vacant.capacity() * size_of::<u32>() + self.spare.bytes()
     }
 
     /// Out-queues in use.
@@ -207,12 +242,19 @@ impl Clients {
     }
 
     /// Takes memory for an out-queue to come, from what has been sent or given up.
-    pub fn give_spare(&mut self, mut out: Outgoing) {
-        if self.outs.spare.len() < SPARE_OUT_QUEUES {
-            out.bytes.clear();
-            out.shared.clear();
-            self.outs.spare.push(out);
-        }
+    pub fn give_spare(&mut self, out: Outgoing) {
+        self.outs.spare.give(out);
+    }
+
+    /// Frees memory that a burst left behind and that has not been needed since the last call.
+    pub fn trim(&mut self) {
+        self.outs.trim();
+        self.effects.trim();
+    }
+
+    /// Memory in bytes of out-queues and of the lists of a turn.
+    pub fn out_queue_bytes(&self) -> usize {
+        self.outs.bytes() + self.effects.bytes()
     }
 
     /// The bytes that a connection which is being closed sends last, if they are `sent` at all.

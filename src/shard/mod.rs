@@ -208,6 +208,24 @@ impl Shard {
         }
     }
 
+    /// The only shard of a broker with one core and nobody to index for it.
+    #[cfg(test)]
+    pub fn for_tests(rules: Rules) -> Self {
+        let index = crate::routing::shared::SharedIndex::new(1, [1, 2, 3, 4]);
+        let (_, mut readers, epochs) = index.expect("there is address space for an index");
+        Self::new(ShardParts {
+            core: CoreId(0),
+            cores: 1,
+            rules,
+            hash_key: [7; 16],
+            seed: [5, 6, 7, 8],
+            index: readers.remove(0),
+            epochs,
+            metrics: CoreMetrics::detached(),
+            now: Now::default(),
+        })
+    }
+
     /// Begins a turn. Call it when the turn's completions have been taken from the kernel and before
     /// any is handled: what a client sent after its SUBACK is then matched with that subscription.
     pub fn begin_turn(&mut self, now: Now) {

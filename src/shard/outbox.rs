@@ -33,6 +33,8 @@ struct Target {
     marks: VecDeque<Mark>,
     staged_records: u64,
     flushed_records: u64,
+    /// Records staged up to the last trim.
+    trimmed_records: u64,
 }
 
 /// A turn whose records still wait.
@@ -59,6 +61,7 @@ impl Outboxes {
             marks: VecDeque::new(),
             staged_records: 0,
             flushed_records: 0,
+            trimmed_records: 0,
         };
         Self {
             targets: (0..cores).map(|_| target()).collect(),
@@ -186,6 +189,29 @@ impl Outboxes {
             .sum()
     }
 
+    /// Frees the memory of outboxes that were not used since the last call: with N cores there are
+    /// N times N of them.
+    pub fn trim(&mut self) {
+        for target in &mut self.targets {
+            let used = target.staged_records != target.trimmed_records;
+            target.trimmed_records = target.staged_records;
+            if !used && target.staged.is_empty() && target.marks.is_empty() {
+                target.staged = Staged::default();
+                target.marks = VecDeque::new();
+            }
+        }
+    }
+
+    /// Memory in bytes.
+    pub fn held_bytes(&self) -> usize {
+        let held = |target: &Target| {
+            size_of::<Target>()
+                + target.staged.held_bytes()
+                + target.marks.capacity() * size_of::<Mark>()
+        };
+        self.targets.iter().map(held).sum()
+    }
+
     /// Bytes that wait, parcels not counted.
     pub fn bytes(&self) -> usize {
         self.targets
@@ -247,6 +273,26 @@ impl AckFifo {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_outbox_that_is_not_used_gives_its_memory_back() {
+        let mut outboxes = Outboxes::new(2);
+        let empty = outboxes.held_bytes();
+        outboxes.record(CoreId(1), |out| out.push(7));
+        outboxes.trim();
+        outboxes.trim();
+        assert!(outboxes.held_bytes() > empty, "a record waits");
+        flush(&mut outboxes, 1);
+        outboxes.end_turn(Epoch(1));
+        outboxes.end_turn(Epoch(2));
+        outboxes.record(CoreId(1), |out| out.push(7));
+        flush(&mut outboxes, 1);
+        outboxes.end_turn(Epoch(3));
+        outboxes.trim();
+        assert!(outboxes.held_bytes() > empty, "it was used lately");
+        outboxes.trim();
+        assert_eq!(outboxes.held_bytes(), empty);
+    }
 
     fn ack(turn: u64, waits: CoreSet) -> PendingAck {
         PendingAck {

@@ -46,6 +46,11 @@ impl Outgoing {
         self.bytes.is_empty() && self.shared.iter().all(|piece| piece.range.is_empty())
     }
 
+    /// Memory in bytes of its own, shared bodies not counted.
+    pub fn held_bytes(&self) -> usize {
+        self.bytes.capacity() + self.shared.capacity() * size_of::<SharedPiece>()
+    }
+
     /// Appends a shared body after what is there.
     pub fn push_shared(&mut self, data: Rc<[u8]>, range: Range<u32>) {
         let at = self.bytes.len();
@@ -78,9 +83,100 @@ impl Outgoing {
     }
 }
 
+/// Most buffers kept for reuse: about one submission queue full.
+const SPARE_MAX: usize = 1024;
+
+/// A buffer that grew beyond so many bytes is freed instead of kept: at most 16 MiB are.
+const SPARE_BYTES_MAX: usize = 16 * 1024;
+
+/// Pieces beyond which a buffer is freed instead of kept.
+const SPARE_PIECES_MAX: usize = 256;
+
+/// Buffers kept for reuse: as many as were lately in use at a time, so that a steady load allocates
+/// nothing and a burst is forgotten.
+#[derive(Debug, Default)]
+pub struct SpareOutgoing {
+    buffers: Vec<Outgoing>,
+    /// The fewest that lay here since the last trim: so many were not needed.
+    fewest: usize,
+}
+
+impl SpareOutgoing {
+    /// An empty buffer, if one is kept.
+    pub fn take(&mut self) -> Option<Outgoing> {
+        let buffer = self.buffers.pop();
+        self.fewest = self.fewest.min(self.buffers.len());
+        buffer
+    }
+
+    /// Keeps the memory of a buffer, unless it is none, too much, or enough is kept.
+    pub fn give(&mut self, mut buffer: Outgoing) {
+        let fits = (1..=SPARE_BYTES_MAX).contains(&buffer.bytes.capacity())
+            && buffer.shared.capacity() <= SPARE_PIECES_MAX;
+        if fits && self.buffers.len() < SPARE_MAX {
+            buffer.bytes.clear();
+            buffer.shared.clear();
+            self.buffers.push(buffer);
+        }
+    }
+
+    /// Frees the buffers that were not needed since the last call.
+    pub fn trim(&mut self) {
+        // Those at the front have lain longest.
+        self.buffers.drain(..self.fewest.min(self.buffers.len()));
+        self.buffers.shrink_to(2 * self.buffers.len());
+        self.fewest = self.buffers.len();
+    }
+
+    /// Buffers kept.
+    pub fn len(&self) -> usize {
+        self.buffers.len()
+    }
+
+    /// Whether none is kept.
+    pub fn is_empty(&self) -> bool {
+        self.buffers.is_empty()
+    }
+
+    /// Memory in bytes.
+    pub fn bytes(&self) -> usize {
+        let held: usize = self.buffers.iter().map(Outgoing::held_bytes).sum();
+        held + self.buffers.capacity() * size_of::<Outgoing>()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn spares_are_kept_as_far_as_they_are_used() {
+        let mut spare = SpareOutgoing::default();
+        let buffer = || Outgoing {
+            bytes: Vec::with_capacity(64),
+            shared: Vec::new(),
+        };
+        spare.give(Outgoing::default());
+        assert!(spare.is_empty(), "there is no memory to keep");
+        for _ in 0..100 {
+            spare.give(buffer());
+        }
+        spare.trim();
+        assert_eq!(spare.len(), 100, "they came after the last trim");
+        for _ in 0..3 {
+            let taken = [spare.take().unwrap(), spare.take().unwrap()];
+            taken.into_iter().for_each(|one| spare.give(one));
+        }
+        spare.trim();
+        assert_eq!(spare.len(), 2);
+        let taken = [spare.take().unwrap(), spare.take().unwrap()];
+        assert!(spare.take().is_none());
+        taken.into_iter().for_each(|one| spare.give(one));
+        spare.trim();
+        assert_eq!(spare.len(), 2);
+        spare.trim();
+        assert!(spare.is_empty());
+    }
 
     fn wire(out: &Outgoing) -> Vec<u8> {
         out.runs().flatten().copied().collect()

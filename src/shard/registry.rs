@@ -1,6 +1,7 @@
 //! Client id to session, for the client ids whose home is this core.
 
 use ahash::RandomState;
+use compact_str::CompactString;
 use hashbrown::HashTable;
 
 use crate::base::slab::Slab;
@@ -12,6 +13,8 @@ pub struct Registry {
     sessions: Slab<Session>,
     by_id: HashTable<u32>,
     hasher: RandomState,
+    /// Memory in bytes of client ids that are too long to lie in their sessions.
+    long_id_bytes: usize,
 }
 
 impl Registry {
@@ -21,6 +24,7 @@ impl Registry {
             sessions: Slab::default(),
             by_id: HashTable::new(),
             hasher: RandomState::with_seeds(seed[0], seed[1], seed[2], seed[3]),
+            long_id_bytes: 0,
         }
     }
 
@@ -40,6 +44,7 @@ impl Registry {
     /// Takes a session in whose client id is not there yet.
     pub fn insert(&mut self, session: Session) -> u32 {
         let hash = self.hasher.hash_one(session.client_id.as_str());
+        self.long_id_bytes += long_bytes(&session.client_id);
         let index = self.sessions.insert(session).index;
         let (sessions, hasher) = (&self.sessions, &self.hasher);
         self.by_id.insert_unique(hash, index, |&other| {
@@ -53,6 +58,7 @@ impl Registry {
     /// Takes a session out.
     pub fn remove(&mut self, index: u32) -> Option<Session> {
         let session = self.sessions.remove_at(index)?;
+        self.long_id_bytes -= long_bytes(&session.client_id);
         let hash = self.hasher.hash_one(session.client_id.as_str());
         if let Ok(entry) = self.by_id.find_entry(hash, |&other| other == index) {
             entry.remove();
@@ -92,9 +98,22 @@ impl Registry {
             .map(|(key, session)| (key.index, session))
     }
 
-    /// Memory of the tables in bytes, client ids longer than 24 bytes not counted.
-    pub fn bytes(&self) -> usize {
-        self.sessions.bytes() + self.by_id.allocation_size()
+    /// Memory in bytes of the sessions, what is boxed in them not counted.
+    pub fn session_bytes(&self) -> usize {
+        self.sessions.bytes()
+    }
+
+    /// Memory in bytes of what finds a session by its client id, and of ids longer than 24 bytes.
+    pub fn client_id_bytes(&self) -> usize {
+        self.by_id.allocation_size() + self.long_id_bytes
+    }
+}
+
+fn long_bytes(client_id: &CompactString) -> usize {
+    if client_id.is_heap_allocated() {
+        client_id.capacity()
+    } else {
+        0
     }
 }
 
@@ -114,5 +133,10 @@ mod tests {
         assert!(registry.remove(indices[7]).is_some());
         assert_eq!(registry.find("c7"), None);
         assert_eq!(registry.len(), 499);
+        let short = registry.client_id_bytes();
+        let long = registry.insert(Session::new("x".repeat(100).into(), Version::V311));
+        assert_eq!(registry.client_id_bytes(), short + 100);
+        registry.remove(long);
+        assert_eq!(registry.client_id_bytes(), short);
     }
 }

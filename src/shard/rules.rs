@@ -82,3 +82,39 @@ impl Rules {
         }
     }
 }
+
+#[cfg(test)]
+impl Rules {
+    /// Everything allowed, usual limits.
+    pub fn for_tests() -> Self {
+        Self {
+            max_packet_size: 64 * 1024,
+            max_clientid_len: 64,
+            max_topic_levels: 16,
+            max_qos_allowed: 2,
+            max_topic_alias: 10,
+            retain_available: true,
+            wildcard_subscription: true,
+            idle_timeout_ms: 15_000,
+            server_keepalive_s: None,
+            keepalive_multiplier_permille: 1500,
+            max_inflight: 32,
+            max_awaiting_rel: 100,
+            await_rel_timeout_s: 300,
+            session_expiry_s: 60,
+            max_mqueue_len: 100,
+            mqueue_store_qos0: true,
+            max_subscriptions: 1000,
+            max_out_queue_bytes: 1 << 20,
+            allow_anonymous: true,
+            max_retained_messages: 0,
+            max_retained_payload: 1 << 20,
+            retained_expiry_s: 0,
+            shared_subscription: true,
+            share_strategy: ShareStrategy::default(),
+            share_groups: Vec::new().into(),
+            queue_memory_bytes: 1 << 20,
+            max_connections: 10_000,
+        }
+    }
+}

@@ -110,7 +110,12 @@ impl Shard {
                 row(
                     "sessions",
                     clients.registry.len() as usize,
-                    clients.registry.bytes(),
+                    clients.registry.session_bytes(),
+                ),
+                row(
+                    "client ids",
+                    clients.registry.len() as usize,
+                    clients.registry.client_id_bytes(),
                 ),
                 row(
                     "local index",
@@ -128,9 +133,9 @@ impl Shard {
                     self.shares.memberships.bytes() + self.shares.groups.bytes(),
                 ),
                 row("timers", clients.wheel.len(), clients.wheel.bytes()),
-                row("out-queues", clients.outs.len(), 0),
+                row("out-queues", clients.outs.len(), clients.out_queue_bytes()),
                 row("queued messages", 0, clients.budget.used()),
-                row("outboxes", 0, self.outboxes.bytes()),
+                row("outboxes", 0, self.outboxes.held_bytes()),
             ],
         }
     }

@@ -28,6 +28,11 @@ pub enum Timer {
 /// No timer is armed further ahead than this, so that timers of connections, sessions and wills that
 /// have gone do not pile up in the wheel: at 5,000 short-lived connections a second 320,000 of them.
 pub const HOP_MS: u64 = 64_000;
+/// The same for keep-alives while timers are more than a quarter more than connections: clients come
+/// and go so quickly that the timers would be most of what a client costs.
+const KEEP_ALIVE_SHORT_HOP_MS: u64 = 4_000;
+/// Timers left behind that do not matter: 16 KiB.
+const TIMERS_LEFT_BEHIND: usize = 1024;
 /// Bits of the generation that a timer's key holds.
 const GENERATION_BITS: u32 = 28;
 const GENERATION_MASK: u32 = (1 << GENERATION_BITS) - 1;
@@ -94,7 +99,17 @@ impl Shard {
     /// When the keep-alive timer of a connection is to fire next [MQTT-3.1.2-22].
     pub fn keep_alive_deadline_ms(&self, slot: u32) -> Option<u64> {
         let silence_ends = self.silence_ends_ms(slot)?;
-        Some(silence_ends.min(self.clients.now.ms + HOP_MS))
+        Some(silence_ends.min(self.clients.now.ms + self.keep_alive_hop_ms()))
+    }
+
+    fn keep_alive_hop_ms(&self) -> u64 {
+        let connections = self.clients.connections.len() as usize;
+        let expected = connections + connections / 4 + TIMERS_LEFT_BEHIND;
+        if self.clients.wheel.len() > expected {
+            KEEP_ALIVE_SHORT_HOP_MS
+        } else {
+            HOP_MS
+        }
     }
 
     /// When a connection has been silent for too long.
@@ -246,5 +261,50 @@ impl Shard {
         if !routed.wanted {
             metrics.inc(Counter::MessagesDroppedNoSubscribers);
         }
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests {
+    use super::*;
+    use crate::base::time::Now;
+    use crate::shard::handshake::Step;
+    use crate::shard::rules::Rules;
+
+    const CONNECT: &[u8] = b"\x10\x0e\0\x04MQTT\x04\x02\x01\x2c\0\x02id";
+
+    /// One client comes, with a keep-alive of 300 s, and goes.
+    fn come_and_go(shard: &mut Shard) {
+        let peer = "127.0.0.1:1000".parse().unwrap();
+        let mut handshake = shard.begin_handshake(0, peer);
+        let Step::Home(_, handover) = shard.handshake_bytes(&mut handshake, CONNECT) else {
+            panic!("the CONNECT is complete and welcome");
+        };
+        shard.arrive(handover);
+        assert_eq!(shard.clients.connections.len(), 1);
+        shard.close(0, CloseReason::Closed, None);
+        shard.slot_closed(0);
+    }
+
+    #[test]
+    fn clients_that_come_and_go_leave_few_timers_behind() {
+        const A_SECOND: u64 = 2_000;
+        let mut shard = Shard::for_tests(Rules::for_tests());
+        let mut most = 0;
+        for ms in 0..100_000 {
+            shard.begin_turn(Now { ms, unix_us: 0 });
+            for _ in 0..A_SECOND / 1000 {
+                come_and_go(&mut shard);
+            }
+            shard.work();
+            most = most.max(shard.clients.wheel.len());
+        }
+        let a_hop = (A_SECOND * KEEP_ALIVE_SHORT_HOP_MS / 1000) as usize;
+        assert!(
+            most < TIMERS_LEFT_BEHIND + a_hop + a_hop / 10,
+            "{most} timers"
+        );
+        assert!(most > TIMERS_LEFT_BEHIND, "{most} timers");
     }
 }

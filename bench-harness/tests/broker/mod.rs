@@ -144,6 +144,11 @@ impl Broker {
         fs::read_to_string(self.scratch.path("stderr")).unwrap_or_default()
     }
 
+    /// Its scratch directory.
+    pub fn directory(&self) -> PathBuf {
+        self.scratch.path("")
+    }
+
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
