@@ -29,6 +29,7 @@ mod qos2;
 mod retained;
 mod sessions;
 mod settings;
+mod shared;
 mod subscribe;
 mod subscriptions;
 mod table;

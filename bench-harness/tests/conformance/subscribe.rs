@@ -172,7 +172,7 @@ fn subscription_identifiers_have_their_range() {
 }
 
 #[test]
-fn shared_subscriptions_that_are_not_offered_are_refused() {
+fn shared_subscriptions_are_granted_as_announced() {
     // Either they are offered and work, or CONNACK says no and so does the SUBACK.
     let mut client = anyone(Version::V5);
     let offered = client.connack.properties.find(|p| match p {

@@ -3,7 +3,7 @@
 use bench_harness::client::{Client, Error};
 use bench_harness::codec::{Packet, Version};
 
-use crate::peer::{PATIENCE, SILENCE, clean, collect, connect, texts};
+use crate::peer::{PATIENCE, clean, connect};
 use crate::raw;
 use crate::world::{BOTH, address, anyone, breaks, fresh, listener, publish};
 
@@ -220,32 +220,5 @@ fn share_names_have_their_form() {
         ] {
             filter_is_refused(version, filter);
         }
-    }
-}
-
-#[test]
-#[ignore = "not built yet: shared subscriptions"]
-fn a_shared_subscription_delivers_to_one_member_at_its_qos() {
-    for version in BOTH {
-        let topic = fresh("shared");
-        let filter = format!("$share/group/{topic}");
-        let mut member = listener(version, &filter, 1);
-        publish(version, &topic, 2, "x");
-        let got = collect(&mut member, 1);
-        assert_eq!((got[0].qos, texts(&got)), (1, vec!["x".to_owned()]));
-        let mut other = listener(version, &filter, 1);
-        for number in 0..10 {
-            publish(version, &topic, 1, &number.to_string());
-        }
-        let mut count = 0;
-        for client in [&mut member, &mut other] {
-            while let Ok(Packet::Publish(publish)) = client.expect(SILENCE) {
-                count += 1;
-                client
-                    .send(&crate::peer::answer(&publish).unwrap())
-                    .unwrap();
-            }
-        }
-        assert_eq!(count, 10);
     }
 }
