@@ -78,6 +78,8 @@ struct Replay {
 #[derive(Debug, Default)]
 struct OfSession {
     running: SmallVec<[Key; 1]>,
+    /// SUBSCRIBEs whose SUBACK has not left: their replays are to come, and live messages count already.
+    announced: u32,
     /// By filter: who subscribes again while it waits is served once.
     waiting: BTreeMap<CompactString, (WantedReplay, u64)>,
     /// Topics of which a live retained message came meanwhile, and when.
@@ -133,7 +135,30 @@ impl Replays {
 
     /// Whether a session of this core is being served.
     pub fn is_running(&self) -> bool {
-        !self.running.is_empty()
+        !self.of_session.is_empty()
+    }
+
+    /// A SUBSCRIBE that wants stored messages: what comes live from now on is newer than they are. Says
+    /// when that was.
+    pub fn announce(&mut self, session: u32) -> u64 {
+        self.of_session.entry(session).or_default().announced += 1;
+        self.clock += 1;
+        self.clock
+    }
+
+    /// The replays of a SUBSCRIBE have begun; says whether the session has none.
+    fn retract(&mut self, session: u32) -> bool {
+        let Some(of_session) = self.of_session.get_mut(&session) else {
+            return true;
+        };
+        of_session.announced -= 1;
+        let last = of_session.announced == 0
+            && of_session.running.is_empty()
+            && of_session.waiting.is_empty();
+        if last {
+            self.of_session.remove(&session);
+        }
+        last
     }
 
     /// Gives up the replays of a session whose client has gone.
@@ -194,7 +219,7 @@ impl Replays {
         };
         of_session.running.retain(|other| *other != key);
         let next = of_session.waiting.pop_first().map(|(_, wanted)| wanted);
-        let last = next.is_none() && of_session.running.is_empty();
+        let last = next.is_none() && of_session.running.is_empty() && of_session.announced == 0;
         if last {
             self.of_session.remove(&replay.session);
         }
@@ -203,15 +228,25 @@ impl Replays {
 }
 
 impl Shard {
-    /// Begins to serve a subscription that has just been acknowledged.
-    pub fn begin_replay(&mut self, session_index: u32, wanted: WantedReplay) {
+    /// Begins to serve the subscriptions of a SUBSCRIBE that has just been acknowledged; it was
+    /// announced at `begun`.
+    pub fn begin_replays(&mut self, session_index: u32, begun: u64, all: Vec<WantedReplay>) {
+        for wanted in all {
+            self.begin_replay(session_index, wanted, begun);
+        }
+        if self.replays.retract(session_index)
+            && let Some(session) = self.clients.registry.at_mut(session_index)
+        {
+            session.replaying = false;
+        }
+    }
+
+    fn begin_replay(&mut self, session_index: u32, wanted: WantedReplay, begun: u64) {
         let Some(session) = self.clients.registry.at_mut(session_index) else {
             return;
         };
         session.replaying = true;
         self.clients.metrics.inc(Counter::RetainedReplays);
-        self.replays.clock += 1;
-        let begun = self.replays.clock;
         let of_session = self.replays.of_session.entry(session_index).or_default();
         if of_session.running.len() >= REPLAYS_OF_SESSION_MAX {
             let filter = wanted.filter.clone();

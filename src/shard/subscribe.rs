@@ -42,6 +42,8 @@ pub struct PendingSuback {
     reasons: SmallVec<[u8; 8]>,
     /// Filters that the index thread has not applied yet.
     pub(super) outstanding: u32,
+    /// When the first of `replays` was announced.
+    announced: u64,
     /// Subscriptions that get stored messages once the SUBACK has left.
     replays: Vec<WantedReplay>,
 }
@@ -92,6 +94,7 @@ impl Shard {
             reasons: SmallVec::new(),
             // One for this function itself: an answer cannot overtake it.
             outstanding: 1,
+            announced: 0,
             replays: Vec::new(),
         });
         if let Some(connection) = self.clients.connections.at_mut(slot) {
@@ -347,6 +350,10 @@ impl Shard {
             RetainHandling::DoNotSend => false,
         };
         if wants_stored {
+            if pending.replays.is_empty() {
+                pending.announced = self.replays.announce(session_index);
+                session.replaying = true;
+            }
             pending.replays.push(WantedReplay {
                 filter: entry.filter.into(),
                 qos: granted,
@@ -425,8 +432,8 @@ impl Shard {
         if !self.send_suback(slot, version, &pending) {
             return;
         }
-        for wanted in pending.replays {
-            self.begin_replay(pending.session, wanted);
+        if !pending.replays.is_empty() {
+            self.begin_replays(pending.session, pending.announced, pending.replays);
         }
     }
 

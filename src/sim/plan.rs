@@ -195,7 +195,7 @@ impl Plan {
             share_chance: 75,
             clients: 9,
             churn_chance: 10,
-            retain_chance: 0,
+            retain_chance: 15,
             max_inflight: 3,
             publishes: 40,
             ..Self::mixed()
