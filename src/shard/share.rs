@@ -20,6 +20,8 @@
 //!   [MQTT-4.8.2-4, 4.8.2-5]. At QoS 1 both is allowed, and the next member is sooner there.
 //! - After an UNSUBSCRIBE what the client was sent is completed with it [MQTT-3.10.4-4]; what waited in
 //!   its session's queue goes back.
+//! - The queue's limits are those of a session's; what comes back is beyond them, since a window counted
+//!   it, and is the oldest when something has to go.
 //! - A group ends with its last member, and its queue with it, counted.
 //!
 //! Order: messages of a publisher keep theirs with one member as long as nobody comes or goes.

@@ -109,13 +109,21 @@ impl Groups {
             clients.metrics.inc(Counter::DeliveryDroppedSessionEnded);
             return clients.budget.release(message);
         }
-        self.keep(key.index, sent.seq, message, clients);
+        // It was counted by a window until now, never by the queue.
+        self.keep(key.index, sent.seq, message, 0, clients);
         self.touch(key.index);
     }
 
-    /// Puts a message into a group's queue, under the limits of queue and core. Takes over the
-    /// reference.
-    fn keep(&mut self, index: u32, seq: u32, message: Message, clients: &mut Clients) {
+    /// Puts a message into a group's queue, under a limit of `max_len` messages (0 = unlimited) and the
+    /// core's. Takes over the reference.
+    fn keep(
+        &mut self,
+        index: u32,
+        seq: u32,
+        message: Message,
+        max_len: usize,
+        clients: &mut Clients,
+    ) {
         let Some(group) = self.groups.at_mut(index) else {
             return clients.budget.release(message);
         };
@@ -146,7 +154,6 @@ impl Groups {
             clients.metrics.inc(Counter::DeliveryDroppedMemory);
             return clients.budget.release(message);
         }
-        let max_len = clients.rules.max_mqueue_len;
         if let Some(victim) = group.queue.insert(seq, message, max_len) {
             clients.metrics.inc(match victim.view().qos {
                 QoS::AtMostOnce => Counter::DeliveryDroppedQos0Msg,
@@ -292,7 +299,8 @@ impl Shares {
             }
         }
         let message = fanout.message(&mut clients.budget);
-        self.groups.keep(at, seq, message, clients);
+        let max_len = clients.rules.max_mqueue_len;
+        self.groups.keep(at, seq, message, max_len, clients);
     }
 
     /// Hands out what waits in groups, a bounded number of messages; says whether more could be.

@@ -202,6 +202,23 @@ fn while_all_are_away_the_group_queues_once() {
 }
 
 #[test]
+fn what_comes_back_to_a_full_queue_is_not_lost() {
+    let mut broker = Broker::ruled(|rules| {
+        rules.max_inflight = 2;
+        rules.max_mqueue_len = 2;
+    });
+    let a = member(&mut broker, &v5("a").keeps(100), SHARED, 1);
+    let p = broker.connect(&v5("p"));
+    publishes(&mut broker, p, &["1", "2", "3", "4"], 1);
+    assert_eq!(broker.payloads(a), ["1", "2"]);
+    broker.cut(a);
+    assert_eq!(broker.shard.census().group_messages, 4);
+    assert_eq!(broker.count(Counter::DeliveryDroppedQueueFull), 0);
+    let a = broker.enter(&v5("a").keeps(100), &[]);
+    assert_eq!(broker.payloads(a), ["1", "2"]);
+}
+
+#[test]
 fn who_is_away_is_passed_over_and_who_resumes_takes_part_again() {
     let mut broker = Broker::new();
     let a = member(&mut broker, &v5("a").keeps(100), SHARED, 1);
