@@ -4,7 +4,7 @@
 #
 #   scripts/conformance.sh PATH    PATH is a checkout of paho.mqtt.testing, which stays as it is
 #
-# BROKER names the program to test; without it that is the release build.
+# BROKER names the program to test; without it that is the release build. VERBOSE=1 shows what failed.
 
 set -eu
 if [ $# -ne 1 ] || [ ! -f "$1/interoperability/client_test5.py" ]; then
@@ -21,6 +21,8 @@ fi
 # What the suites expect: a Receive Maximum of 20 and a keep-alive of 60 s from the server. They expect
 # further that nobody may subscribe to `test/nosubscribe`, which takes access control.
 SETTINGS=(--set mqtt.max_awaiting_rel=20 --set mqtt.server_keepalive=60s)
+# A thread that is bound to a CPU waits behind whatever else runs there, for longer than the suites do.
+MACHINE=(--cores 2 --set node.pin_cores=false)
 # A suite takes about a minute and a half.
 SECONDS_MAX=600
 READY_SECONDS_MAX=30
@@ -37,7 +39,7 @@ trap 'exit 130' INT TERM
 
 start_broker() {
     : >"$scratch/out"
-    "$BROKER" --cores 2 --listen tcp://127.0.0.1:0 --data-dir "$scratch/data" "${SETTINGS[@]}" \
+    "$BROKER" "${MACHINE[@]}" --listen tcp://127.0.0.1:0 --data-dir "$scratch/data" "${SETTINGS[@]}" \
         >"$scratch/out" 2>"$scratch/err" &
     broker=$!
     local deadline=$((SECONDS + READY_SECONDS_MAX))
@@ -55,8 +57,8 @@ start_broker() {
 # place of the default one and runs the text as the program it is.
 RUN='
 import sys
-program, put = sys.argv[1:]
-sys.argv = [program]
+program, put, *tests = sys.argv[1:]
+sys.argv = [program, *tests]
 sys.path.insert(0, "")
 text = open(program).read()
 default = "  port = 1883\n"
@@ -77,28 +79,58 @@ stop_broker() {
     return "$status"
 }
 
-# suite VERSION PROGRAM: runs it, prints its line, and fails if one of its tests did.
-suite() {
-    local version=$1 program=$2 log=$scratch/$2.log status=0
+# attempt PROGRAM [Test.NAME...]: runs these tests, or all; sets `ran` and the names in `failed`. A suite
+# that does not run at all, because its first CONNECT had no answer in time, is begun again.
+attempt() {
+    local tries
+    for tries in 1 2 3; do
+        run_tests "$@" && return
+        [ "${ran:-0}" -eq 0 ] || return 1
+    done
+    echo "begun $tries times"
+    return 1
+}
+
+run_tests() {
+    local status=0
+    log=$scratch/$1.log
     (cd "$suites/interoperability" && PYTHONDONTWRITEBYTECODE=1 \
-        timeout --kill-after=10 "$SECONDS_MAX" python3 -c "$RUN" "$program" "$port") \
+        timeout --kill-after=10 "$SECONDS_MAX" python3 -c "$RUN" "$1" "$port" "${@:2}") \
         </dev/null >"$log" 2>&1 || status=$?
-    local ran failed names
     ran=$(awk '$1 == "Ran" && $3 ~ /^test/ {print $2}' "$log")
-    names=$(sed -nE 's/^(FAIL|ERROR): ([A-Za-z0-9_]+) .*/\2/p' "$log" | sort -u)
-    failed=$(printf '%s' "$names" | grep -c . || true)
-    if [ -z "$ran" ] || [ "$((status != 0))" -ne "$((failed > 0))" ]; then
-        echo "MQTT $version $program: did not run to its end (exit code $status); the end of its output:"
+    mapfile -t failed < <(sed -nE 's/^(FAIL|ERROR): (test[A-Za-z0-9_]+) .*/Test.\2/p' "$log" | sort -u)
+    # Whatever is not a test that failed means that the suite did not run.
+    [ "${ran:-0}" -gt 0 ] && [ "$((status != 0))" -eq "$((${#failed[@]} > 0))" ]
+}
+
+# suite VERSION PROGRAM: runs it, prints its line, and fails if one of its tests did. The suites wait
+# half a second for an answer and a few for a message, which a busy machine may not keep: what failed
+# is given a second chance.
+suite() {
+    local name="MQTT $1 $2" all late=0 line
+    if ! attempt "$2"; then
+        echo "$name: did not run; the end of its output:"
         tail -n 20 "$log"
         return 1
     fi
-    local line="MQTT $version $program: $((ran - failed)) of $ran passed"
-    [ "$failed" -eq 0 ] || line="$line; failed: ${names//$'\n'/ }"
+    all=$ran
+    if [ "${#failed[@]}" -gt 0 ]; then
+        late=${#failed[@]}
+        if ! attempt "$2" "${failed[@]}"; then
+            echo "$name: did not run a second time; the end of its output:"
+            tail -n 20 "$log"
+            return 1
+        fi
+        late=$((late - ${#failed[@]}))
+    fi
+    line="$name: $((all - ${#failed[@]})) of $all passed"
+    [ "$late" -eq 0 ] || line="$line, $late of them at the second attempt"
+    [ "${#failed[@]}" -eq 0 ] || line="$line; failed: ${failed[*]#Test.}"
     echo "$line"
-    if [ "$failed" -gt 0 ] && [ -n "${VERBOSE:-}" ]; then
+    if [ "${#failed[@]}" -gt 0 ] && [ -n "${VERBOSE:-}" ]; then
         sed -n '/^=====/,$p' "$log"
     fi
-    [ "$failed" -eq 0 ]
+    [ "${#failed[@]}" -eq 0 ]
 }
 
 # Each suite has a broker of its own, so that it finds no sessions of the other.
