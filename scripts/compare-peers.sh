@@ -9,8 +9,8 @@
 #
 # Peers are found, not built; one that is not there is named as missing. In DIR (or $PEERS_DIR):
 #   FlashMQ/       cmake -B build -DCMAKE_BUILD_TYPE=Release && make -C build
-#   mosquitto/     cmake -B build -DCMAKE_BUILD_TYPE=Release -DWITH_TESTS=OFF -DDOCUMENTATION=OFF \
-#                        -DWITH_WEBSOCKETS=OFF && make -C build mosquitto
+#   mosquitto/     cmake -B build -DCMAKE_BUILD_TYPE=Release -DDOCUMENTATION=OFF -DWITH_TESTS=OFF \
+#                        -DWITH_WEBSOCKETS=OFF (needs xsltproc) && make -C build mosquitto
 #   rumqttd/       cargo install rumqttd --locked --root DIR/rumqttd
 # and from the PATH the distribution's mosquitto (apt-get install mosquitto).
 set -euo pipefail

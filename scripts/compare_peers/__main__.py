@@ -28,7 +28,7 @@ def arguments():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.5, help="seconds to publish for, a run")
     parser.add_argument("--cores", type=int, default=2, help="cores of Millrace")
-    parser.add_argument("--port", type=int, default=1900, help="private port, and the one after it")
+    parser.add_argument("--port", type=int, default=1900, help="the first of 12 private ports")
     parser.add_argument("--wait-quiet", type=float, default=0, metavar="SECONDS",
                         help="wait so long at most, each time, for other work to let up")
     parser.add_argument("--only", default="", help="brokers, separated by commas")
@@ -64,10 +64,12 @@ def measure_all(args, found, result):
                     continue
                 wait_until_quiet(args.wait_quiet)
                 note(f"round {number + 1} of {args.rounds}, {settings}, {row.name}")
-                for broker in found:
+                for index, broker in enumerate(found):
+                    # A port of its own: connections that linger must not keep the next broker out.
+                    port = args.port + 2 * index
                     if broker.latency_rows_only and not row.is_latency_row:
                         continue
-                    one = run_again_while_void(args, broker, settings, row, rate)
+                    one = run_again_while_void(args, broker, settings, row, port, rate)
                     one["round"] = number + 1
                     keep(result, settings, row, broker.name, one, rate)
         result["rounds_complete"] = number + 1
@@ -88,10 +90,10 @@ def row_rate(row, rates, result):
     return row.rate if row.rate is not None else rates.get(row.name)
 
 
-def run_again_while_void(args, broker, settings, row, rate):
+def run_again_while_void(args, broker, settings, row, port, rate):
     for _ in range(1 + VOID_RETRIES):
         one = measure.run(
-            ROOT / "target/release/bench-harness", broker, settings, row, args.port, args.seconds, rate
+            ROOT / "target/release/bench-harness", broker, settings, row, port, args.seconds, rate
         )
         if not one.get("void"):
             break

@@ -143,7 +143,7 @@ def with_faults(cell, runs):
     failed = [run for run in runs if "failed" in run]
     void = sum(1 for run in runs if run.get("void"))
     said = [f"{name} {count}" for name, count in faults(runs).items()]
-    said += [f"{len(failed)} runs failed"] if failed else []
+    said += [f"{len(failed)} runs failed: {failed[0]['failed'][:80]}"] if failed else []
     said += [f"{void} runs void"] if void else []
     return f"{cell} **{', '.join(said)}**" if said else cell
 
