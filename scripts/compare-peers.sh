@@ -17,6 +17,6 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 case " $* " in
     *" --list "* | *" --help "* | *" -h "*) ;;
-    *) cargo build --release --workspace --locked --quiet ;;
+    *) [ -n "${SKIP_BUILD:-}" ] || cargo build --release --workspace --locked --quiet ;;
 esac
 exec python3 scripts/compare_peers "$@"
