@@ -11,7 +11,7 @@
 #   FlashMQ/       cmake -B build -DCMAKE_BUILD_TYPE=Release && make -C build
 #   mosquitto/     cmake -B build -DCMAKE_BUILD_TYPE=Release -DDOCUMENTATION=OFF -DWITH_TESTS=OFF \
 #                        -DWITH_WEBSOCKETS=OFF (needs xsltproc) && make -C build mosquitto
-#   rumqttd/       cargo install rumqttd --locked --root DIR/rumqttd
+#   rumqttd/       cargo install rumqttd --root DIR/rumqttd    (its lock file does not build with Rust 1.95)
 # and from the PATH the distribution's mosquitto (apt-get install mosquitto).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

@@ -2,7 +2,8 @@
 
 Each broker has two kinds of settings. `installed` is what its package or repository ships, with only
 the address, the folder of its data and anonymous access changed. `equal` gives all of them the same
-windows: 1000 messages in flight, queues and buffers large enough for every row.
+windows: 1000 messages in flight, queues and buffers large enough for every row, and TCP_NODELAY (two
+peers leave it off, and then wait for the client's delayed acknowledgements).
 """
 
 import os
@@ -12,7 +13,7 @@ import signal
 import socket
 import subprocess
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 IN_FLIGHT = 1000
@@ -30,7 +31,6 @@ class Broker:
     and returns its command line."""
 
     name: str
-    program: str
     version: str
     commit: str
     prepare: object
@@ -38,8 +38,6 @@ class Broker:
     # Where MQTT 5 clients connect, counted from the port of the others.
     v5_port_offset: int = 0
     latency_rows_only: bool = False
-    environment: dict = field(default_factory=dict)
-
     def identity(self):
         return {
             "name": self.name,
@@ -144,6 +142,9 @@ def millrace(root, cores, spin=None):
     program = first_executable(root / "target/release/broker")
     if program is None:
         return None
+    about = output(program, "--version")
+    built_from = re.search(r"\(([0-9a-f-]+(?:dirty)?)\)", about)
+    built_from = built_from and built_from.group(1)
     extra = ["--set", f"node.spin_before_park={spin}"] if spin else []
     equal = [
         f"mqtt.max_inflight={IN_FLIGHT}",
@@ -162,9 +163,8 @@ def millrace(root, cores, spin=None):
 
     return Broker(
         name="millrace-spin" if spin else "millrace",
-        program=program,
-        version=version_in(output(program, "--version")),
-        commit=commit_of(root),
+        version=version_in(about),
+        commit=built_from or commit_of(root),
         prepare=prepare,
         settings={
             "installed": " ".join([f"--cores {cores}"] + extra),
@@ -193,22 +193,27 @@ def flashmq(peers_dir):
         lines = [f"log_file {folder}/flashmq.log", f"storage_dir {storage}"]
         lines += ["allow_anonymous true"]
         lines += ["listen {", "  protocol mqtt", "  inet_protocol ip4"]
-        lines += ["  inet4_bind_address 127.0.0.1", f"  port {port}", "}"]
+        lines += ["  inet4_bind_address 127.0.0.1", f"  port {port}"]
+        lines += ["  tcp_nodelay true"] if settings == "equal" else []
+        lines += ["}"]
         lines += equal if settings == "equal" else []
         return [program, "--config-file", write(folder / "flashmq.conf", lines)]
 
     return Broker(
         name="FlashMQ",
-        program=program,
         version=version_in(output(program, "--version")),
         commit=commit_of(peers_dir / "FlashMQ"),
         prepare=prepare,
-        settings={"installed": "storage_dir", "equal": "; ".join(["storage_dir"] + equal)},
+        settings={
+            "installed": "storage_dir",
+            "equal": "; ".join(["storage_dir", "tcp_nodelay true"] + equal),
+        },
     )
 
 
 def mosquitto(name, program, commit, persistence):
     equal = [f"max_inflight_messages {IN_FLIGHT}", f"max_queued_messages {QUEUED_MESSAGES}"]
+    equal += ["set_tcp_nodelay true"]
 
     def prepare(broker, settings, folder, port):
         lines = [f"listener {port} 127.0.0.1", "allow_anonymous true", "user root"]
@@ -221,7 +226,6 @@ def mosquitto(name, program, commit, persistence):
     kept = ["persistence true"] if persistence else []
     return Broker(
         name=name,
-        program=program,
         version=version_in(output(program, "-h")),
         commit=commit,
         prepare=prepare,
@@ -267,7 +271,6 @@ def rumqttd(peers_dir):
     described = "max_payload_size {}; max_inflight_count {}; max_outgoing_packet_count {}"
     return Broker(
         name="rumqttd",
-        program=program,
         version=version_in(output(program, "--version")),
         commit="crates.io",
         prepare=prepare,

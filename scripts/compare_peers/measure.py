@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 from brokers import IN_FLIGHT, Running
@@ -112,8 +113,6 @@ def _process_ticks(pid):
 
 def others_busy_percent(seconds):
     """How busy the machine is while nothing of this comparison runs."""
-    import time
-
     busy, everything = _machine_ticks()
     time.sleep(seconds)
     busy_after, everything_after = _machine_ticks()
