@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -118,8 +119,14 @@ def save(args, result):
     path = folder / f"{result['date']}-{result['commit']}.json"
     result["summary"] = report.summary(result)
     result["verdicts"] = report.verdicts(result)
-    path.write_text(json.dumps(result, indent=1) + "\n")
+    path.write_text(compact(json.dumps(result, indent=1)) + "\n")
     return path
+
+
+def compact(text):
+    """Each run and each innermost list on one line."""
+    inner = re.compile(r"\{[^{}\[\]]*(?:\{[^{}]*\}[^{}\[\]]*)?\}|\[[^\[\]{}]*\]")
+    return inner.sub(lambda match: re.sub(r"\n\s*", " ", match.group(0)), text)
 
 
 def wait_until_quiet(seconds):
