@@ -16,7 +16,7 @@ import report
 import rows
 
 ROOT = Path(__file__).resolve().parents[2]
-VOID_RETRIES = 2
+VOID_RETRIES = 1
 # What the machine's other work may take before a set of runs begins.
 QUIET_PERCENT = 15
 
@@ -53,10 +53,10 @@ def git(*command):
 
 
 def measure_all(args, found, result):
-    """Rounds outermost, brokers innermost, so that each disturbance meets all of them alike."""
+    """Brokers innermost, so that each disturbance meets all of them alike."""
     rates = {}
-    for number in range(args.rounds):
-        for settings in args.settings:
+    for settings in args.settings:
+        for number in range(1, args.rounds + 1):
             for row in args.rows:
                 if row.is_latency_row and settings != "equal":
                     continue
@@ -64,17 +64,31 @@ def measure_all(args, found, result):
                 if row.half_rate_of and rate is None:
                     continue
                 wait_until_quiet(args.wait_quiet)
-                note(f"round {number + 1} of {args.rounds}, {settings}, {row.name}")
-                for index, broker in enumerate(found):
-                    # A port of its own: connections that linger must not keep the next broker out.
-                    port = args.port + 2 * index
-                    if broker.latency_rows_only and not row.is_latency_row:
-                        continue
-                    one = run_again_while_void(args, broker, settings, row, port, rate)
-                    one["round"] = number + 1
-                    keep(result, settings, row, broker.name, one, rate)
-        result["rounds_complete"] = number + 1
-        save(args, result)
+                note(f"{settings}, round {number} of {args.rounds}, {row.name}")
+                measure_row(args, found, result, settings, row, rate, number)
+            result["rounds_complete"][settings] = number
+            save(args, result)
+
+
+def measure_row(args, found, result, settings, row, rate, number):
+    for index, broker in enumerate(found):
+        if broker.latency_rows_only and not row.is_latency_row:
+            continue
+        if row.half_rate_of and cannot_keep_up(result, row, broker, rate):
+            one = {"failed": "slower than this rate", "command": []}
+        else:
+            # A port of its own: connections that linger must not keep the next broker out.
+            port = args.port + 2 * index
+            one = run_again_while_void(args, broker, settings, row, port, rate)
+        one["round"] = number
+        keep(result, settings, row, broker.name, one, rate)
+
+
+def cannot_keep_up(result, row, broker, rate):
+    """Its highest rate is below this one: there would be nothing but a growing queue to measure."""
+    entry = result["rows"].get("equal", {}).get(row.half_rate_of, {})
+    highest = report.median_of(entry.get("brokers", {}).get(broker.name, []), "deliveries_per_second")
+    return highest is not None and highest < rate
 
 
 def row_rate(row, rates, result):
@@ -162,7 +176,7 @@ def main():
         "environment": {"machine": platform.machine()},
         "brokers": [broker.identity() for broker in found],
         "missing": missing,
-        "rounds_complete": 0,
+        "rounds_complete": {},
         "rows": {},
     }
     try:

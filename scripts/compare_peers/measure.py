@@ -9,7 +9,7 @@ from pathlib import Path
 
 from brokers import IN_FLIGHT, Running
 
-RUN_SECONDS_MAX = 60
+RUN_SECONDS_MAX = 30
 TICKS = os.sysconf("SC_CLK_TCK")
 
 FIGURES = (

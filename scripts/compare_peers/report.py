@@ -176,10 +176,14 @@ def ratio_cell(entry, figure, most):
     return f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}), {best}"
 
 
+def rounds(result):
+    return ", ".join(f"{number} {kind}" for kind, number in result["rounds_complete"].items())
+
+
 def markdown(result):
     machine = result["environment"]
     lines = ["# Brokers compared", ""]
-    lines += [f"{result['date']}, commit {result['commit']}, {result['rounds_complete']} rounds; "
+    lines += [f"{result['date']}, commit {result['commit']}, rounds: {rounds(result)}; "
               f"`{' '.join(result['command'])}`"]
     lines += [f"Machine: {machine.get('cpus')} CPUs ({machine.get('cpu_model')}), "
               f"{(machine.get('memory_bytes') or 0) >> 30} GiB, Linux {machine.get('kernel')}, "
