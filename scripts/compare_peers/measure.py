@@ -53,7 +53,8 @@ def run(harness, broker, settings, row, port, seconds, rate=None):
 def command_line(harness, row, settings, port, seconds, rate):
     command = [str(harness), "pubsub", *row.arguments.split()]
     command += ["--target", f"127.0.0.1:{port}", "--duration", f"{seconds:g}"]
-    command += ["--drain", "1", "--stall", "2", "--scenario", row.name, "--quiet"]
+    # A keep-alive that outlasts the run: one peer refuses connections without.
+    command += ["--keep-alive", "600", "--drain", "1", "--stall", "2", "--scenario", row.name, "--quiet"]
     if rate is not None:
         command += ["--rate", f"{rate / row.publishers:.0f}"]
     if row.is_v5:
