@@ -23,8 +23,8 @@ def median_of(runs, figure):
 
 
 def is_clean(runs):
-    """Nothing was lost or wrong in any run; redelivery is allowed at QoS 1."""
-    return bool(usable(runs)) and len(usable(runs)) == len(runs) and not faults(runs)
+    """Every run came to its end with nothing lost or wrong; void ones say nothing either way."""
+    return bool(usable(runs)) and not faults(runs) and not any("failed" in run for run in runs)
 
 
 def faults(runs):
