@@ -2,7 +2,8 @@
 # Millrace and other brokers side by side: the same machine, the same run, the same load generator.
 #
 #   scripts/compare-peers.sh [--peers DIR] [--rows NAME,...] [--settings equal,installed]
-#                            [--rounds N] [--seconds S] [--list]
+#                            [--rounds N] [--seconds S]
+#   scripts/compare-peers.sh --list | --report FILE
 #
 # Writes results/compare-peers/<date>-<commit>.json and prints Markdown tables. Exit code: 0 all
 # targets hold, 1 one does not or nothing could be measured, 2 wrong usage.
@@ -16,7 +17,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 case " $* " in
-    *" --list "* | *" --help "* | *" -h "*) ;;
+    *" --list "* | *" --report "* | *" --help "* | *" -h "*) ;;
     *) [ -n "${SKIP_BUILD:-}" ] || cargo build --release --workspace --locked --quiet ;;
 esac
 exec python3 scripts/compare_peers "$@"

@@ -34,6 +34,7 @@ def arguments():
                         help="wait so long at most, each time, for other work to let up")
     parser.add_argument("--only", default="", help="brokers, separated by commas")
     parser.add_argument("--out", type=Path, default=ROOT / "results")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="the tables of an earlier run")
     parser.add_argument("--list", action="store_true", help="the rows' names")
     args = parser.parse_args()
     args.peers = Path(args.peers).resolve()
@@ -158,6 +159,11 @@ def main():
     args = arguments()
     if args.list:
         print("\n".join(f"{row.name:14} {row.title}" for row in rows.ROWS))
+        return 0
+    if args.report:
+        earlier = json.loads(args.report.read_text())
+        earlier["verdicts"] = report.verdicts(earlier)
+        print(report.markdown(earlier))
         return 0
     found, missing = brokers.find(args.peers, ROOT, args.cores)
     if args.only:
