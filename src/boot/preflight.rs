@@ -14,7 +14,7 @@ use crate::config::{Config, Listener};
 use crate::runtime::probe::{RingAbilities, ring_abilities};
 
 /// The oldest Linux that has all that is needed, for the advice only: what counts is what was tried.
-const KERNEL_NEEDED: &str = "Linux 6.7";
+const KERNEL_NEEDED: &str = "Linux 6.8";
 
 /// Ordinary descriptors of a process before its first core: standard streams, log, lock, control
 /// plane, and room for one batch of handshakes.

@@ -44,7 +44,7 @@ fn io_uring_that_is_missing_or_forbidden() {
     };
     assert_eq!(
         said(libc::ENOSYS, None),
-        "this kernel (6.18.0) has no io_uring; run Linux 6.7 or newer"
+        "this kernel (6.18.0) has no io_uring; run Linux 6.8 or newer"
     );
     assert_eq!(
         said(libc::EPERM, Some(2)),
@@ -69,7 +69,7 @@ fn operations_that_are_missing_are_named() {
     });
     assert_eq!(
         check_abilities(&facts).unwrap_err(),
-        "the io_uring of this kernel (6.1.0) lacks READ_MULTISHOT, DEFER_TASKRUN; run Linux 6.7 or \
+        "the io_uring of this kernel (6.1.0) lacks READ_MULTISHOT, DEFER_TASKRUN; run Linux 6.8 or \
          newer"
     );
 }
