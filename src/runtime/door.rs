@@ -12,6 +12,7 @@ use std::sync::Arc;
 use crate::metrics::Counter;
 use crate::runtime::admission::{Admission, ListenerShare};
 use crate::runtime::completion::Completion;
+use crate::runtime::log::RateLimit;
 use crate::runtime::plane::Actions;
 use crate::runtime::socket;
 use crate::shard::Shard;
@@ -46,6 +47,7 @@ pub struct Door {
     listeners: Vec<Listener>,
     stopping: bool,
     stop_told: bool,
+    accept_failures: RateLimit,
 }
 
 struct Open {
@@ -76,6 +78,7 @@ impl Door {
             listeners: Vec::new(),
             stopping: false,
             stop_told: false,
+            accept_failures: RateLimit::new(1, 5),
         }
     }
 
@@ -158,9 +161,11 @@ impl Door {
     ) {
         match completion {
             Completion::Accepted { listener, fd } => self.accepted(shard, plane, listener, fd),
-            Completion::AcceptFailed { listener, errno: _ } => {
+            Completion::AcceptFailed { listener, errno } => {
                 shard.clients.metrics.inc(Counter::AcceptErrors);
-                let retry_ms = shard.clients.now.ms + RETRY_ACCEPT_MS;
+                let now_ms = shard.clients.now.ms;
+                self.log_accept_failed(now_ms, errno);
+                let retry_ms = now_ms + RETRY_ACCEPT_MS;
                 if let Some(listener) = self.listener(listener) {
                     listener.waits_for_room = true;
                     listener.paused_until_ms = Some(retry_ms);
@@ -181,6 +186,14 @@ impl Door {
                 self.refuse(shard, plane, handshake, &[], CloseReason::Closed);
             }
             _ => {}
+        }
+    }
+
+    /// Clients can cause this as often as they like, so it is not logged each time.
+    fn log_accept_failed(&mut self, now_ms: u64, errno: i32) {
+        if let Some(suppressed) = self.accept_failures.admit(now_ms) {
+            let error = std::io::Error::from_raw_os_error(errno);
+            tracing::warn!(%error, suppressed, "a connection cannot be accepted, it waits");
         }
     }
 
