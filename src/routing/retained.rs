@@ -224,11 +224,6 @@ impl<M: Stored> RetainedStore<M> {
         true
     }
 
-    /// Changes what may be stored; what is over a new limit stays.
-    pub fn set_limits(&mut self, limits: RetainedLimits) {
-        self.limits = limits;
-    }
-
     /// Messages, expired ones that were not collected yet included.
     pub fn len(&self) -> u32 {
         self.messages.len()

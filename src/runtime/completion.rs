@@ -45,8 +45,8 @@ pub struct PlaneConfig {
 impl PlaneConfig {
     /// Sizes for one of `cores` planes with room for `slots` connections.
     ///
-    /// Few large receive buffers: 128 of 16 KiB against 512 of 2 KiB take 0.4 to 0.9 of the CPU with
-    /// messages of 64 KiB, 0.3 to 0.6 with 1 KiB, 0.8 to 0.9 with small ones (3 interleaved rounds),
+    /// Few large receive buffers: 128 of 16 KiB against 512 of 2 KiB take 0.4 to 1.0 of the CPU with
+    /// messages of 64 KiB, 0.3 to 0.6 with 1 KiB, 0.8 to 1.0 with small ones (3 interleaved rounds),
     /// because a burst comes in fewer completions. Many cores keep small ones, for their memory.
     pub fn for_cores(cores: usize, slots: u32) -> Self {
         if cores < MANY_CORES {

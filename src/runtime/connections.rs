@@ -82,14 +82,6 @@ impl Actions {
         send.is_some_and(|send| self.sends.at(send).phase == Phase::Waiting)
     }
 
-    /// Bytes given for this slot that its socket has not taken.
-    pub fn unsent_bytes(&self, slot: u32) -> usize {
-        self.slots
-            .at(slot)
-            .send()
-            .map_or(0, |send| self.sends.at(send).left())
-    }
-
     /// Stops receiving. Bytes that are on their way are still reported, then
     /// [`Completion::ReceivePaused`].
     pub fn pause_receive(&mut self, slot: u32) {

@@ -4,7 +4,6 @@
 //!
 //! One that is refused with a last packet lingers for a while, as closed connections do.
 
-use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
@@ -110,17 +109,6 @@ impl Actions {
             .build()
             .flags(Flags::BUFFER_SELECT);
         self.push(receive, data);
-    }
-
-    /// Sends by system call, without blocking; says how much the socket took.
-    ///
-    /// # Errors
-    ///
-    /// Those of `send(2)`; a full socket is 0 bytes.
-    pub fn handshake_send(&mut self, handshake: u32, bytes: &[u8]) -> io::Result<usize> {
-        let sent = socket::send_now(self.handshakes.fd(handshake), bytes)?;
-        self.ring.counters.bytes_out += sent as u64;
-        Ok(sent)
     }
 
     /// Hands the socket out. Only while no receive is armed: after a completion and before the next

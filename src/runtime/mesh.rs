@@ -187,19 +187,6 @@ impl<P> MeshEnd<P> {
         total
     }
 
-    /// Takes what came from one core, up to `budget_bytes` but at least one record: `on(record,
-    /// parcel)`.
-    pub fn drain_from(
-        &mut self,
-        source: usize,
-        budget_bytes: usize,
-        on: OnRecord<'_, P>,
-    ) -> Drained {
-        self.incoming[source]
-            .as_mut()
-            .map_or_else(Drained::default, |inlet| inlet.drain(budget_bytes, on))
-    }
-
     /// Whether nothing waits in any lane to this core.
     pub fn inbox_is_empty(&self) -> bool {
         self.incoming

@@ -402,11 +402,6 @@ impl Actions {
         !self.backlog.is_empty() || self.ring.has_completions()
     }
 
-    /// Whether something was asked for that the next turn submits.
-    pub fn has_submissions(&mut self) -> bool {
-        !self.sends.queued.is_empty() || !self.closing.is_empty() || self.ring.queued() > 0
-    }
-
     /// Submits what was asked for without waiting for the next turn; completions stay for it.
     pub(super) fn submit_now(&mut self) -> io::Result<()> {
         self.build_sends();
