@@ -5,8 +5,8 @@
 //! - **Data plane**: one pinned thread a core, each with one glommio executor, one io_uring for its
 //!   sockets, and one [`shard::Shard`] that owns the core's connections and sessions. Everything below
 //!   [`runtime`] is sans-I/O: bytes and the time in, effects out.
-//! - **Control plane**: everything else. It meets the cores in [`gate`] only. (Today it is the main
-//!   thread, which waits for signals: HTTP, metrics and bridges come into `control/`.)
+//! - **Control plane**: everything else, on one tokio runtime in `control`. It meets the cores in
+//!   [`gate`] only.
 //!
 //! # Layers, from the ground up
 //!
@@ -16,11 +16,14 @@
 //! | 1 | [`config`] | every setting, declared once |
 //! | 1 | [`metrics`] | every figure, declared once |
 //! | 1 | [`mqtt`] | the wire format of MQTT 3.1, 3.1.1 and 5.0; the message |
+//! | 1 | [`ws`] | the PROXY header and WebSocket |
+//! | 2 | [`access`] | who may enter and what they may do |
 //! | 2 | [`routing`] | who wants what: the shared index, a core's own index, retained messages |
 //! | 2 | [`session`] | what a client's session remembers |
 //! | 3 | [`gate`] | commands to cores, events from cores |
 //! | 4 | [`shard`] | one core's broker |
 //! | 5 | [`runtime`] | the driver: rings, threads, sockets, the index thread, the clock |
+//! | 5 | `control` | everything that is not messages: HTTP, authentication by others |
 //! | 6 | [`boot`], [`shutdown`], [`cli`] | from the command line to a running broker, and its end |
 //! | test | `sim`, `tidy` | many shards in one thread with virtual time; checks of this source |
 //!
@@ -48,10 +51,15 @@
 //! - No queue without a limit ([`base::limits`], [`config`]) and no drop without a counter
 //!   ([`metrics`]).
 
+pub mod access;
 pub mod base;
+#[cfg(not(loom))]
 pub mod boot;
+#[cfg(not(loom))]
 pub mod cli;
 pub mod config;
+#[cfg(not(loom))]
+pub mod control;
 pub mod gate;
 pub mod metrics;
 pub mod mqtt;
@@ -59,8 +67,10 @@ pub mod routing;
 pub mod runtime;
 pub mod session;
 pub mod shard;
+#[cfg(not(loom))]
 pub mod shutdown;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 #[cfg(test)]
 mod tidy;
+pub mod ws;

@@ -75,6 +75,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Refusal> {
         // Cores that do not end would keep the process.
         std::process::exit(i32::from(EXIT_FAILED));
     }
+    broker.control.stop();
     broker.indexer.stop();
     Ok(code)
 }

@@ -10,6 +10,7 @@ use crossbeam_channel::Receiver;
 use crate::base::ids::CoreId;
 use crate::boot::{Ready, Refusal};
 use crate::config::Config;
+use crate::control::Control;
 use crate::gate::command::Command;
 use crate::gate::port::{Gate, GatePort, WakeCore, gate};
 use crate::metrics::{CoreMetrics, MetricsRegistry};
@@ -46,6 +47,8 @@ pub struct Broker {
     pub indexer: Indexer,
     /// How its cores end: one message, when all have stopped or one has failed.
     pub ended: Receiver<Result<(), CoreFailed>>,
+    /// Everything that is not messages.
+    pub control: Control,
     /// Bound listeners: name and address.
     pub listening: Vec<(String, SocketAddr)>,
 }
@@ -110,19 +113,28 @@ pub fn start(ready: &Ready) -> Result<Broker, Refusal> {
     };
     let cores = thread::start(run, &wakers, makers)
         .map_err(|error| refused("a core cannot be started", &error))?;
+    let control = Control::start()
+        .map_err(|error| refused("the control plane's threads cannot be started", &error))?;
     let listening = listen(config, &gate)?;
-    let (tell, ended) = crossbeam_channel::bounded(1);
-    std::thread::Builder::new()
-        .name("join".to_owned())
-        .spawn(move || drop(tell.send(cores.join())))
-        .map_err(|error| refused("no thread to wait for the cores", &error))?;
+    let ended =
+        await_end(cores).map_err(|error| refused("no thread to wait for the cores", &error))?;
     Ok(Broker {
         gate,
         metrics,
         indexer,
         ended,
+        control,
         listening,
     })
+}
+
+/// Waits for the cores' end on a thread of its own.
+fn await_end(cores: thread::Cores) -> std::io::Result<Receiver<Result<(), CoreFailed>>> {
+    let (tell, ended) = crossbeam_channel::bounded(1);
+    std::thread::Builder::new()
+        .name("join".to_owned())
+        .spawn(move || drop(tell.send(cores.join())))?;
+    Ok(ended)
 }
 
 /// What all cores are made from.

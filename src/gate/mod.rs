@@ -4,3 +4,4 @@
 pub mod command;
 pub mod event;
 pub mod port;
+pub mod reply;

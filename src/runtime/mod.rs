@@ -11,6 +11,7 @@
 //! - [`indexer`] is the thread that writes the shared index
 //! - [`listener`] and [`socket`] make the sockets; [`probe`] asks what the kernel can; [`log`] writes
 //!   the log; [`clock`] reads the time
+//! - [`transport`] is what may lie between MQTT and a socket
 
 mod accepts;
 pub mod admission;
@@ -45,4 +46,5 @@ pub mod socket;
 pub mod thread;
 #[cfg(test)]
 mod thread_tests;
+pub mod transport;
 pub mod wake;

@@ -1,0 +1,2 @@
+//! Layer 2: who may enter and what they may do: decisions in memory, synchronous. What has to be asked
+//! of others (databases, HTTP) is asked by `control/`.
