@@ -9,7 +9,7 @@ pub struct Identity {
     /// The user name: the one of CONNECT, or what the login made of it.
     pub username: Option<Box<str>>,
     /// May do everything.
-    pub is_superuser: bool,
+    pub superuser: bool,
     /// The common name of the certificate.
     pub cert_common_name: Option<Box<str>>,
     /// The subject (distinguished name) of the certificate.
@@ -29,11 +29,5 @@ impl Identity {
                 ..Self::default()
             })
         })
-    }
-
-    /// The value of an attribute.
-    pub fn attribute(&self, name: &str) -> Option<&str> {
-        let own = self.attributes.iter().find(|(own, _)| **own == *name);
-        own.map(|(_, value)| &**value)
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 
+use crate::access::rules::AccessRules;
 use crate::base::ids::CoreId;
 use crate::boot::{Ready, Refusal};
 use crate::config::Config;
@@ -77,7 +78,7 @@ pub fn start(ready: &Ready) -> Result<Broker, Refusal> {
     });
     let (gate, gate_ports) = gate(cores, wake);
     let plant = Plant {
-        rules: rules(config),
+        rules: rules(config, Arc::clone(&ready.access)),
         plane: PlaneConfig::for_cores(usize::from(cores), config.sizing.connections_per_core),
         hash_key: ready.hash_key,
         cores,
@@ -259,7 +260,7 @@ fn seed() -> Result<[u64; 4], Refusal> {
 }
 
 /// The settings as the shards read them.
-fn rules(config: &Config) -> Rules {
+fn rules(config: &Config, access: Arc<AccessRules>) -> Rules {
     let (mqtt, retainer) = (&config.mqtt, &config.retainer);
     let seconds = |duration: Duration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
     #[expect(
@@ -291,6 +292,12 @@ fn rules(config: &Config) -> Rules {
         max_subscriptions: mqtt.max_subscriptions.unwrap_or(u32::MAX),
         max_out_queue_bytes: mqtt.max_out_queue as usize,
         allow_anonymous: mqtt.allow_anonymous,
+        access,
+        listener_ids: config
+            .listeners
+            .iter()
+            .map(|l| l.to_string().into())
+            .collect(),
         max_retained_messages: retainer.max_retained_messages.map_or(0, |max| max as usize),
         max_retained_payload: retainer.max_payload_size as usize,
         retained_expiry_s: retainer.expiry_interval.map_or(0, seconds),

@@ -14,6 +14,7 @@ mod quantity;
 mod reference;
 mod schema;
 mod sections;
+mod sections_access;
 mod setting;
 mod sizing;
 mod source;
@@ -25,11 +26,16 @@ pub use sections::{
     CORES_MAX, Log, LogFormat, LogLevel, Mqtt, Node, Retainer, ShareGroup, ShareGroupSettings,
     ShareStrategy, TcpListener,
 };
+pub use sections_access::{
+    AccessSettings, Authorization, AuthorizationCache, AuthorizationFile, NoMatch, OnDeny, Profile,
+};
 pub use sizing::{Machine, Sizing};
 pub use source::{Sources, TomlFile};
 pub use values::{Origin, Problem};
 
 use std::fmt;
+
+use sections_access::hardened_problems;
 
 /// The whole configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,6 +46,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// The protocol.
     pub mqtt: Mqtt,
+    /// What clients may do.
+    pub access: AccessSettings,
     /// Groups of shared subscribers with a strategy of their own.
     pub share_groups: Vec<ShareGroup>,
     /// Retained messages.
@@ -89,10 +97,19 @@ impl Config {
             listener::listeners(&values).map_err(|problems| ConfigError { problems })?;
         let node = Node::read(&values, Node::SECTION.prefix);
         let sizing = Sizing::new(&node, machine);
+        let mut mqtt = Mqtt::read(&values, Mqtt::SECTION.prefix);
+        if node.profile == Profile::Hardened {
+            let problems = hardened_problems(&listeners, &values, mqtt.allow_anonymous);
+            if !problems.is_empty() {
+                return Err(ConfigError { problems });
+            }
+            mqtt.allow_anonymous = false;
+        }
         Ok(Self {
             node,
             listeners,
-            mqtt: Mqtt::read(&values, Mqtt::SECTION.prefix),
+            mqtt,
+            access: AccessSettings::read(&values),
             share_groups: ShareGroupSettings::groups(&values),
             retainer: Retainer::read(&values, Retainer::SECTION.prefix),
             log: Log::read(&values, Log::SECTION.prefix),
@@ -112,6 +129,7 @@ impl Config {
     pub fn warnings(&self, machine: &Machine) -> Vec<String> {
         let mut warnings = Vec::new();
         warnings.extend(self.open_access_warning());
+        warnings.extend(self.no_rules_warning());
         if self.sizing.cores > machine.cpus {
             warnings.push(format!(
                 "node.cores is {}, but this process may use {} CPUs only: cores will share them, at \
@@ -120,6 +138,21 @@ impl Config {
             ));
         }
         warnings
+    }
+
+    /// The warning that those who enter without a name may do everything, if it is so.
+    fn no_rules_warning(&self) -> Option<String> {
+        let denies = self.access.authorization.no_match == Some(NoMatch::Deny);
+        let has_file = self.access.file.enable && self.access.file.path.is_some();
+        if denies || has_file || self.open_access_warning().is_none() {
+            return None;
+        }
+        Some(
+            "every client may publish and subscribe to everything, because node.profile is open and \
+             there are no access rules; name a file in authorization.sources.file.path, or set \
+             authorization.no_match=deny"
+                .to_owned(),
+        )
     }
 
     /// The warning that anyone who reaches this machine may connect, if it is so.

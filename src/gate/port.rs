@@ -5,6 +5,8 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use crate::base::ids::CoreId;
+use crate::base::limits::ACCESS_QUESTIONS_MAX;
+use crate::gate::access::AccessQuestion;
 use crate::gate::command::Command;
 use crate::gate::event::{Event, What};
 
@@ -19,6 +21,7 @@ pub struct GatePort {
     core: CoreId,
     commands: Receiver<Command>,
     events: Sender<Event>,
+    access_questions: Sender<Box<AccessQuestion>>,
 }
 
 /// Wakes a core that sleeps.
@@ -29,12 +32,14 @@ pub type WakeCore = Arc<dyn Fn(CoreId) + Send + Sync>;
 pub struct Gate {
     commands: Vec<Sender<Command>>,
     events: Receiver<Event>,
+    access_questions: Receiver<Box<AccessQuestion>>,
     wake: WakeCore,
 }
 
 /// The ends for `cores` cores.
 pub fn gate(cores: u8, wake: WakeCore) -> (Gate, Vec<GatePort>) {
     let (events, heard) = bounded(EVENTS_MAX_PER_CORE * usize::from(cores));
+    let (ask_access, access_questions) = bounded(ACCESS_QUESTIONS_MAX * usize::from(cores));
     let (commands, ports) = (0..cores)
         .map(|core| {
             let (command, commands) = bounded(COMMANDS_MAX);
@@ -44,6 +49,7 @@ pub fn gate(cores: u8, wake: WakeCore) -> (Gate, Vec<GatePort>) {
                     core: CoreId(core),
                     commands,
                     events: events.clone(),
+                    access_questions: ask_access.clone(),
                 },
             )
         })
@@ -52,6 +58,7 @@ pub fn gate(cores: u8, wake: WakeCore) -> (Gate, Vec<GatePort>) {
         Gate {
             commands,
             events: heard,
+            access_questions,
             wake,
         },
         ports,
@@ -69,6 +76,17 @@ impl GatePort {
         let stamp = size_of::<usize>();
         COMMANDS_MAX * (size_of::<Command>() + stamp)
             + EVENTS_MAX_PER_CORE * (size_of::<Event>() + stamp)
+            + ACCESS_QUESTIONS_MAX * 2 * stamp
+    }
+
+    /// Asks the control plane about access.
+    ///
+    /// # Errors
+    /// The question, if the control plane does not keep up.
+    pub fn ask_access(&self, question: Box<AccessQuestion>) -> Result<(), Box<AccessQuestion>> {
+        self.access_questions
+            .try_send(question)
+            .map_err(TrySendError::into_inner)
     }
 
     /// Whether a command waits.
@@ -115,6 +133,11 @@ impl Gate {
         (0..self.cores())
             .filter(|core| self.ask(CoreId(*core), command()).is_ok())
             .count()
+    }
+
+    /// What cores ask about access; answers go back as [`Command::Access`].
+    pub fn access_questions(&self) -> &Receiver<Box<AccessQuestion>> {
+        &self.access_questions
     }
 
     /// What cores tell.

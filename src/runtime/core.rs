@@ -389,6 +389,11 @@ impl Inner {
             Command::ReportCrossing => {
                 self.tell(What::Crossing(self.shard.crossing()));
             }
+            Command::SetAccess(rules) => self.shard.set_access(rules),
+            Command::Access(answer) => self.shard.access_answered(answer),
+            Command::DrainAccessCache(client_id) => {
+                self.shard.drain_access_cache(client_id.as_deref());
+            }
             Command::StopAccepting => {
                 self.shard.stop_accepting();
                 self.door.stop(&mut self.shard, plane);
@@ -533,6 +538,11 @@ impl Inner {
             let cut = plane.is_blocked(key.index);
             let last = self.shard.clients.last_out(key.index, !cut);
             plane.close(key.index, last);
+        }
+        for question in effects.questions.drain(..) {
+            if let Err(question) = self.gate.ask_access(question) {
+                self.shard.access_not_asked(&question);
+            }
         }
         // The lists' memory is used again; what was asked for meanwhile comes first.
         effects.dirty.append(&mut self.shard.clients.effects.dirty);

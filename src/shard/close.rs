@@ -147,11 +147,13 @@ impl Shard {
         reason: CloseReason,
         tell: Option<ReasonCode>,
     ) -> Option<u32> {
-        let connection = self
-            .clients
-            .connections
-            .at(slot)
-            .filter(|c| !is_closing(c))?;
+        let present = self.clients.connections.at(slot);
+        present.filter(|c| !is_closing(c))?;
+        self.forget_questions(slot);
+        if reason != CloseReason::Normal {
+            self.judge_will(slot);
+        }
+        let connection = self.clients.connections.at(slot)?;
         if let Some(code) = tell.filter(|_| connection.version.is_v5()) {
             self.clients.metrics.inc(Counter::PacketsDisconnectSent);
             if let Some(out) = self.clients.out(slot) {

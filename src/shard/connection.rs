@@ -7,8 +7,10 @@ use std::num::NonZeroU16;
 use ahash::AHasher;
 use hashbrown::HashMap;
 
+use crate::access::identity::Identity;
 use crate::mqtt::version::Version;
 use crate::session::state::NONE;
+use crate::shard::access::Asked;
 
 /// A client whose CONNECT was accepted. Lives on one core, at the index that is also its slot in
 /// the connection plane. What an idle client does not need is absent.
@@ -54,6 +56,10 @@ pub struct Extra {
     pub aliases: HashMap<u16, Box<str>, BuildHasherDefault<AHasher>>,
     /// Bytes of topics in `aliases`.
     pub alias_bytes: usize,
+    /// Who the client is, if anything is known of it besides its id.
+    pub identity: Option<Box<Identity>>,
+    /// What others were asked about what it may do.
+    pub asked: Option<Box<Asked>>,
 }
 
 /// State bits of a connection.

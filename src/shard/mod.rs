@@ -10,12 +10,14 @@
 //!    driver carries out the effects
 //!
 //! - [`handshake`]: accept to an accepted CONNECT, on any core; [`arrive`]: the same at home
-//! - [`receive`]: bytes to packets; [`publish`], [`subscribe`], [`acks`]: what they do
+//! - [`receive`]: bytes to packets; [`publish`], [`subscribe`], [`acks`]: what they do; [`access`]:
+//!   whether they may
 //! - [`deliver`], [`fanout`]: messages to clients; [`cross`], [`outbox`]: messages to other cores
 //! - [`share`]: shared subscriptions; [`replay`]: stored messages; [`timers`], [`close`]: what ends
 //! - [`stop`] holds the steps of a shutdown
 //! - [`clients`], [`connection`], [`registry`], [`memory`]: the tables; [`census`] counts them
 
+pub mod access;
 pub mod acks;
 pub mod arrive;
 pub mod census;
@@ -82,6 +84,7 @@ pub struct Shard {
     shares: Shares,
     replays: Replays,
     homes: Homes,
+    asking: access::Asking,
     cores: u8,
     /// No new client is taken in.
     stopping: bool,
@@ -185,6 +188,7 @@ impl Shard {
             shares: Shares::new(parts.seed),
             replays: Replays::default(),
             homes: Homes::new(parts.hash_key, parts.cores),
+            asking: access::Asking::default(),
             cores: parts.cores,
             stopping: false,
             deaf: false,

@@ -86,6 +86,7 @@ impl Shard {
             .at(slot)
             .map_or(NONE, |c| c.session);
         self.clients.metrics.inc(Counter::ClientSubscribe);
+        let permits = self.may_subscribe(slot, packet)?;
         let key = self.subacks.insert(PendingSuback {
             connection,
             session,
@@ -100,8 +101,12 @@ impl Shard {
         if let Some(connection) = self.clients.connections.at_mut(slot) {
             connection.awaits_index += 1;
         }
-        for (position, entry) in packet.filters().enumerate() {
-            let reason = self.subscribe_one(session, key, position, &entry, packet);
+        for ((position, entry), allowed) in packet.filters().enumerate().zip(permits) {
+            let reason = if allowed {
+                self.subscribe_one(session, key, position, &entry, packet)
+            } else {
+                ReasonCode::NotAuthorized
+            };
             if let Some(pending) = self.subacks.get_mut(key) {
                 pending.reasons.push(reason.as_u8());
             }

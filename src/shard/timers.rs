@@ -23,6 +23,8 @@ pub enum Timer {
     Will = 3,
     /// QoS 2 identifiers that are not released.
     AwaitingRel = 4,
+    /// Questions about what a connection may do that are not answered.
+    Access = 8,
 }
 
 /// No timer is armed further ahead than this, so that timers of connections, sessions and wills that
@@ -76,6 +78,7 @@ impl Shard {
             1 => Timer::KeepAlive,
             2 => Timer::SessionExpiry,
             3 => Timer::Will,
+            8 => Timer::Access,
             _ => Timer::AwaitingRel,
         };
         if self.timer_generation(timer, index) & GENERATION_MASK != generation {
@@ -85,13 +88,16 @@ impl Shard {
             Timer::KeepAlive => self.keep_alive_due(index),
             Timer::SessionExpiry => self.session_expiry_due(index),
             Timer::Will => self.will_due(index),
+            Timer::Access => self.access_due(index),
             Timer::AwaitingRel => self.awaiting_rel_due(index),
         }
     }
 
     fn timer_generation(&self, timer: Timer, index: u32) -> u32 {
         match timer {
-            Timer::KeepAlive => self.clients.connections.generation(index).unwrap_or(0),
+            Timer::KeepAlive | Timer::Access => {
+                self.clients.connections.generation(index).unwrap_or(0)
+            }
             _ => self.clients.registry.generation(index),
         }
     }
