@@ -202,6 +202,8 @@ impl Core {
         metrics.add(Counter::Parks, now.sleeps - before.sleeps);
         inner.shard.publish_figures();
         metrics_of_handshakes(inner);
+        let metrics = &inner.shard.clients.metrics;
+        metrics.set(Gauge::Allocations, allocator::allocations());
     }
 }
 
