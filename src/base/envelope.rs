@@ -2,7 +2,7 @@
 //! connection has none of it and pays nothing for it.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::IpAddr;
 
 /// One connection's wrapping. It holds no I/O: the driver hands it what came and sends what it made.
 pub trait Envelope: Send {
@@ -54,9 +54,9 @@ pub enum EnvelopeEnd {
 /// An address that a proxy gave, or a part of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct ToldPeer {
-    /// Whole, when the address was told.
-    pub address: Option<SocketAddr>,
-    /// The port, when only that was told.
+    /// The address.
+    pub ip: Option<IpAddr>,
+    /// The port.
     pub port: Option<u16>,
 }
 
