@@ -106,6 +106,7 @@ impl Bench {
                 slot,
                 generation,
                 bytes,
+                ..
             } => {
                 generations.insert(slot, generation);
                 received.entry(slot).or_default().extend_from_slice(bytes);
