@@ -127,3 +127,9 @@ const _: () = assert!(
     RETAINED_REMOVALS_REMEMBERED.is_power_of_two(),
     "a hash is mapped by mask"
 );
+
+/// AUTH packets of one client in one enhanced authentication: SCRAM takes two, GSSAPI about four.
+pub const AUTHN_STEPS_MAX: u8 = 8;
+
+/// Bytes that may be added to CONNACK by the last data of enhanced authentication; SCRAM's are 90.
+pub const AUTHN_DATA_BYTES_MAX: u32 = 128;

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use crate::gate::authn::{AuthnAnswer, AuthnRequest, Place, Verdict};
 use crate::metrics::Counter;
 use crate::runtime::admission::{Admission, ListenerShare};
 use crate::runtime::completion::Completion;
@@ -39,6 +40,11 @@ pub struct Door {
     /// When handshakes are given up, in the order in which they began: the time allowed is the same
     /// for all.
     deadlines: VecDeque<(u64, u32, u64)>,
+    /// When answers about clients are given up, in the order of the questions: the time allowed is the
+    /// same for all.
+    waits: VecDeque<(u64, u32, u64)>,
+    /// Questions about clients, for the control plane.
+    questions: Vec<Box<AuthnRequest>>,
     /// By how much earlier they are given up while others wait for their places.
     hurry_ms: u64,
     /// Tells the tenants of one number apart.
@@ -72,6 +78,8 @@ impl Door {
             open: 0,
             handshakes_max,
             deadlines: VecDeque::new(),
+            waits: VecDeque::new(),
+            questions: Vec::new(),
             hurry_ms: 0,
             serial: 0,
             shares,
@@ -123,13 +131,16 @@ impl Door {
         if self.open == 0 && self.handshakes.capacity() > PLACES_KEPT {
             self.handshakes = Vec::new();
             self.deadlines = VecDeque::new();
+            self.waits = VecDeque::new();
+            self.questions = Vec::new();
         }
     }
 
     /// Memory in bytes, that of bytes received not counted.
     pub fn held_bytes(&self) -> usize {
         self.handshakes.capacity() * size_of::<Option<Open>>()
-            + self.deadlines.capacity() * size_of::<(u64, u32, u64)>()
+            + (self.deadlines.capacity() + self.waits.capacity()) * size_of::<(u64, u32, u64)>()
+            + self.questions.capacity() * size_of::<Box<AuthnRequest>>()
     }
 
     /// When something here is due, milliseconds since process start.
@@ -142,7 +153,8 @@ impl Door {
             .iter()
             .filter_map(|l| l.paused_until_ms)
             .min();
-        deadline.into_iter().chain(paused).min()
+        let waits = self.waits.front().map(|(at_ms, ..)| *at_ms);
+        deadline.into_iter().chain(paused).chain(waits).min()
     }
 
     /// A connection that came in here, or any other core's, has been closed.
@@ -201,6 +213,7 @@ impl Door {
     pub fn expire(&mut self, shard: &mut Shard, plane: &mut Actions) {
         let now_ms = shard.clients.now.ms;
         self.give_up(shard, plane, now_ms);
+        self.give_up_waiting(shard, plane, now_ms);
         // What the core has not come to look at yet is not held against its sender.
         if self.is_full() && !plane.has_completions() {
             let hurried_ms = now_ms + self.hurry_ms;
@@ -227,12 +240,76 @@ impl Door {
                 break;
             }
             self.deadlines.pop_front();
-            if self.is_open(number, serial) {
+            if self.is_overdue(number, serial, at_ms) {
                 self.refuse(shard, plane, number, &[], CloseReason::IdleTimeout);
                 given_up += 1;
             }
         }
         given_up
+    }
+
+    /// Whether a handshake has the deadline `at_ms` still: it waits for no answer, and has been given
+    /// no later one.
+    fn is_overdue(&self, number: u32, serial: u64, at_ms: u64) -> bool {
+        self.is_open(number, serial)
+            && self.at(number).is_some_and(|open| {
+                let handshake = &open.handshake;
+                handshake.waits_until_ms().is_none() && handshake.deadline_ms <= at_ms
+            })
+    }
+
+    /// Refuses clients about whom no answer came in time.
+    fn give_up_waiting(&mut self, shard: &mut Shard, plane: &mut Actions, now_ms: u64) {
+        while let Some((at_ms, number, question)) = self.waits.front().copied() {
+            let waits = self
+                .at(number)
+                .is_some_and(|open| open.handshake.awaits(question));
+            if waits && at_ms > now_ms {
+                break;
+            }
+            self.waits.pop_front();
+            if waits {
+                self.decide(shard, plane, number, Verdict::Unavailable);
+            }
+        }
+    }
+
+    fn at(&self, number: u32) -> Option<&Open> {
+        self.handshakes
+            .get(number as usize)
+            .and_then(Option::as_ref)
+    }
+
+    /// The next question about a client in handshake.
+    pub fn question(&mut self) -> Option<Box<AuthnRequest>> {
+        self.questions.pop()
+    }
+
+    /// The control plane has answered about a client in handshake, or could not be asked.
+    pub fn answer(&mut self, shard: &mut Shard, plane: &mut Actions, answer: AuthnAnswer) {
+        let Place::Handshake(number) = answer.ticket.place else {
+            return;
+        };
+        let serial = answer.ticket.serial;
+        if self
+            .at(number)
+            .is_some_and(|open| open.handshake.awaits(serial))
+        {
+            self.decide(shard, plane, number, answer.verdict);
+        } else {
+            shard.clients.metrics.inc(Counter::AuthenticationLate);
+        }
+    }
+
+    fn decide(&mut self, shard: &mut Shard, plane: &mut Actions, number: u32, verdict: Verdict) {
+        if let Some(open) = self
+            .handshakes
+            .get_mut(number as usize)
+            .and_then(Option::as_mut)
+        {
+            let step = shard.handshake_answer(&mut open.handshake, verdict);
+            self.carry_out(shard, plane, number, step);
+        }
     }
 
     /// Whether no further socket may be in handshake.
@@ -325,8 +402,33 @@ impl Door {
         else {
             return;
         };
-        match shard.handshake_bytes(&mut open.handshake, bytes) {
+        let step = shard.handshake_bytes(&mut open.handshake, bytes);
+        self.carry_out(shard, plane, number, step);
+    }
+
+    /// Does what a handshake's next step is.
+    fn carry_out(&mut self, shard: &mut Shard, plane: &mut Actions, number: u32, step: Step) {
+        let Some(open) = self.at(number) else {
+            return;
+        };
+        match step {
             Step::Wait => plane.handshake_receive(number),
+            Step::Say(bytes) => {
+                self.deadlines
+                    .push_back((open.handshake.deadline_ms, number, open.serial));
+                if plane.handshake_say(number, &bytes) {
+                    plane.handshake_receive(number);
+                } else {
+                    self.refuse(shard, plane, number, &[], CloseReason::SendFailed);
+                }
+            }
+            Step::Ask(mut request) => {
+                request.ticket.place = Place::Handshake(number);
+                let until_ms = open.handshake.waits_until_ms().unwrap_or_default();
+                self.waits
+                    .push_back((until_ms, number, request.ticket.serial));
+                self.questions.push(request);
+            }
             Step::Refuse(last) => {
                 let listener = open.handshake.listener;
                 plane.handshake_refuse(number, &last);
@@ -357,14 +459,14 @@ impl Door {
     ) {
         let Some(open) = self
             .handshakes
-            .get(number as usize)
-            .and_then(Option::as_ref)
+            .get_mut(number as usize)
+            .and_then(Option::as_mut)
         else {
             return;
         };
         let listener = open.handshake.listener;
         plane.handshake_refuse(number, last);
-        shard.handshake_ended(reason);
+        shard.handshake_over(&mut open.handshake, reason);
         self.connection_closed(listener);
         self.forget(plane, number);
     }
