@@ -15,8 +15,9 @@
 //! | 1 | QoS in bits 0 and 1, retain in bit 2 |
 //! | 1 | 0 |
 //! | | topic, properties, payload |
-#![allow(unsafe_code)] // A topic is checked to be UTF-8 once, not once a subscriber.
+#![allow(unsafe_code)] // A topic is checked to be UTF-8 once, and a message's memory written once.
 
+use std::mem::MaybeUninit;
 use std::num::NonZeroU64;
 use std::rc::Rc;
 
@@ -95,6 +96,22 @@ impl<'a> Publication<'a> {
         topic.copy_from_slice(self.topic.as_bytes());
         properties.copy_from_slice(self.properties);
         payload.copy_from_slice(self.payload);
+    }
+
+    /// The same into memory that was never written: all of it is afterwards.
+    fn write_record_uninit(&self, out: &mut [MaybeUninit<u8>]) {
+        assert_eq!(
+            out.len(),
+            self.record_len(),
+            "the space for a record has the record's length"
+        );
+        let (head, out) = out.split_at_mut(RECORD_HEAD_BYTES);
+        let (topic, out) = out.split_at_mut(self.topic.len());
+        let (properties, payload) = out.split_at_mut(self.properties.len());
+        head.write_copy_of_slice(&self.record_head());
+        topic.write_copy_of_slice(self.topic.as_bytes());
+        properties.write_copy_of_slice(self.properties);
+        payload.write_copy_of_slice(self.payload);
     }
 
     fn record_head(&self) -> [u8; RECORD_HEAD_BYTES] {
@@ -177,11 +194,14 @@ impl Message {
     /// Copies a publication, once.
     #[must_use]
     pub fn from_publication(publication: &Publication<'_>) -> Self {
-        let mut record: Rc<[u8]> = std::iter::repeat_n(0, publication.record_len()).collect();
+        let mut record = Rc::<[u8]>::new_uninit_slice(publication.record_len());
         let Some(bytes) = Rc::get_mut(&mut record) else {
             unreachable!("a new count has one owner");
         };
-        publication.write_record_into(bytes);
+        publication.write_record_uninit(bytes);
+        // SAFETY: `write_record_uninit` writes every byte of a slice of the record's length, which it
+        // asserts.
+        let record = unsafe { record.assume_init() };
         Self(record)
     }
 
