@@ -12,6 +12,7 @@ use crate::base::envelope::EnvelopeEnd;
 use crate::base::ids::CoreId;
 use crate::base::limits::{FAREWELL_MS, MESH_BYTES_PER_TURN};
 use crate::base::slab::Key;
+use crate::gate::authn::{AuthnAnswer, Place, Verdict};
 use crate::gate::command::Command;
 use crate::gate::event::{Tables, What};
 use crate::gate::port::GatePort;
@@ -275,6 +276,7 @@ impl CoreLoop for Core {
         inner.flush_outboxes(plane);
         inner.shard.end_turn();
         inner.say_farewell();
+        inner.ask_authn(plane);
         inner.carry_out(plane);
         self.publish_figures();
         self.inner.count_turn();
@@ -386,6 +388,9 @@ impl Inner {
         while let Some(answer) = self.index.answer() {
             self.shard.index_applied(answer);
         }
+        while let Some(answer) = self.gate.authn_answer() {
+            self.answered(plane, *answer);
+        }
         while let Some(command) = self.gate.take() {
             self.obey(plane, command);
         }
@@ -395,6 +400,27 @@ impl Inner {
             self.tell(What::AcceptingStopped);
         }
         drained.more
+    }
+
+    /// The control plane has decided about a client, or could not be asked.
+    fn answered(&mut self, plane: &mut Plane, answer: AuthnAnswer) {
+        match answer.ticket.place {
+            Place::Handshake(_) => self.door.answer(&mut self.shard, plane, answer),
+            Place::Connection(_) => self.shard.connection_answer(answer),
+        }
+    }
+
+    /// Sends the questions about clients to the control plane.
+    fn ask_authn(&mut self, plane: &mut Plane) {
+        while let Some(request) = self.door.question().or_else(|| self.shard.question()) {
+            if let Err(request) = self.gate.ask_authn(request) {
+                let answer = AuthnAnswer {
+                    ticket: request.ticket,
+                    verdict: Verdict::Busy,
+                };
+                self.answered(plane, answer);
+            }
+        }
     }
 
     /// Tells the control plane; what it has no room for is counted.

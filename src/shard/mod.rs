@@ -9,7 +9,8 @@
 //! 4. the driver flushes the outboxes, then [`Shard::end_turn`] lets acknowledgements go, then the
 //!    driver carries out the effects
 //!
-//! - [`handshake`]: accept to an accepted CONNECT, on any core; [`arrive`]: the same at home
+//! - [`handshake`]: accept to an accepted CONNECT, on any core; [`arrive`]: the same at home;
+//!   [`auth`]: who may enter; [`auth_again`]: the same while connected
 //! - [`receive`]: bytes to packets; [`publish`], [`subscribe`], [`acks`]: what they do
 //! - [`deliver`], [`fanout`]: messages to clients; [`cross`], [`outbox`]: messages to other cores
 //! - [`share`]: shared subscriptions; [`replay`]: stored messages; [`timers`], [`close`]: what ends
@@ -18,6 +19,8 @@
 
 pub mod acks;
 pub mod arrive;
+pub mod auth;
+pub mod auth_again;
 pub mod census;
 pub mod clients;
 pub mod close;
@@ -82,6 +85,8 @@ pub struct Shard {
     shares: Shares,
     replays: Replays,
     homes: Homes,
+    /// Clients whose authentication is waited for.
+    authn: auth::Waiting,
     cores: u8,
     /// No new client is taken in.
     stopping: bool,
@@ -185,6 +190,7 @@ impl Shard {
             shares: Shares::new(parts.seed),
             replays: Replays::default(),
             homes: Homes::new(parts.hash_key, parts.cores),
+            authn: auth::Waiting::default(),
             cores: parts.cores,
             stopping: false,
             deaf: false,
