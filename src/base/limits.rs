@@ -155,3 +155,9 @@ pub const ACCESS_QUESTIONS_MAX: usize = 128;
 
 /// Answers about access that are held for one packet until all of its questions are answered.
 pub const ACCESS_ANSWERS_MAX: usize = 256;
+
+/// AUTH packets of one client in one enhanced authentication: SCRAM takes two, GSSAPI about four.
+pub const AUTHN_STEPS_MAX: u8 = 8;
+
+/// Bytes that may be added to CONNACK by the last data of enhanced authentication; SCRAM's are 90.
+pub const AUTHN_DATA_BYTES_MAX: u32 = 128;

@@ -2,6 +2,7 @@
 //! events (core to control); nobody ever waits for room in one from a core.
 
 pub mod access;
+pub mod authn;
 pub mod command;
 pub mod event;
 pub mod port;

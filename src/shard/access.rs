@@ -13,12 +13,14 @@
 
 use smallvec::SmallVec;
 
-use crate::access::acl::{Action, Permission, Subject};
+use crate::access::acl::{Action, ActionSet, Pattern, Permission, Rule, Subject, Topics, Who};
+use crate::access::acl_client::ClientAcl;
+use crate::access::acl_file::filter_pattern;
 use crate::access::cache::AnswerCache;
-use crate::access::identity::Identity;
 use crate::access::rules::{DenyAction, Verdict, real_filter, real_topic};
 use crate::base::limits::{ACCESS_ANSWERS_MAX, ACCESS_QUESTIONS_MAX};
 use crate::gate::access::{AccessAnswer, AccessQuestion, AccessReply, AccessTicket};
+use crate::gate::authn::{ClientAcl as RawAcl, ClientRule as RawRule};
 use crate::metrics::Counter;
 use crate::mqtt::decode_publish::Publish;
 use crate::mqtt::decode_subscribe::Subscribe;
@@ -151,7 +153,7 @@ impl Shard {
             packet: WILL,
             number: 0,
         };
-        let question = self.question(slot, ticket, action, topic);
+        let question = self.access_question(slot, ticket, action, topic);
         self.clients.effects.questions.extend(question);
         self.asking.open += 1;
         let deadline_ms = self.clients.now.ms + self.clients.rules.access.ask_timeout_ms;
@@ -191,7 +193,7 @@ impl Shard {
         }
         open.retain(|(action, topic)| self.is_open(slot, *action, topic));
         open.dedup();
-        !open.is_empty() && self.ask(slot, open)
+        !open.is_empty() && self.ask_access(slot, open)
     }
 
     /// Others have answered.
@@ -351,16 +353,6 @@ impl Shard {
         Ok(())
     }
 
-    /// Keeps the name that a client came with.
-    pub(super) fn keep_username(&mut self, slot: u32, username: Option<&str>) {
-        if let (Some(connection), Some(identity)) = (
-            self.clients.connections.at_mut(slot),
-            Identity::of_username(username),
-        ) {
-            connection.extra_mut().identity = Some(identity);
-        }
-    }
-
     fn end_if_denied(&self) -> Result<(), Fault> {
         match self.clients.rules.access.deny_action {
             DenyAction::Ignore => Ok(()),
@@ -422,6 +414,7 @@ impl Shard {
             .extra
             .as_ref()
             .and_then(|e| e.identity.as_deref());
+        let names = identity.and_then(|identity| identity.peer_names.as_deref());
         let session = self.clients.registry.at(connection.session);
         let listeners = &self.clients.rules.listener_ids;
         then(&Subject {
@@ -431,8 +424,8 @@ impl Shard {
                 .get(usize::from(connection.listener))
                 .map_or("", |id| id),
             username: identity.and_then(|i| i.username.as_deref()),
-            cert_common_name: identity.and_then(|i| i.cert_common_name.as_deref()),
-            cert_subject: identity.and_then(|i| i.cert_subject.as_deref()),
+            cert_common_name: names.and_then(|names| names.common_name.as_deref()),
+            cert_subject: names.and_then(|names| names.subject.as_deref()),
             attributes: identity.map_or(&[], |i| &i.attributes),
         })
     }
@@ -481,7 +474,7 @@ impl Shard {
 
     /// Puts questions about one packet, as many as there is room for; further ones are put when these
     /// are answered. Always suspends the connection.
-    fn ask(&mut self, slot: u32, open: Vec<(Action, Box<str>)>) -> bool {
+    fn ask_access(&mut self, slot: u32, open: Vec<(Action, Box<str>)>) -> bool {
         let room = ACCESS_QUESTIONS_MAX - self.asking.open;
         let Some(key) = self.clients.connections.key_at(slot) else {
             return false;
@@ -504,7 +497,7 @@ impl Shard {
                 packet,
                 number,
             };
-            questions.extend(self.question(slot, ticket, action, topic));
+            questions.extend(self.access_question(slot, ticket, action, topic));
         }
         let count = questions.len();
         self.asking.open += count;
@@ -529,7 +522,7 @@ impl Shard {
         true
     }
 
-    fn question(
+    fn access_question(
         &self,
         slot: u32,
         ticket: AccessTicket,
@@ -561,6 +554,46 @@ impl Shard {
         let connection = self.clients.connections.at(slot)?;
         connection.extra.as_ref()?.aliases.get(&alias).cloned()
     }
+}
+
+/// A client's own rules as its login has brought them, in the form in which they are asked. If one of
+/// them cannot be read, nothing is allowed: it may be one that denies.
+pub(super) fn own_rules(raw: Box<RawAcl>) -> Box<ClientAcl> {
+    let rules: Result<Vec<Rule>, String> = raw.rules.iter().map(own_rule).collect();
+    let own = rules.ok().and_then(|rules| ClientAcl::new(rules, None));
+    let own = own.unwrap_or_else(ClientAcl::nothing);
+    Box::new(if raw.denies_rest {
+        own.only_listed()
+    } else {
+        own
+    })
+}
+
+fn own_rule(raw: &RawRule) -> Result<Rule, String> {
+    let mut actions = match (raw.publish, raw.subscribe) {
+        (true, true) => ActionSet::ALL,
+        (true, false) => ActionSet::PUBLISH,
+        (false, true) => ActionSet::SUBSCRIBE,
+        (false, false) => ActionSet::ALL.at_qos(0),
+    };
+    actions = actions.at_qos(raw.qos);
+    if let Some(retain) = raw.retain {
+        actions = actions.with_retain(retain);
+    }
+    let pattern = match raw.literal {
+        true => Pattern::Exactly(raw.topic.clone()),
+        false => filter_pattern(&raw.topic)?,
+    };
+    let permission = match raw.allow {
+        true => Permission::Allow,
+        false => Permission::Deny,
+    };
+    Ok(Rule {
+        permission,
+        who: Who::All,
+        actions,
+        topics: Topics::Listed([pattern].into()),
+    })
 }
 
 fn asked_of(connection: &mut Connection) -> Option<&mut Asked> {

@@ -7,10 +7,10 @@ use std::num::NonZeroU16;
 use ahash::AHasher;
 use hashbrown::HashMap;
 
-use crate::access::identity::Identity;
 use crate::mqtt::version::Version;
 use crate::session::state::NONE;
 use crate::shard::access::Asked;
+use crate::shard::auth::Identity;
 
 /// A client whose CONNECT was accepted. Lives on one core, at the index that is also its slot in
 /// the connection plane. What an idle client does not need is absent.

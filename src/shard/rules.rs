@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::access::rules::AccessRules;
 use crate::config::{ShareGroup, ShareStrategy};
+use crate::shard::auth::AuthnRules;
 
 /// What this core's broker allows and offers. Times in milliseconds or seconds as named.
 #[derive(Clone, Debug)]
@@ -57,6 +58,8 @@ pub struct Rules {
     pub access: Arc<AccessRules>,
     /// The listeners' ids, such as `tcp:default`, by number.
     pub listener_ids: Arc<[Box<str>]>,
+    /// Who is authenticated, and what names count.
+    pub authn: AuthnRules,
     /// Most retained messages in all; 0 = unlimited.
     pub max_retained_messages: usize,
     /// Largest payload that is retained.
@@ -114,6 +117,7 @@ impl Rules {
             allow_anonymous: true,
             access: AccessRules::open().into(),
             listener_ids: Vec::new().into(),
+            authn: AuthnRules::default(),
             max_retained_messages: 0,
             max_retained_payload: 1 << 20,
             retained_expiry_s: 0,

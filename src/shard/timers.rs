@@ -25,6 +25,8 @@ pub enum Timer {
     AwaitingRel = 4,
     /// Questions about what a connection may do that are not answered.
     Access = 8,
+    /// A connection's authentication: its expiry, or an answer that does not come.
+    Identity = 5,
 }
 
 /// No timer is armed further ahead than this, so that timers of connections, sessions and wills that
@@ -78,8 +80,9 @@ impl Shard {
             1 => Timer::KeepAlive,
             2 => Timer::SessionExpiry,
             3 => Timer::Will,
-            8 => Timer::Access,
-            _ => Timer::AwaitingRel,
+            4 => Timer::AwaitingRel,
+            5 => Timer::Identity,
+            _ => Timer::Access,
         };
         if self.timer_generation(timer, index) & GENERATION_MASK != generation {
             return;
@@ -90,12 +93,13 @@ impl Shard {
             Timer::Will => self.will_due(index),
             Timer::Access => self.access_due(index),
             Timer::AwaitingRel => self.awaiting_rel_due(index),
+            Timer::Identity => self.identity_due(index),
         }
     }
 
     fn timer_generation(&self, timer: Timer, index: u32) -> u32 {
         match timer {
-            Timer::KeepAlive | Timer::Access => {
+            Timer::KeepAlive | Timer::Access | Timer::Identity => {
                 self.clients.connections.generation(index).unwrap_or(0)
             }
             _ => self.clients.registry.generation(index),

@@ -519,6 +519,7 @@ fn rules(plan: &Plan) -> Rules {
         allow_anonymous: true,
         access: crate::access::rules::AccessRules::open().into(),
         listener_ids: Default::default(),
+        authn: Default::default(),
         max_retained_messages: 0,
         max_retained_payload: 1 << 20,
         retained_expiry_s: 0,
