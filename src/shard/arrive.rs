@@ -31,7 +31,8 @@ impl Shard {
         let Some(connect) = decode_again(packet, self.clients.rules.max_packet_size) else {
             return debug_assert!(false, "the accepting core has decoded this CONNECT");
         };
-        if let Some(reason) = self.no_room(&handover.client_id) {
+        let banned = self.is_banned(&handover).then_some(ReasonCode::Banned);
+        if let Some(reason) = banned.or_else(|| self.no_room(&handover.client_id)) {
             self.count_close(CloseReason::of_refusal(reason));
             self.count_refusal(reason);
             self.clients.metrics.inc(Counter::HandoverRefused);

@@ -53,6 +53,8 @@ pub enum CloseReason {
     Expired,
     /// The core has no room.
     ServerBusy,
+    /// An operator, or a ban, ended it.
+    Kicked,
     /// The broker stops.
     Shutdown,
 }
@@ -61,9 +63,10 @@ impl CloseReason {
     /// The reason for counting a refused CONNECT.
     pub fn of_refusal(reason: ReasonCode) -> Self {
         match reason {
-            ReasonCode::QuotaExceeded | ReasonCode::ServerBusy | ReasonCode::ServerUnavailable => {
-                Self::ServerBusy
-            }
+            ReasonCode::QuotaExceeded
+            | ReasonCode::ServerBusy
+            | ReasonCode::ConnectionRateExceeded
+            | ReasonCode::ServerUnavailable => Self::ServerBusy,
             ReasonCode::ServerShuttingDown => Self::Shutdown,
             ReasonCode::NotAuthorized
             | ReasonCode::BadUserNameOrPassword
@@ -92,6 +95,7 @@ impl CloseReason {
             Self::NotAuthorized => Counter::ShutdownNotAuthorized,
             Self::Expired => Counter::ShutdownExpired,
             Self::ServerBusy => Counter::ShutdownServerBusy,
+            Self::Kicked => Counter::ShutdownKicked,
             Self::Shutdown => Counter::ShutdownShutdown,
         }
     }
@@ -176,6 +180,7 @@ impl Shard {
         let extra = connection.extra.take();
         self.authn.forget(extra.as_deref());
         let session = connection.session;
+        self.note_disconnect(session, reason);
         self.clients.effects.close.push(key);
         self.replays.abort_of(session, &mut self.clients.registry);
         if !self.deaf {

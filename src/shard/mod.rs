@@ -12,7 +12,7 @@
 //! - [`handshake`]: accept to an accepted CONNECT, on any core; [`arrive`]: the same at home;
 //!   [`auth`]: who may enter; [`auth_again`]: the same while connected
 //! - [`receive`]: bytes to packets; [`publish`], [`subscribe`], [`acks`]: what they do; [`access`]:
-//!   whether they may
+//!   whether they may; [`quota`]: how much; [`bans`]: who is not let in
 //! - [`deliver`], [`fanout`]: messages to clients; [`cross`], [`outbox`]: messages to other cores
 //! - [`share`]: shared subscriptions; [`replay`]: stored messages; [`timers`], [`close`]: what ends
 //! - [`stop`] holds the steps of a shutdown
@@ -23,6 +23,7 @@ pub mod acks;
 pub mod arrive;
 pub mod auth;
 pub mod auth_again;
+pub mod bans;
 pub mod census;
 pub mod clients;
 pub mod close;
@@ -36,6 +37,7 @@ pub mod memory;
 pub mod outbox;
 pub mod outgoing;
 pub mod publish;
+pub mod quota;
 pub mod receive;
 pub mod registry;
 pub mod replay;
@@ -88,6 +90,7 @@ pub struct Shard {
     replays: Replays,
     homes: Homes,
     asking: access::Asking,
+    door: bans::Doorkeeper,
     /// Clients whose authentication is waited for.
     authn: auth::Waiting,
     cores: u8,
@@ -194,6 +197,7 @@ impl Shard {
             replays: Replays::default(),
             homes: Homes::new(parts.hash_key, parts.cores),
             asking: access::Asking::default(),
+            door: bans::Doorkeeper::new(parts.seed),
             authn: auth::Waiting::default(),
             cores: parts.cores,
             stopping: false,
@@ -320,8 +324,9 @@ impl Shard {
         self.publish_wills();
         self.advance_replays();
         let more_shares = self.work_shares();
+        let more_bans = self.sweep_banned();
         self.clients.budget.sweep();
-        more_timers || more_expired || more_shares
+        more_timers || more_expired || more_shares || more_bans
     }
 
     /// The outboxes have been flushed as far as the rings had room: acknowledgements go.

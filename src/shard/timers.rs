@@ -25,6 +25,8 @@ pub enum Timer {
     AwaitingRel = 4,
     /// Questions about what a connection may do that are not answered.
     Access = 8,
+    /// A connection that has sent too much may be read from again.
+    Limiter = 9,
     /// A connection's authentication: its expiry, or an answer that does not come.
     Identity = 5,
 }
@@ -82,7 +84,8 @@ impl Shard {
             3 => Timer::Will,
             4 => Timer::AwaitingRel,
             5 => Timer::Identity,
-            _ => Timer::Access,
+            8 => Timer::Access,
+            _ => Timer::Limiter,
         };
         if self.timer_generation(timer, index) & GENERATION_MASK != generation {
             return;
@@ -92,6 +95,7 @@ impl Shard {
             Timer::SessionExpiry => self.session_expiry_due(index),
             Timer::Will => self.will_due(index),
             Timer::Access => self.access_due(index),
+            Timer::Limiter => self.limiter_due(index),
             Timer::AwaitingRel => self.awaiting_rel_due(index),
             Timer::Identity => self.identity_due(index),
         }
@@ -99,7 +103,7 @@ impl Shard {
 
     fn timer_generation(&self, timer: Timer, index: u32) -> u32 {
         match timer {
-            Timer::KeepAlive | Timer::Access | Timer::Identity => {
+            Timer::KeepAlive | Timer::Access | Timer::Limiter | Timer::Identity => {
                 self.clients.connections.generation(index).unwrap_or(0)
             }
             _ => self.clients.registry.generation(index),

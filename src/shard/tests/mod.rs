@@ -4,6 +4,7 @@
 
 mod access;
 mod auth;
+mod bans;
 mod connect;
 mod limits;
 mod publish;
