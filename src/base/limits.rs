@@ -92,6 +92,10 @@ pub const REPLAY_NODES_PER_TURN: usize = 512;
 /// Replays of one session that are served at the same time; further ones wait, one a filter.
 pub const REPLAYS_OF_SESSION_MAX: usize = 32;
 
+/// How far ahead of a core's own turn, in microseconds, another core may have received a stored message:
+/// more than a turn lasts. What seems to be later than that came before the wall clock was set back.
+pub const REPLAY_AHEAD_US_MAX: u64 = 1_000_000;
+
 /// Replays that are looked at in one turn: about 50 us.
 pub const REPLAYS_PER_TURN: usize = 256;
 

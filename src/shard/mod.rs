@@ -163,6 +163,7 @@ impl Shard {
             budget: Budget::new(rules.queue_memory_bytes),
             longest_queue: (u32::MAX, 0),
             shares_done: Vec::new(),
+            replays_fed: Vec::new(),
             partial_bytes: 0,
             wheel: TimerWheel::new(parts.now.ms, TICK_MS),
             metrics: parts.metrics,
@@ -314,8 +315,10 @@ impl Shard {
 
     /// The outboxes have been flushed as far as the rings had room: acknowledgements go.
     pub fn end_turn(&mut self) {
-        self.outboxes.end_turn(self.turn_epoch);
-        self.routes.index.settle(self.outboxes.oldest_epoch());
+        let turn_ms = self.clients.now.ms;
+        self.outboxes.end_turn(self.turn_epoch, turn_ms);
+        let oldest = self.outboxes.oldest_unsent();
+        self.routes.index.settle(oldest, turn_ms);
         self.release_acks();
     }
 
@@ -326,6 +329,7 @@ impl Shard {
             && self.suspended.is_empty()
             && self.pending_wills.is_empty()
             && self.replays.is_idle()
+            && self.clients.replays_fed.is_empty()
             && self.shares_are_idle()
             && self.routes.local.dirty_len() == 0
     }

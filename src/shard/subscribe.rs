@@ -251,7 +251,7 @@ impl Shard {
         }
         fanout.finish(&mut self.clients.budget);
         if publication.retain && self.replays.is_running() {
-            self.note_live(publication.topic, filters, epoch);
+            self.note_live(publication, filters, epoch);
         }
     }
 
@@ -405,6 +405,9 @@ impl Shard {
                 .local
                 .unsubscribe(&self.routes.index, session_index, first, filter);
         session.subscriptions -= u32::from(removed);
+        if session.replaying {
+            self.stop_replays(session_index, filter);
+        }
         removed
     }
 
@@ -491,12 +494,12 @@ impl Shard {
     }
 
     /// Tells running replays that a retained message of this topic came live.
-    fn note_live(&mut self, topic: &str, filters: &[FilterId], epoch: Epoch) {
+    fn note_live(&mut self, publication: &Publication<'_>, filters: &[FilterId], epoch: Epoch) {
         for filter in filters {
             for subscriber in self.routes.local.subscribers(*filter, epoch) {
                 let session = self.clients.registry.at(subscriber.session);
                 if session.is_some_and(|session| session.replaying) {
-                    self.replays.note_live(subscriber.session, topic);
+                    self.replays.note_live(subscriber.session, publication);
                 }
             }
         }
