@@ -62,6 +62,10 @@ pub const SHARED_PAYLOAD_BYTES_MIN: usize = 4 * 1024;
 /// Bytes of topics that one connection's aliases may hold.
 pub const ALIAS_BYTES_MAX: usize = 256 * 1024;
 
+/// Bytes of a topic up to which it gets an alias towards a client: with the default of 64 aliases they
+/// hold 32 KiB at most.
+pub const ALIASED_TOPIC_BYTES_MAX: usize = 512;
+
 /// Bytes that wait in a suspended connection above which no more is received from it.
 pub const RECEIVED_BYTES_PAUSE: usize = 64 * 1024;
 

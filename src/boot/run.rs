@@ -274,6 +274,7 @@ fn rules(config: &Config) -> Rules {
         max_topic_levels: usize::from(mqtt.max_topic_levels),
         max_qos_allowed: mqtt.max_qos_allowed,
         max_topic_alias: mqtt.max_topic_alias,
+        max_topic_alias_out: mqtt.max_topic_alias_out,
         retain_available: mqtt.retain_available,
         wildcard_subscription: mqtt.wildcard_subscription,
         shared_subscription: mqtt.shared_subscription,

@@ -125,6 +125,9 @@ section! {
         /// The most topic aliases a client may use towards the broker.
         max_topic_alias: u16 = "65535", integer(0, 65535), Live;
 
+        /// The most topic aliases the broker uses towards one client, if the client takes that many.
+        max_topic_alias_out: u16 = "64", integer(0, 1024), Live;
+
         /// Whether retained messages are taken. If not, a retained PUBLISH ends the connection.
         retain_available: bool = "true", Flag, Live;
 

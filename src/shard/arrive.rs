@@ -13,6 +13,7 @@ use crate::mqtt::reason::ReasonCode;
 use crate::session::state::Session;
 use crate::session::will::{Will, WillFate, fate_at_take_over};
 use crate::shard::Shard;
+use crate::shard::aliases::OutAliases;
 use crate::shard::close::CloseReason;
 use crate::shard::connection::{Connection, Flags};
 use crate::shard::handshake::{Handover, refusal};
@@ -133,6 +134,10 @@ impl Shard {
         connection.keep_alive_s = self.clients.rules.keep_alive(connect.keep_alive);
         if connect.bridge {
             connection.flags.set(Flags::BRIDGE);
+        }
+        let aliases = connect.properties.topic_alias_maximum;
+        if let Some(most) = NonZeroU16::new(aliases.min(self.clients.rules.max_topic_alias_out)) {
+            connection.extra_mut().out_aliases = Some(OutAliases::new(most));
         }
         let key = self.clients.connections.insert(connection);
         self.clients

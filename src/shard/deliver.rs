@@ -38,6 +38,7 @@ impl Clients {
             packet_id: 0,
             identifiers: &grant.identifiers,
             now_us: self.now.unix_us,
+            alias: None,
         };
         if is_too_large(connection, &fanout.publication, wire) {
             self.metrics.inc(Counter::DeliveryDroppedTooLarge);
@@ -222,10 +223,12 @@ impl Clients {
             packet_id,
             identifiers: &delivery.identifiers,
             now_us: self.now.unix_us,
+            alias: None,
         }
     }
 
     fn send(&mut self, slot: u32, fanout: &mut Fanout<'_>, wire: Wire<'_>) {
+        let wire = self.aliased(slot, &fanout.publication, wire);
         let Some(out) = self
             .open_out(slot)
             .and_then(|index| self.outs.at_mut(index))
@@ -267,11 +270,12 @@ impl Clients {
         let Some(version) = self.connections.at(slot).map(|c| c.version) else {
             return;
         };
+        let publication = delivery.message.view();
         let wire = self.wire_of(version, delivery, packet_id, dup);
+        let wire = self.aliased(slot, &publication, wire);
         let Some(out) = self.out(slot) else {
             return;
         };
-        let publication = delivery.message.view();
         write_publish(out, &publication, wire, Some(&delivery.message));
         if publication.payload.len() >= SHARED_PAYLOAD_BYTES_MIN {
             self.budget.keep_spliced(delivery.message.clone());

@@ -11,12 +11,13 @@
 //!
 //! - [`handshake`]: accept to an accepted CONNECT, on any core; [`arrive`]: the same at home
 //! - [`receive`]: bytes to packets; [`publish`], [`subscribe`], [`acks`]: what they do
-//! - [`deliver`], [`fanout`]: messages to clients; [`cross`], [`outbox`]: messages to other cores
+//! - [`deliver`], [`fanout`], [`aliases`]: messages to clients; [`cross`], [`outbox`]: messages to other cores
 //! - [`share`]: shared subscriptions; [`replay`]: stored messages; [`timers`], [`close`]: what ends
 //! - [`stop`] holds the steps of a shutdown
 //! - [`clients`], [`connection`], [`registry`], [`memory`]: the tables; [`census`] counts them
 
 pub mod acks;
+pub mod aliases;
 pub mod arrive;
 pub mod census;
 pub mod clients;

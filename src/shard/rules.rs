@@ -18,6 +18,8 @@ pub struct Rules {
     pub max_qos_allowed: u8,
     /// Topic aliases a 5.0 client may use towards us; 0 = none.
     pub max_topic_alias: u16,
+    /// Topic aliases we use towards one 5.0 client that takes them; 0 = none.
+    pub max_topic_alias_out: u16,
     /// Whether retained messages are kept.
     pub retain_available: bool,
     /// Whether filters may have wildcards.
@@ -93,6 +95,7 @@ impl Rules {
             max_topic_levels: 16,
             max_qos_allowed: 2,
             max_topic_alias: 10,
+            max_topic_alias_out: 3,
             retain_available: true,
             wildcard_subscription: true,
             idle_timeout_ms: 15_000,

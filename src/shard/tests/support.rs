@@ -75,6 +75,7 @@ pub(super) fn rules() -> Rules {
         max_topic_levels: 128,
         max_qos_allowed: 2,
         max_topic_alias: 65_535,
+        max_topic_alias_out: 64,
         retain_available: true,
         wildcard_subscription: true,
         shared_subscription: true,
