@@ -3,6 +3,7 @@
 pub mod atomic;
 pub mod core_set;
 pub mod epoch;
+pub mod home;
 pub mod ids;
 pub mod limits;
 pub mod slab;

@@ -3,5 +3,6 @@
 
 pub mod command;
 pub mod event;
+pub mod manage;
 pub mod port;
 pub mod reply;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::ids::CoreId;
-use crate::base::limits::{FAREWELL_MS, MESH_BYTES_PER_TURN};
+use crate::base::limits::{FAREWELL_MS, MANAGE_STEPS_PER_TURN, MESH_BYTES_PER_TURN};
 use crate::gate::command::Command;
 use crate::gate::event::{Tables, What};
 use crate::gate::port::GatePort;
@@ -359,7 +359,11 @@ impl Inner {
         while let Some(answer) = self.index.answer() {
             self.shard.index_applied(answer);
         }
-        while let Some(command) = self.gate.take() {
+        let mut steps = MANAGE_STEPS_PER_TURN;
+        while steps > 0
+            && let Some(command) = self.gate.take()
+        {
+            steps -= usize::from(matches!(command, Command::Manage(_)));
             self.obey(plane, command);
         }
         self.door.expire(&mut self.shard, plane);
@@ -383,6 +387,7 @@ impl Inner {
         self.shard.clients.metrics.inc(Counter::GateCommands);
         match command {
             Command::Listen { listener, socket } => self.door.listen(plane, listener, socket),
+            Command::Manage(request) => self.shard.manage(*request),
             Command::ReportTables => {
                 self.tell(What::Tables(self.tables(plane)));
             }

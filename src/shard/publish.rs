@@ -26,6 +26,8 @@ use crate::shard::timers::Timer;
 pub struct Routed {
     /// Someone has subscribed to it, or it was retained.
     pub wanted: bool,
+    /// Someone has subscribed to it.
+    pub subscribed: bool,
     /// Other cores that are to take it over.
     pub waits: CoreSet,
 }
@@ -78,7 +80,7 @@ impl Shard {
         for hit in &hits {
             targets = targets.union(hit.cores);
         }
-        let wanted = !targets.is_empty();
+        let subscribed = !targets.is_empty();
         let epoch = self.routes.index.epoch();
         if targets.contains(self.clients.core) {
             let mut filters = std::mem::take(&mut self.filters);
@@ -106,7 +108,8 @@ impl Shard {
         }
         self.hits = hits;
         Routed {
-            wanted: wanted || keeper.is_some(),
+            wanted: subscribed || keeper.is_some(),
+            subscribed,
             waits: others,
         }
     }
