@@ -14,7 +14,7 @@
 //! - [`receive`]: bytes to packets; [`publish`], [`subscribe`], [`acks`]: what they do
 //! - [`deliver`], [`fanout`]: messages to clients; [`cross`], [`outbox`]: messages to other cores
 //! - [`share`]: shared subscriptions; [`replay`]: stored messages; [`timers`], [`close`]: what ends
-//! - [`stop`] holds the steps of a shutdown
+//! - [`manage`]: what operators ask; [`stop`] holds the steps of a shutdown
 //! - [`clients`], [`connection`], [`registry`], [`memory`]: the tables; [`census`] counts them
 
 pub mod acks;
@@ -30,6 +30,7 @@ pub mod deliver;
 pub mod fanout;
 pub mod handshake;
 pub mod home;
+pub mod manage;
 pub mod memory;
 pub mod outbox;
 pub mod outgoing;

@@ -28,6 +28,8 @@ use crate::shard::timers::Timer;
 pub struct Routed {
     /// Someone has subscribed to it, or it was retained.
     pub wanted: bool,
+    /// Someone has subscribed to it.
+    pub subscribed: bool,
     /// Other cores that are to take it over.
     pub waits: CoreSet,
 }
@@ -80,7 +82,7 @@ impl Shard {
         for hit in &hits {
             targets = targets.union(hit.cores);
         }
-        let wanted = !targets.is_empty();
+        let subscribed = !targets.is_empty();
         let has_own = targets.contains(self.clients.core);
         let keeper = publication
             .retain
@@ -103,7 +105,8 @@ impl Shard {
         }
         self.hits = hits;
         Routed {
-            wanted: wanted || keeper.is_some(),
+            wanted: subscribed || keeper.is_some(),
+            subscribed,
             waits: others,
         }
     }
