@@ -83,7 +83,7 @@ impl Rules {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 impl Rules {
     /// Everything allowed, usual limits.
     pub fn for_tests() -> Self {
