@@ -278,6 +278,8 @@ fn rules(config: &Config, cores: u8) -> Rules {
         max_qos_allowed: mqtt.max_qos_allowed,
         max_topic_alias: mqtt.max_topic_alias,
         max_topic_alias_out: mqtt.max_topic_alias_out,
+        server_reference: mqtt.server_reference.as_deref().map(Into::into),
+        response_information: mqtt.response_information.as_deref().map(Into::into),
         retain_available: mqtt.retain_available,
         wildcard_subscription: mqtt.wildcard_subscription,
         shared_subscription: mqtt.shared_subscription,

@@ -33,7 +33,7 @@ impl Shard {
             return debug_assert!(false, "the accepting core has decoded this CONNECT");
         };
         if let Some(reason) = self.no_room(&handover.client_id) {
-            self.count_close(CloseReason::of_refusal(reason));
+            self.count_close(handover.listener, CloseReason::of_refusal(reason));
             self.count_refusal(reason);
             self.clients.metrics.inc(Counter::HandoverRefused);
             let (socket, listener) = (handover.socket.take(), handover.listener);
@@ -251,19 +251,30 @@ impl Shard {
             authentication_data: handover.auth_data.as_deref(),
             ..properties
         };
+        let asks = connect.properties.request_response_information;
+        let information = rules.response_information.as_deref().filter(|_| asks);
+        let most = connect.properties.maximum_packet_size;
         let Some(out) = self.clients.out(slot) else {
             return;
         };
         let version = connect.version;
         // 3.1 has no session-present flag [MQTT-3.2.2-2 is of 3.1.1].
         let present = present && version != crate::mqtt::version::Version::V31;
-        encode_connack(
-            &mut out.bytes,
-            version,
-            present,
-            ReasonCode::Success,
-            &properties,
-        );
+        // What does not fit is left out; the rest does fit, as `admit` has seen.
+        for response_information in [information, None] {
+            let begin = out.bytes.len();
+            let properties = ConnAckProperties {
+                response_information,
+                ..properties
+            };
+            let success = ReasonCode::Success;
+            encode_connack(&mut out.bytes, version, present, success, &properties);
+            let len = out.bytes.len() - begin;
+            if response_information.is_none() || most.is_none_or(|most| len <= most as usize) {
+                break;
+            }
+            out.bytes.truncate(begin);
+        }
         let took_us = self
             .clients
             .now

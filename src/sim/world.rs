@@ -502,6 +502,8 @@ fn rules(plan: &Plan) -> Rules {
         max_qos_allowed: 2,
         max_topic_alias: 10,
         max_topic_alias_out: 3,
+        server_reference: None,
+        response_information: None,
         retain_available: true,
         wildcard_subscription: true,
         shared_subscription: true,

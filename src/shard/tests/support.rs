@@ -79,6 +79,8 @@ pub(super) fn rules() -> Rules {
         max_qos_allowed: 2,
         max_topic_alias: 65_535,
         max_topic_alias_out: 64,
+        server_reference: None,
+        response_information: None,
         retain_available: true,
         wildcard_subscription: true,
         shared_subscription: true,
