@@ -14,6 +14,7 @@ mod quantity;
 mod reference;
 mod schema;
 mod sections;
+mod sections_http;
 mod setting;
 mod sizing;
 mod source;
@@ -25,6 +26,7 @@ pub use sections::{
     CORES_MAX, Log, LogFormat, LogLevel, Mqtt, Node, Retainer, ShareGroup, ShareGroupSettings,
     ShareStrategy, TcpListener,
 };
+pub use sections_http::{Dashboard, Http, HttpTls};
 pub use sizing::{Machine, Sizing};
 pub use source::{Sources, TomlFile};
 pub use values::{Origin, Problem};
@@ -44,6 +46,12 @@ pub struct Config {
     pub share_groups: Vec<ShareGroup>,
     /// Retained messages.
     pub retainer: Retainer,
+    /// The HTTP API.
+    pub http: Http,
+    /// Its TLS.
+    pub http_tls: HttpTls,
+    /// The first user.
+    pub dashboard: Dashboard,
     /// The log.
     pub log: Log,
     /// What the settings that say `auto` came to.
@@ -89,12 +97,21 @@ impl Config {
             listener::listeners(&values).map_err(|problems| ConfigError { problems })?;
         let node = Node::read(&values, Node::SECTION.prefix);
         let sizing = Sizing::new(&node, machine);
+        let http_tls = HttpTls::read(&values, HttpTls::SECTION.prefix);
+        if let Some(problem) = http_tls.problem(&values) {
+            return Err(ConfigError {
+                problems: vec![problem],
+            });
+        }
         Ok(Self {
             node,
             listeners,
             mqtt: Mqtt::read(&values, Mqtt::SECTION.prefix),
             share_groups: ShareGroupSettings::groups(&values),
             retainer: Retainer::read(&values, Retainer::SECTION.prefix),
+            http: Http::read(&values, Http::SECTION.prefix),
+            http_tls,
+            dashboard: Dashboard::read(&values, Dashboard::SECTION.prefix),
             log: Log::read(&values, Log::SECTION.prefix),
             sizing,
         })

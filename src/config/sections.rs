@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::kind::{
     Address, FilePath, Flag, Rate, Seconds, bytes, choice, decimal, integer, span, text, unless,
 };
+use super::sections_http::{Dashboard, Http, HttpTls};
 use super::setting::{Change, Section, Setting, parses_to, section};
 use super::values::Values;
 
@@ -33,6 +34,9 @@ pub(crate) const SECTIONS: &[Section] = &[
     Mqtt::SECTION,
     ShareGroupSettings::SECTION,
     Retainer::SECTION,
+    Http::SECTION,
+    HttpTls::SECTION,
+    Dashboard::SECTION,
     Log::SECTION,
 ];
 
