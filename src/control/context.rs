@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::config::Config;
 use crate::control::ControlParts;
@@ -31,6 +31,7 @@ pub struct Context {
     /// Figures over time.
     pub monitor: Monitor,
     started_ms: u64,
+    messages: AtomicU64,
     listening: OnceLock<Vec<(String, SocketAddr)>>,
     stopping: AtomicBool,
 }
@@ -51,6 +52,7 @@ impl Context {
             places: Places::default(),
             monitor: Monitor::default(),
             started_ms: clock::unix_ms(),
+            messages: AtomicU64::new(0),
             listening: OnceLock::new(),
             stopping: AtomicBool::new(false),
         })
@@ -64,6 +66,12 @@ impl Context {
     /// Milliseconds since the start.
     pub fn uptime_ms(&self) -> u64 {
         clock::unix_ms().saturating_sub(self.started_ms)
+    }
+
+    /// A number for a message that nothing else has.
+    pub fn next_message_id(&self) -> String {
+        let number = self.messages.fetch_add(1, Ordering::Relaxed);
+        format!("{:016X}{number:016X}", clock::unix_ms())
     }
 
     /// The open listeners by number: id and address.

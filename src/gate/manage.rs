@@ -13,6 +13,7 @@ use compact_str::CompactString;
 use crate::gate::reply::Reply;
 use crate::mqtt::decode_subscribe::SubscribeOptions;
 use crate::mqtt::qos::QoS;
+use crate::mqtt::topic::{SharedFilter, topic_matches};
 use crate::mqtt::version::Version;
 
 /// A request to one core. Loss: the channel of the core was full and the sender tries again, or
@@ -134,6 +135,8 @@ pub enum Manage {
     Retained {
         /// Those whose topics match this filter.
         filter: String,
+        /// Whether the payloads are wanted.
+        payloads: bool,
         /// Absent at first, then the bookmark of the page before.
         bookmark: Option<Bookmark>,
         /// At most so many.
@@ -352,6 +355,24 @@ pub struct SubscriptionQuery {
     pub qos: Option<QoS>,
     /// Shared subscriptions of this group.
     pub group: Option<String>,
+}
+
+impl SubscriptionQuery {
+    /// Whether a subscription is meant.
+    pub fn fits(&self, row: &SubscriptionRow) -> bool {
+        let Ok(parts) = SharedFilter::parse(&row.filter) else {
+            return false;
+        };
+        let filter = parts.filter.as_str();
+        let group = self.group.as_deref();
+        self.filter.as_deref().is_none_or(|wanted| wanted == filter)
+            && self.qos.is_none_or(|qos| qos == row.options.qos)
+            && group.is_none_or(|group| parts.group == Some(group))
+            && self
+                .match_topic
+                .as_deref()
+                .is_none_or(|topic| topic_matches(filter, topic))
+    }
 }
 
 /// The two places where messages of a session lie.

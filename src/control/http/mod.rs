@@ -10,12 +10,15 @@ pub mod auth;
 pub mod clients;
 pub mod error;
 pub mod extract;
+pub mod messages;
 pub mod metrics;
 pub mod pages;
+pub mod publish;
 pub mod secret;
 pub mod serve;
 pub mod session;
 pub mod status;
+pub mod subscriptions;
 pub mod users;
 
 use std::sync::Arc;
@@ -54,7 +57,10 @@ fn parts(context: &Arc<Context>) -> (Router<Arc<Context>>, utoipa::openapi::Open
     let guarded = OpenApiRouter::new()
         .merge(api_keys::routes())
         .merge(clients::routes())
+        .merge(messages::routes())
         .merge(metrics::routes())
+        .merge(publish::routes())
+        .merge(subscriptions::routes())
         .merge(users::routes())
         .layer(from_fn_with_state(Arc::clone(context), auth::require));
     let open = OpenApiRouter::new()
