@@ -140,6 +140,7 @@ impl Shard {
             .effects
             .install
             .push((key, handover.socket.take()));
+        self.keep_identity(key.index, handover.identity.take());
         let window = connect
             .properties
             .receive_maximum
@@ -237,6 +238,13 @@ impl Shard {
                 .map(NonZeroU16::get)
                 .filter(|seconds| *seconds != connect.keep_alive),
             ..ConnAckProperties::default()
+        };
+        // The method of CONNECT, once it has succeeded [MQTT-4.12.0-4].
+        let method = connect.properties.authentication_method;
+        let properties = ConnAckProperties {
+            authentication_method: method,
+            authentication_data: handover.auth_data.as_deref(),
+            ..properties
         };
         let Some(out) = self.clients.out(slot) else {
             return;
