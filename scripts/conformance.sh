@@ -41,7 +41,8 @@ trap 'exit 130' INT TERM
 start_broker() {
     : >"$scratch/out"
     echo "$ACL" >"$scratch/acl.conf"
-    "$BROKER" "${MACHINE[@]}" --listen tcp://127.0.0.1:0 --data-dir "$scratch/data" "${SETTINGS[@]}" \
+    "$BROKER" "${MACHINE[@]}" --listen tcp://127.0.0.1:0 --set http.listen=off \
+        --data-dir "$scratch/data" "${SETTINGS[@]}" \
         --set "authorization.sources.file.path=$scratch/acl.conf" \
         >"$scratch/out" 2>"$scratch/err" &
     broker=$!

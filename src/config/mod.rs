@@ -17,6 +17,7 @@ mod schema;
 mod sections;
 mod sections_access;
 mod sections_authn;
+mod sections_http;
 mod setting;
 mod sizing;
 mod source;
@@ -40,6 +41,7 @@ pub use sections_access::{
     NoMatch, OnDeny, OverloadProtection, Profile, Quota, RateAndBurst, RateExceeded,
 };
 pub use sections_authn::{AuthnSettings, CertName, EnableAuthn, GlobalAuthn};
+pub use sections_http::{Dashboard, Http, HttpTls};
 pub use sizing::{Machine, Sizing};
 pub use source::{Sources, TomlFile};
 pub use values::{Origin, Problem};
@@ -67,6 +69,12 @@ pub struct Config {
     pub share_groups: Vec<ShareGroup>,
     /// Retained messages.
     pub retainer: Retainer,
+    /// The HTTP API.
+    pub http: Http,
+    /// Its TLS.
+    pub http_tls: HttpTls,
+    /// The first user.
+    pub dashboard: Dashboard,
     /// The log.
     pub log: Log,
     /// What the settings that say `auto` came to.
@@ -82,6 +90,10 @@ pub struct ConfigError {
 
 impl ConfigError {
     /// One problem that is not about one setting.
+    #[cfg_attr(
+        fuzzing,
+        allow(dead_code, reason = "files are read by what is not fuzzed")
+    )]
     pub(crate) fn overall(what: impl Into<String>) -> Self {
         Self {
             problems: vec![Problem::overall(what)],
@@ -112,6 +124,12 @@ impl Config {
             listener::listeners(&values).map_err(|problems| ConfigError { problems })?;
         let node = Node::read(&values, Node::SECTION.prefix);
         let sizing = Sizing::new(&node, machine);
+        let http_tls = HttpTls::read(&values, HttpTls::SECTION.prefix);
+        if let Some(problem) = http_tls.problem(&values) {
+            return Err(ConfigError {
+                problems: vec![problem],
+            });
+        }
         let mut mqtt = Mqtt::read(&values, Mqtt::SECTION.prefix);
         if node.profile == Profile::Hardened {
             let problems = hardened_problems(&listeners, &values, mqtt.allow_anonymous);
@@ -129,6 +147,9 @@ impl Config {
             authentication_settings: AuthnSettings::read(&values, AuthnSettings::SECTION.prefix),
             share_groups: ShareGroupSettings::groups(&values),
             retainer: Retainer::read(&values, Retainer::SECTION.prefix),
+            http: Http::read(&values, Http::SECTION.prefix),
+            http_tls,
+            dashboard: Dashboard::read(&values, Dashboard::SECTION.prefix),
             log: Log::read(&values, Log::SECTION.prefix),
             sizing,
         })

@@ -7,6 +7,8 @@ use crate::access::bans::{Ban, BanWho};
 use crate::access::rules::AccessRules;
 use crate::gate::access::AccessAnswer;
 
+use crate::gate::manage::Manage;
+
 /// A request to one core. A full channel refuses it; the sender decides what that means.
 #[derive(Debug)]
 pub enum Command {
@@ -17,6 +19,8 @@ pub enum Command {
         /// The core's own listening socket.
         socket: OwnedFd,
     },
+    /// A step of an operator's request. Loss: see [`Manage`].
+    Manage(Box<Manage>),
     /// Say how large the tables are. Loss: the report is incomplete.
     ReportTables,
     /// Say how far records to and from other cores have come. Loss: asked again.

@@ -5,5 +5,6 @@ pub mod access;
 pub mod authn;
 pub mod command;
 pub mod event;
+pub mod manage;
 pub mod port;
 pub mod reply;

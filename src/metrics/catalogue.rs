@@ -133,6 +133,8 @@ catalogue! {
         MessagesQos1Sent = "messages.qos1.sent",
         /// QoS 2 messages sent to clients.
         MessagesQos2Sent = "messages.qos2.sent",
+        /// Messages published through the HTTP API.
+        MessagesPublishedByApi = "api.messages.published",
         /// Messages that matched no subscription.
         MessagesDroppedNoSubscribers = "messages.dropped.no_subscribers",
         /// QoS 2 messages forgotten because their PUBREL did not come in time.
@@ -141,6 +143,8 @@ catalogue! {
         MessagesDroppedReceiveMaximum = "messages.dropped.receive_maximum",
         /// Messages dropped because they came above the rate of their connection.
         MessagesDroppedQuotaExceeded = "messages.dropped.quota_exceeded",
+        /// Messages of 3.x publishers taken although more than the receive maximum were not acknowledged.
+        MessagesOverReceiveMaximum = "messages.over_receive_maximum",
         /// Messages stored as retained ones.
         MessagesRetained = "messages.retained",
         /// Messages handed to a session for delivery, a copy each.

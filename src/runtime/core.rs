@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::base::envelope::EnvelopeEnd;
 use crate::base::ids::CoreId;
-use crate::base::limits::{FAREWELL_MS, MESH_BYTES_PER_TURN};
+use crate::base::limits::{FAREWELL_MS, MANAGE_STEPS_PER_TURN, MESH_BYTES_PER_TURN};
 use crate::base::slab::Key;
 use crate::gate::authn::{AuthnAnswer, Place, Verdict};
 use crate::gate::command::Command;
@@ -392,7 +392,11 @@ impl Inner {
         while let Some(answer) = self.gate.authn_answer() {
             self.answered(plane, *answer);
         }
-        while let Some(command) = self.gate.take() {
+        let mut steps = MANAGE_STEPS_PER_TURN;
+        while steps > 0
+            && let Some(command) = self.gate.take()
+        {
+            steps -= usize::from(matches!(command, Command::Manage(_)));
             self.obey(plane, command);
         }
         self.door.take_back(&mut self.shard, plane);
@@ -438,6 +442,7 @@ impl Inner {
         self.shard.clients.metrics.inc(Counter::GateCommands);
         match command {
             Command::Listen { listener, socket } => self.door.listen(plane, listener, socket),
+            Command::Manage(request) => self.shard.manage(*request),
             Command::ReportTables => {
                 self.tell(What::Tables(self.tables(plane)));
             }

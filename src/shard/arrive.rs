@@ -10,9 +10,10 @@ use crate::mqtt::frame::next_frame;
 use crate::mqtt::message::{Message, Publication, PublisherRef};
 use crate::mqtt::qos::QoS;
 use crate::mqtt::reason::ReasonCode;
-use crate::session::state::Session;
+use crate::session::state::{Identity, Session};
 use crate::session::will::{Will, WillFate, fate_at_take_over};
 use crate::shard::Shard;
+use crate::shard::aliases::OutAliases;
 use crate::shard::close::CloseReason;
 use crate::shard::connection::{Connection, Flags};
 use crate::shard::handshake::{Handover, refusal};
@@ -33,7 +34,7 @@ impl Shard {
         };
         let banned = self.is_banned(&handover).then_some(ReasonCode::Banned);
         if let Some(reason) = banned.or_else(|| self.no_room(&handover.client_id)) {
-            self.count_close(CloseReason::of_refusal(reason));
+            self.count_close(handover.listener, CloseReason::of_refusal(reason));
             self.count_refusal(reason);
             self.clients.metrics.inc(Counter::HandoverRefused);
             let (socket, listener) = (handover.socket.take(), handover.listener);
@@ -78,7 +79,8 @@ impl Shard {
                 (index, true)
             }
             _ => {
-                let session = Session::new(handover.client_id.clone(), connect.version);
+                let mut session = Session::new(handover.client_id.clone(), connect.version);
+                session.created_s = self.clients.now_s();
                 self.clients.metrics.inc(Counter::SessionCreated);
                 (self.clients.registry.insert(session), false)
             }
@@ -136,6 +138,10 @@ impl Shard {
         if connect.bridge {
             connection.flags.set(Flags::BRIDGE);
         }
+        let aliases = connect.properties.topic_alias_maximum;
+        if let Some(most) = NonZeroU16::new(aliases.min(self.clients.rules.max_topic_alias_out)) {
+            connection.extra_mut().out_aliases = Some(OutAliases::new(most));
+        }
         let key = self.clients.connections.insert(connection);
         self.clients
             .effects
@@ -151,8 +157,16 @@ impl Shard {
             .will
             .as_ref()
             .map(|will| self.will(session_index, will));
+        let since_s = self.clients.now_s();
         if let Some(session) = self.clients.registry.at_mut(session_index) {
             session.connection = key.index;
+            session.since_s = since_s;
+            session.clean_start = connect.clean_start;
+            session.identity = connect.username.map(|username| {
+                Box::new(Identity {
+                    username: username.into(),
+                })
+            });
             session.version = version;
             session.window = window;
             session.expiry_s = expiry_s;
@@ -239,19 +253,30 @@ impl Shard {
             authentication_data: handover.auth_data.as_deref(),
             ..properties
         };
+        let asks = connect.properties.request_response_information;
+        let information = rules.response_information.as_deref().filter(|_| asks);
+        let most = connect.properties.maximum_packet_size;
         let Some(out) = self.clients.out(slot) else {
             return;
         };
         let version = connect.version;
         // 3.1 has no session-present flag [MQTT-3.2.2-2 is of 3.1.1].
         let present = present && version != crate::mqtt::version::Version::V31;
-        encode_connack(
-            &mut out.bytes,
-            version,
-            present,
-            ReasonCode::Success,
-            &properties,
-        );
+        // What does not fit is left out; the rest does fit, as `admit` has seen.
+        for response_information in [information, None] {
+            let begin = out.bytes.len();
+            let properties = ConnAckProperties {
+                response_information,
+                ..properties
+            };
+            let success = ReasonCode::Success;
+            encode_connack(&mut out.bytes, version, present, success, &properties);
+            let len = out.bytes.len() - begin;
+            if response_information.is_none() || most.is_none_or(|most| len <= most as usize) {
+                break;
+            }
+            out.bytes.truncate(begin);
+        }
         let took_us = self
             .clients
             .now

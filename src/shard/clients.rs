@@ -41,6 +41,8 @@ pub struct Clients {
     /// Memberships of shared subscriptions, one for each delivery that is over and that the group has
     /// not been told of.
     pub shares_done: Vec<u32>,
+    /// Sessions with replays whose clients have taken something.
+    pub replays_fed: Vec<u32>,
     /// Received bytes that wait in the boxes of connections.
     pub partial_bytes: usize,
     /// Keep-alives, session ends, delayed wills.
@@ -261,6 +263,25 @@ impl Clients {
         if connection.flags.has(Flags::STARVED) {
             connection.flags.clear(Flags::STARVED);
             self.pump(session);
+            self.feed_replay(session);
+        }
+    }
+
+    /// The replays of a session want to know when its client has taken something.
+    pub fn starve_replay(&mut self, session_index: u32) {
+        let Some(session) = self.registry.at(session_index) else {
+            return;
+        };
+        let slot = session.connection;
+        if let Some(connection) = self.connections.at_mut(slot) {
+            connection.flags.set(Flags::STARVED);
+        }
+    }
+
+    /// A client has taken something: replays of its session may go on.
+    pub fn feed_replay(&mut self, session_index: u32) {
+        if self.registry.at(session_index).is_some_and(|s| s.replaying) {
+            self.replays_fed.push(session_index);
         }
     }
 

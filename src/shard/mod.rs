@@ -13,13 +13,15 @@
 //!   [`auth`]: who may enter; [`auth_again`]: the same while connected
 //! - [`receive`]: bytes to packets; [`publish`], [`subscribe`], [`acks`]: what they do; [`access`]:
 //!   whether they may; [`quota`]: how much; [`bans`]: who is not let in
-//! - [`deliver`], [`fanout`]: messages to clients; [`cross`], [`outbox`]: messages to other cores
+//! - [`deliver`], [`fanout`], [`aliases`]: messages to clients; [`cross`], [`outbox`]: messages to
+//!   other cores
 //! - [`share`]: shared subscriptions; [`replay`]: stored messages; [`timers`], [`close`]: what ends
-//! - [`stop`] holds the steps of a shutdown
+//! - [`manage`]: what operators ask; [`stop`] holds the steps of a shutdown
 //! - [`clients`], [`connection`], [`registry`], [`memory`]: the tables; [`census`] counts them
 
 pub mod access;
 pub mod acks;
+pub mod aliases;
 pub mod arrive;
 pub mod auth;
 pub mod auth_again;
@@ -33,6 +35,7 @@ pub mod deliver;
 pub mod fanout;
 pub mod handshake;
 pub mod home;
+pub mod manage;
 pub mod memory;
 pub mod outbox;
 pub mod outgoing;
@@ -174,6 +177,7 @@ impl Shard {
             budget: Budget::new(rules.queue_memory_bytes),
             longest_queue: (u32::MAX, 0),
             shares_done: Vec::new(),
+            replays_fed: Vec::new(),
             partial_bytes: 0,
             wheel: TimerWheel::new(parts.now.ms, TICK_MS),
             metrics: parts.metrics,
@@ -331,8 +335,10 @@ impl Shard {
 
     /// The outboxes have been flushed as far as the rings had room: acknowledgements go.
     pub fn end_turn(&mut self) {
-        self.outboxes.end_turn(self.turn_epoch);
-        self.routes.index.settle(self.outboxes.oldest_epoch());
+        let turn_ms = self.clients.now.ms;
+        self.outboxes.end_turn(self.turn_epoch, turn_ms);
+        let oldest = self.outboxes.oldest_unsent();
+        self.routes.index.settle(oldest, turn_ms);
         self.release_acks();
     }
 
@@ -343,6 +349,7 @@ impl Shard {
             && self.suspended.is_empty()
             && self.pending_wills.is_empty()
             && self.replays.is_idle()
+            && self.clients.replays_fed.is_empty()
             && self.shares_are_idle()
             && self.routes.local.dirty_len() == 0
     }

@@ -23,6 +23,12 @@ pub struct Rules {
     pub max_qos_allowed: u8,
     /// Topic aliases a 5.0 client may use towards us; 0 = none.
     pub max_topic_alias: u16,
+    /// Topic aliases we use towards one 5.0 client that takes them; 0 = none.
+    pub max_topic_alias_out: u16,
+    /// Where clients shall go when this broker stops; 5.0 clients are told.
+    pub server_reference: Option<Arc<str>>,
+    /// What 5.0 clients are told that ask for response information.
+    pub response_information: Option<Arc<str>>,
     /// Whether retained messages are kept.
     pub retain_available: bool,
     /// Whether filters may have wildcards.
@@ -100,7 +106,7 @@ impl Rules {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 impl Rules {
     /// Everything allowed, usual limits.
     pub fn for_tests() -> Self {
@@ -110,6 +116,9 @@ impl Rules {
             max_topic_levels: 16,
             max_qos_allowed: 2,
             max_topic_alias: 10,
+            max_topic_alias_out: 3,
+            server_reference: None,
+            response_information: None,
             retain_available: true,
             wildcard_subscription: true,
             idle_timeout_ms: 15_000,

@@ -54,12 +54,12 @@ impl Shard {
             .take(FAREWELLS_PER_TURN)
             .map(|(key, _)| key.index)
             .collect();
+        let code = match self.clients.rules.server_reference {
+            Some(_) => ReasonCode::UseAnotherServer,
+            None => ReasonCode::ServerShuttingDown,
+        };
         for slot in &batch {
-            self.close(
-                *slot,
-                CloseReason::Shutdown,
-                Some(ReasonCode::ServerShuttingDown),
-            );
+            self.close(*slot, CloseReason::Shutdown, Some(code));
         }
         if batch.len() == FAREWELLS_PER_TURN {
             self.farewell_at = batch.last().map_or(0, |slot| slot + 1);

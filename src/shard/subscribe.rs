@@ -7,13 +7,17 @@
 
 use std::sync::Arc;
 
+use compact_str::CompactString;
 use smallvec::SmallVec;
 
 use crate::base::ids::{Epoch, FilterId};
 use crate::base::limits::RETAINED_SWEEP_PER_TURN;
 use crate::base::slab::Key;
+use crate::gate::reply::Reply;
 use crate::metrics::{Counter, Latency};
-use crate::mqtt::decode_subscribe::{RetainHandling, Subscribe, SubscribeEntry, Unsubscribe};
+use crate::mqtt::decode_subscribe::{
+    RetainHandling, Subscribe, SubscribeEntry, SubscribeOptions, Unsubscribe,
+};
 use crate::mqtt::encode_suback::{encode_suback, encode_unsuback};
 use crate::mqtt::message::Publication;
 use crate::mqtt::qos::QoS;
@@ -37,7 +41,7 @@ use crate::shard::share::GROUPS_FROM;
 pub struct PendingSuback {
     connection: Key,
     session: u32,
-    packet_id: u16,
+    answer: Answer,
     /// When it came, microseconds of UNIX time.
     begun_us: u64,
     /// Reason codes in the order of the filters.
@@ -48,6 +52,15 @@ pub struct PendingSuback {
     announced: u64,
     /// Subscriptions that get stored messages once the SUBACK has left.
     replays: Vec<WantedReplay>,
+}
+
+/// Who waits for the reason codes.
+#[derive(Debug)]
+enum Answer {
+    /// The client, for a SUBACK with this packet identifier.
+    Client(u16),
+    /// An operator.
+    Operator(Reply<Option<Vec<u8>>>),
 }
 
 /// A subscription that is to get the stored messages of its filter.
@@ -79,20 +92,50 @@ pub struct IndexAnswer {
 impl Shard {
     /// SUBSCRIBE from a client [MQTT5 3.8].
     pub fn subscribe(&mut self, slot: u32, packet: &Subscribe<'_>) -> Result<(), Fault> {
+        self.clients.metrics.inc(Counter::ClientSubscribe);
+        let identifier = packet.subscription_identifier;
+        let answer = Answer::Client(packet.packet_id);
+        let permits = self.may_subscribe(slot, packet)?;
+        let entries = packet.filters().zip(permits);
+        self.subscribe_all(slot, entries, identifier, answer);
+        Ok(())
+    }
+
+    /// Subscribes a client in its place; the reason codes go to the operator who asked for it.
+    pub(super) fn subscribe_by_operator(
+        &mut self,
+        slot: u32,
+        filters: &[(CompactString, SubscribeOptions)],
+        reply: Reply<Option<Vec<u8>>>,
+    ) {
+        let entries = filters.iter().map(|(filter, options)| SubscribeEntry {
+            filter,
+            options: *options,
+        });
+        let entries = entries.map(|entry| (entry, true));
+        self.subscribe_all(slot, entries, None, Answer::Operator(reply));
+    }
+
+    /// Subscribes to what is allowed of `entries`.
+    fn subscribe_all<'f>(
+        &mut self,
+        slot: u32,
+        entries: impl Iterator<Item = (SubscribeEntry<'f>, bool)>,
+        identifier: Option<u32>,
+        answer: Answer,
+    ) {
         let Some(connection) = self.clients.connections.key_at(slot) else {
-            return Ok(());
+            return;
         };
         let session = self
             .clients
             .connections
             .at(slot)
             .map_or(NONE, |c| c.session);
-        self.clients.metrics.inc(Counter::ClientSubscribe);
-        let permits = self.may_subscribe(slot, packet)?;
         let key = self.subacks.insert(PendingSuback {
             connection,
             session,
-            packet_id: packet.packet_id,
+            answer,
             begun_us: self.clients.now.unix_us,
             reasons: SmallVec::new(),
             // One for this function itself: an answer cannot overtake it.
@@ -103,9 +146,9 @@ impl Shard {
         if let Some(connection) = self.clients.connections.at_mut(slot) {
             connection.awaits_index += 1;
         }
-        for ((position, entry), allowed) in packet.filters().enumerate().zip(permits) {
+        for (position, (entry, allowed)) in entries.enumerate() {
             let reason = if allowed {
-                self.subscribe_one(session, key, position, &entry, packet)
+                self.subscribe_one(session, key, position, &entry, identifier)
             } else {
                 ReasonCode::NotAuthorized
             };
@@ -114,7 +157,6 @@ impl Shard {
             }
         }
         self.settle_suback(key);
-        Ok(())
     }
 
     /// UNSUBSCRIBE from a client [MQTT5 3.10].
@@ -256,7 +298,7 @@ impl Shard {
         }
         fanout.finish(&mut self.clients.budget);
         if publication.retain && self.replays.is_running() {
-            self.note_live(publication.topic, filters, epoch);
+            self.note_live(publication, filters, epoch);
         }
     }
 
@@ -307,14 +349,14 @@ impl Shard {
         suback: Key,
         position: usize,
         entry: &SubscribeEntry<'_>,
-        packet: &Subscribe<'_>,
+        identifier: Option<u32>,
     ) -> ReasonCode {
         if let Err(reason) = self.check_filter(session_index, entry.filter) {
             return reason;
         }
         if is_shared(entry.filter) {
             let waiter = pack_waiter(suback, position);
-            return self.share_subscribe(session_index, suback, waiter, entry, packet);
+            return self.share_subscribe(session_index, suback, waiter, entry, identifier);
         }
         assert!(
             session_index < GROUPS_FROM,
@@ -337,7 +379,7 @@ impl Shard {
             &mut session.first_subscription,
             entry.filter,
             options,
-            packet.subscription_identifier,
+            identifier,
             pack_waiter(suback, position),
         );
         let Ok(outcome) = outcome else {
@@ -362,7 +404,7 @@ impl Shard {
             pending.replays.push(WantedReplay {
                 filter: entry.filter.into(),
                 qos: granted,
-                identifier: packet.subscription_identifier,
+                identifier,
             });
         }
         granted_reason(granted)
@@ -397,7 +439,7 @@ impl Shard {
         Ok(())
     }
 
-    fn unsubscribe_one(&mut self, session_index: u32, filter: &str) -> bool {
+    pub(super) fn unsubscribe_one(&mut self, session_index: u32, filter: &str) -> bool {
         if is_shared(filter) {
             return self.share_unsubscribe(session_index, filter);
         }
@@ -410,6 +452,9 @@ impl Shard {
                 .local
                 .unsubscribe(&self.routes.index, session_index, first, filter);
         session.subscriptions -= u32::from(removed);
+        if session.replaying {
+            self.stop_replays(session_index, filter);
+        }
         removed
     }
 
@@ -434,17 +479,31 @@ impl Shard {
         if crate::shard::deliver::closing(connection) {
             return;
         }
-        if !self.send_suback(slot, version, &pending) {
-            return;
+        let session = pending.session;
+        let (announced, replays) = (pending.announced, pending.replays);
+        match pending.answer {
+            Answer::Operator(reply) => reply.send(Some(pending.reasons.to_vec())),
+            Answer::Client(packet_id) => {
+                let took_us = self.clients.now.unix_us.saturating_sub(pending.begun_us);
+                self.clients.metrics.record(Latency::Subscribe, took_us);
+                if !self.send_suback(slot, version, packet_id, pending.reasons) {
+                    return;
+                }
+            }
         }
-        if !pending.replays.is_empty() {
-            self.begin_replays(pending.session, pending.announced, pending.replays);
+        if !replays.is_empty() {
+            self.begin_replays(session, announced, replays);
         }
     }
 
     /// Sends SUBACK, or ends the connection.
-    fn send_suback(&mut self, slot: u32, version: Version, pending: &PendingSuback) -> bool {
-        let mut reasons = pending.reasons.clone();
+    fn send_suback(
+        &mut self,
+        slot: u32,
+        version: Version,
+        packet_id: u16,
+        mut reasons: SmallVec<[u8; 8]>,
+    ) -> bool {
         if !version.is_v5() {
             // 3.x knows one failure only [MQTT-3.9.3-2 of 3.1.1].
             for reason in reasons.iter_mut().filter(|reason| **reason >= 0x80) {
@@ -454,11 +513,9 @@ impl Shard {
         if !self.takes_answer(slot, reasons.len()) {
             return false;
         }
-        let took_us = self.clients.now.unix_us.saturating_sub(pending.begun_us);
-        self.clients.metrics.record(Latency::Subscribe, took_us);
         self.clients.metrics.inc(Counter::PacketsSubackSent);
         if let Some(out) = self.clients.out(slot) {
-            encode_suback(&mut out.bytes, version, pending.packet_id, &reasons);
+            encode_suback(&mut out.bytes, version, packet_id, &reasons);
         }
         true
     }
@@ -496,12 +553,12 @@ impl Shard {
     }
 
     /// Tells running replays that a retained message of this topic came live.
-    fn note_live(&mut self, topic: &str, filters: &[FilterId], epoch: Epoch) {
+    fn note_live(&mut self, publication: &Publication<'_>, filters: &[FilterId], epoch: Epoch) {
         for filter in filters {
             for subscriber in self.routes.local.subscribers(*filter, epoch) {
                 let session = self.clients.registry.at(subscriber.session);
                 if session.is_some_and(|session| session.replaying) {
-                    self.replays.note_live(subscriber.session, topic);
+                    self.replays.note_live(subscriber.session, publication);
                 }
             }
         }
