@@ -39,7 +39,7 @@ trap 'exit 130' INT TERM
 
 start_broker() {
     : >"$scratch/out"
-    "$BROKER" "${MACHINE[@]}" --listen tcp://127.0.0.1:0 --data-dir "$scratch/data" "${SETTINGS[@]}" \
+    "$BROKER" "${MACHINE[@]}" --listen tcp://127.0.0.1:0 --set http.listen=off --data-dir "$scratch/data" "${SETTINGS[@]}" \
         >"$scratch/out" 2>"$scratch/err" &
     broker=$!
     local deadline=$((SECONDS + READY_SECONDS_MAX))

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 
+use crate::base::home::Homes;
 use crate::base::ids::CoreId;
 use crate::boot::{Ready, Refusal};
 use crate::config::Config;
-use crate::control::Control;
+use crate::control::{Control, ControlParts};
 use crate::gate::command::Command;
 use crate::gate::port::{Gate, GatePort, WakeCore, gate};
 use crate::metrics::{CoreMetrics, MetricsRegistry};
@@ -115,9 +116,7 @@ pub fn start(ready: &Ready) -> Result<Broker, Refusal> {
     };
     let cores = thread::start(run, &wakers, makers)
         .map_err(|error| refused("a core cannot be started", &error))?;
-    let control = Control::start()
-        .map_err(|error| refused("the control plane's threads cannot be started", &error))?;
-    let listening = listen(config, &gate)?;
+    let (control, listening) = open(ready, &gate, &metrics)?;
     let ended =
         await_end(cores).map_err(|error| refused("no thread to wait for the cores", &error))?;
     Ok(Broker {
@@ -128,6 +127,25 @@ pub fn start(ready: &Ready) -> Result<Broker, Refusal> {
         control,
         listening,
     })
+}
+
+/// Starts the control plane, then opens the listeners, then serves the API; says who listens where.
+fn open(
+    ready: &Ready,
+    gate: &Gate,
+    metrics: &MetricsRegistry,
+) -> Result<(Control, Vec<(String, SocketAddr)>), Refusal> {
+    let mut control = Control::start(ControlParts {
+        config: &ready.config,
+        data_dir: ready.data_dir.path(),
+        gate: gate.clone(),
+        metrics: metrics.clone(),
+        homes: Homes::new(ready.hash_key, gate.cores()),
+    })?;
+    let mut listening = listen(&ready.config, gate)?;
+    let serving = control.serve(&listening);
+    listening.extend(serving);
+    Ok((control, listening))
 }
 
 /// Waits for the cores' end on a thread of its own.

@@ -16,6 +16,7 @@ mod reference;
 mod schema;
 mod sections;
 mod sections_authn;
+mod sections_http;
 mod setting;
 mod sizing;
 mod source;
@@ -35,6 +36,7 @@ pub use sections::{
     ShareStrategy, TcpListener,
 };
 pub use sections_authn::{AuthnSettings, CertName, EnableAuthn, GlobalAuthn};
+pub use sections_http::{Dashboard, Http, HttpTls};
 pub use sizing::{Machine, Sizing};
 pub use source::{Sources, TomlFile};
 pub use values::{Origin, Problem};
@@ -58,6 +60,12 @@ pub struct Config {
     pub share_groups: Vec<ShareGroup>,
     /// Retained messages.
     pub retainer: Retainer,
+    /// The HTTP API.
+    pub http: Http,
+    /// Its TLS.
+    pub http_tls: HttpTls,
+    /// The first user.
+    pub dashboard: Dashboard,
     /// The log.
     pub log: Log,
     /// What the settings that say `auto` came to.
@@ -107,6 +115,12 @@ impl Config {
             listener::listeners(&values).map_err(|problems| ConfigError { problems })?;
         let node = Node::read(&values, Node::SECTION.prefix);
         let sizing = Sizing::new(&node, machine);
+        let http_tls = HttpTls::read(&values, HttpTls::SECTION.prefix);
+        if let Some(problem) = http_tls.problem(&values) {
+            return Err(ConfigError {
+                problems: vec![problem],
+            });
+        }
         Ok(Self {
             node,
             listeners,
@@ -115,6 +129,9 @@ impl Config {
             authentication_settings: AuthnSettings::read(&values, AuthnSettings::SECTION.prefix),
             share_groups: ShareGroupSettings::groups(&values),
             retainer: Retainer::read(&values, Retainer::SECTION.prefix),
+            http: Http::read(&values, Http::SECTION.prefix),
+            http_tls,
+            dashboard: Dashboard::read(&values, Dashboard::SECTION.prefix),
             log: Log::read(&values, Log::SECTION.prefix),
             sizing,
         })

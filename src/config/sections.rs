@@ -13,6 +13,7 @@ use super::kind::{
     Address, FilePath, Flag, Rate, Seconds, bytes, choice, decimal, integer, span, text, unless,
 };
 use super::sections_authn::{AuthnSettings, CertName, EnableAuthn, EnableAuthnKind, GlobalAuthn};
+use super::sections_http::{Dashboard, Http, HttpTls};
 use super::setting::{Change, Section, Setting, parses_to, section};
 use super::values::Values;
 
@@ -37,6 +38,9 @@ pub(crate) const SECTIONS: &[Section] = &[
     AuthnSettings::SECTION,
     ShareGroupSettings::SECTION,
     Retainer::SECTION,
+    Http::SECTION,
+    HttpTls::SECTION,
+    Dashboard::SECTION,
     Log::SECTION,
 ];
 
