@@ -12,6 +12,7 @@ use super::authn::{AuthnProvider, AuthnProviders};
 use super::kind::{
     Address, FilePath, Flag, Rate, Seconds, bytes, choice, decimal, integer, span, text, unless,
 };
+use super::sections_access::{Authorization, AuthorizationCache, AuthorizationFile, Profile};
 use super::sections_authn::{AuthnSettings, CertName, EnableAuthn, EnableAuthnKind, GlobalAuthn};
 use super::sections_http::{Dashboard, Http, HttpTls};
 use super::setting::{Change, Section, Setting, parses_to, section};
@@ -34,6 +35,9 @@ pub(crate) const SECTIONS: &[Section] = &[
     Node::SECTION,
     TcpListener::SECTION,
     Mqtt::SECTION,
+    Authorization::SECTION,
+    AuthorizationCache::SECTION,
+    AuthorizationFile::SECTION,
     GlobalAuthn::SECTION,
     AuthnSettings::SECTION,
     ShareGroupSettings::SECTION,
@@ -53,6 +57,11 @@ section! {
         /// Directory for everything the broker keeps. Made with mode 0700 when it is missing; locked,
         /// so that no second broker uses it.
         data_dir: PathBuf = "./data", FilePath, Restart;
+
+        /// How careful the defaults are. `open`: anybody may enter and do anything unless settings say
+        /// otherwise, with a warning at the start. `hardened`: listeners without TLS on loopback
+        /// addresses only, nobody without authentication, and what no access rule allows is denied.
+        profile: Profile = "open", choice(Profile::WORDS), Restart;
 
         /// How long an orderly shutdown may take. What is not done by then is cut, counted, and the
         /// exit code is 1.

@@ -43,6 +43,7 @@ impl Shard {
         }
         let (session_index, present) = self.open_session(&handover, &connect);
         let slot = self.open_connection(session_index, &mut handover, &connect);
+        self.ask_about_will(slot);
         self.shares_come_back(session_index);
         self.greet(slot, session_index, &handover, &connect, present);
         self.clients.replay_session(session_index);

@@ -6,6 +6,7 @@ use crate::base::ids::CoreId;
 use crate::base::slab::{Key, Slab};
 use crate::base::time::Now;
 use crate::base::wheel::TimerWheel;
+use crate::gate::access::AccessQuestion;
 use crate::gate::authn::AuthnRequest;
 use crate::metrics::{CoreMetrics, Counter};
 use crate::session::state::NONE;
@@ -68,6 +69,8 @@ pub struct Effects {
     pub resume: Vec<u32>,
     /// Connections that end; what waits for them is sent first.
     pub close: Vec<Key>,
+    /// Questions about access.
+    pub questions: Vec<Box<AccessQuestion>>,
     /// Questions about clients that authenticate again.
     pub ask: Vec<Box<AuthnRequest>>,
 }
@@ -81,6 +84,7 @@ impl Effects {
             && self.pause.is_empty()
             && self.resume.is_empty()
             && self.close.is_empty()
+            && self.questions.is_empty()
             && self.ask.is_empty()
     }
 
@@ -92,6 +96,8 @@ impl Effects {
         self.pause.append(&mut more.pause);
         self.resume.append(&mut more.resume);
         self.close.append(&mut more.close);
+        self.questions.append(&mut more.questions);
+        self.ask.append(&mut more.ask);
     }
 
     /// Frees what a burst made the lists take. The driver has emptied them.
@@ -102,6 +108,7 @@ impl Effects {
         self.pause.shrink_to(LIST_ENTRIES_KEPT);
         self.resume.shrink_to(LIST_ENTRIES_KEPT);
         self.close.shrink_to(LIST_ENTRIES_KEPT);
+        self.questions.shrink_to(LIST_ENTRIES_KEPT);
         self.ask.shrink_to(LIST_ENTRIES_KEPT);
     }
 
@@ -112,6 +119,7 @@ impl Effects {
             + (self.dirty.capacity() + self.pause.capacity() + self.resume.capacity())
                 * size_of::<u32>()
             + self.close.capacity() * size_of::<Key>()
+            + self.questions.capacity() * size_of::<Box<AccessQuestion>>()
             + self.ask.capacity() * size_of::<Box<AuthnRequest>>()
     }
 }

@@ -180,11 +180,13 @@ impl Shard {
         reason: CloseReason,
         tell: Option<ReasonCode>,
     ) -> Option<u32> {
-        let connection = self
-            .clients
-            .connections
-            .at(slot)
-            .filter(|c| !is_closing(c))?;
+        let present = self.clients.connections.at(slot);
+        present.filter(|c| !is_closing(c))?;
+        self.forget_questions(slot);
+        if reason != CloseReason::Normal {
+            self.judge_will(slot);
+        }
+        let connection = self.clients.connections.at(slot)?;
         let listener = connection.listener;
         if let Some(code) = tell.filter(|_| connection.version.is_v5()) {
             let most = connection.max_packet_size as usize;

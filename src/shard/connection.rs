@@ -9,6 +9,7 @@ use hashbrown::HashMap;
 
 use crate::mqtt::version::Version;
 use crate::session::state::NONE;
+use crate::shard::access::Asked;
 use crate::shard::aliases::OutAliases;
 use crate::shard::auth::Identity;
 
@@ -62,6 +63,8 @@ pub struct Extra {
     pub out_aliases: Option<OutAliases>,
     /// Who the client is, if anything is known of it besides its id.
     pub identity: Option<Box<Identity>>,
+    /// What others were asked about what it may do.
+    pub asked: Option<Box<Asked>>,
 }
 
 /// State bits of a connection.

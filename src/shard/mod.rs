@@ -11,12 +11,15 @@
 //!
 //! - [`handshake`]: accept to an accepted CONNECT, on any core; [`arrive`]: the same at home;
 //!   [`auth`]: who may enter; [`auth_again`]: the same while connected
-//! - [`receive`]: bytes to packets; [`publish`], [`subscribe`], [`acks`]: what they do
-//! - [`deliver`], [`fanout`], [`aliases`]: messages to clients; [`cross`], [`outbox`]: messages to other cores
+//! - [`receive`]: bytes to packets; [`publish`], [`subscribe`], [`acks`]: what they do; [`access`]:
+//!   whether they may
+//! - [`deliver`], [`fanout`], [`aliases`]: messages to clients; [`cross`], [`outbox`]: messages to
+//!   other cores
 //! - [`share`]: shared subscriptions; [`replay`]: stored messages; [`timers`], [`close`]: what ends
 //! - [`manage`]: what operators ask; [`stop`] holds the steps of a shutdown
 //! - [`clients`], [`connection`], [`registry`], [`memory`]: the tables; [`census`] counts them
 
+pub mod access;
 pub mod acks;
 pub mod aliases;
 pub mod arrive;
@@ -87,6 +90,7 @@ pub struct Shard {
     shares: Shares,
     replays: Replays,
     homes: Homes,
+    asking: access::Asking,
     /// Clients whose authentication is waited for.
     authn: auth::Waiting,
     cores: u8,
@@ -193,6 +197,7 @@ impl Shard {
             shares: Shares::new(parts.seed),
             replays: Replays::default(),
             homes: Homes::new(parts.hash_key, parts.cores),
+            asking: access::Asking::default(),
             authn: auth::Waiting::default(),
             cores: parts.cores,
             stopping: false,

@@ -41,7 +41,12 @@ impl Shard {
         self.check_offered(publish)?;
         let mut alias_topic = std::mem::take(&mut self.alias_topic);
         let topic = self.resolve_alias(slot, publish, &mut alias_topic);
-        let result = topic.and_then(|topic| self.publish_to(slot, publish, topic));
+        let result = topic.and_then(|topic| {
+            if !self.may_publish(slot, publish, topic)? {
+                return self.refuse_publish(slot, publish);
+            }
+            self.publish_to(slot, publish, topic)
+        });
         self.alias_topic = alias_topic;
         result
     }
@@ -307,7 +312,7 @@ impl Shard {
     }
 
     /// Acknowledges a PUBLISH as soon as `waits` have taken it over, behind those before it.
-    fn acknowledge_in_order(
+    pub(super) fn acknowledge_in_order(
         &mut self,
         slot: u32,
         publish: &Publish<'_>,
@@ -398,7 +403,7 @@ impl Shard {
         self.filters = filters;
     }
 
-    fn count_published(&mut self, qos: QoS) {
+    pub(super) fn count_published(&mut self, qos: QoS) {
         self.clients.metrics.inc(match qos {
             QoS::AtMostOnce => Counter::MessagesQos0Received,
             QoS::AtLeastOnce => Counter::MessagesQos1Received,

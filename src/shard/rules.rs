@@ -3,6 +3,7 @@
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
+use crate::access::rules::AccessRules;
 use crate::config::{ShareGroup, ShareStrategy};
 use crate::shard::auth::AuthnRules;
 
@@ -59,6 +60,10 @@ pub struct Rules {
     pub max_out_queue_bytes: usize,
     /// Whether clients may connect without credentials.
     pub allow_anonymous: bool,
+    /// What clients may do.
+    pub access: Arc<AccessRules>,
+    /// The listeners' ids, such as `tcp:default`, by number.
+    pub listener_ids: Arc<[Box<str>]>,
     /// Who is authenticated, and what names count.
     pub authn: AuthnRules,
     /// Most retained messages in all; 0 = unlimited.
@@ -119,6 +124,8 @@ impl Rules {
             max_subscriptions: 1000,
             max_out_queue_bytes: 1 << 20,
             allow_anonymous: true,
+            access: AccessRules::open().into(),
+            listener_ids: Vec::new().into(),
             authn: AuthnRules::default(),
             max_retained_messages: 0,
             max_retained_payload: 1 << 20,

@@ -3,6 +3,7 @@
 use crate::gate::event::{Crossing, Tables};
 use crate::metrics::Gauge;
 use crate::mqtt::reason::ReasonCode;
+use crate::session::state::NONE;
 use crate::session::will::WillFate;
 use crate::shard::Shard;
 use crate::shard::close::CloseReason;
@@ -31,6 +32,8 @@ impl Shard {
             .map(|(index, _)| index)
             .collect();
         for session in sessions {
+            let connection = self.clients.registry.at(session).map(|s| s.connection);
+            self.judge_will(connection.unwrap_or(NONE));
             self.settle_will(session, WillFate::Publish);
         }
     }

@@ -521,6 +521,8 @@ fn rules(plan: &Plan) -> Rules {
         max_subscriptions: 1000,
         max_out_queue_bytes: plan.max_out_queue_bytes,
         allow_anonymous: true,
+        access: crate::access::rules::AccessRules::open().into(),
+        listener_ids: Default::default(),
         authn: Default::default(),
         max_retained_messages: 0,
         max_retained_payload: 1 << 20,
