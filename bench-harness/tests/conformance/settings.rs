@@ -334,3 +334,60 @@ fn a_retained_message_published_behind_suback_comes_once() {
         thread.join().unwrap();
     }
 }
+
+/// A broker where nobody may publish to `secret` or subscribe to it, and the scratch of its rules.
+fn with_rules() -> (Broker, crate::broker::Scratch) {
+    let scratch = crate::broker::Scratch::new();
+    let file = scratch.path("acl.conf");
+    let rules = "{deny, all, all, [\"secret\"]}.\n{allow, all}.\n";
+    std::fs::write(&file, rules).unwrap();
+    let path = format!("authorization.sources.file.path={}", file.display());
+    (broker(&[&path]), scratch)
+}
+
+#[test]
+fn a_publish_that_is_not_authorized_is_acknowledged_and_delivered_to_nobody() {
+    let (broker, _scratch) = with_rules();
+    let mut heir = subscriber(broker.address(), V5, "heir", "+", 0);
+    for version in BOTH {
+        let mut client = connect(broker.address(), &clean(version, &fresh("c")));
+        let code = if version == V5 { 0x87 } else { 0 };
+        send(&mut client, message("secret", "x"));
+        send(&mut client, with_qos(message("secret", "x"), 1, 1));
+        assert_eq!(puback(&mut client), (1, code));
+        send(&mut client, with_qos(message("secret", "x"), 2, 2));
+        assert_eq!(pubrec(&mut client), (2, code));
+        if version != V5 {
+            assert_eq!(release(&mut client, 2), 0);
+        }
+        send(&mut client, with_qos(message("open", "y"), 1, 3));
+        assert_eq!(puback(&mut client), (3, 0));
+    }
+    let got = collect(&mut heir, 2);
+    assert!(got.iter().all(|p| p.topic == "open"), "{got:?}");
+    heir.expect_nothing(SILENCE).unwrap();
+}
+
+#[test]
+fn after_a_pubrec_that_refuses_the_identifier_is_a_new_publication() {
+    let (broker, _scratch) = with_rules();
+    let mut heir = subscriber(broker.address(), V5, "heir", "open", 2);
+    let mut client = connect(broker.address(), &clean(V5, "c"));
+    send(&mut client, with_qos(message("secret", "x"), 2, 7));
+    assert_eq!(pubrec(&mut client), (7, 0x87));
+    send(&mut client, with_qos(message("open", "y"), 2, 7));
+    assert_eq!(pubrec(&mut client), (7, 0));
+    assert_eq!(release(&mut client, 7), 0);
+    assert_eq!(crate::peer::texts(&collect(&mut heir, 1)), ["y"]);
+}
+
+#[test]
+fn a_subscription_that_is_not_authorized_is_refused() {
+    let (broker, _scratch) = with_rules();
+    for (version, code) in [(Version::V311, 0x80), (V5, 0x87)] {
+        let mut client = connect(broker.address(), &clean(version, &fresh("c")));
+        let qos = SubscriptionOptions::qos;
+        let filters = [("secret", qos(1)), ("open", qos(1))];
+        assert_eq!(subscribe_all(&mut client, &filters), [code, 1]);
+    }
+}
