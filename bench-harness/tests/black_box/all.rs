@@ -6,6 +6,7 @@
 mod access;
 #[path = "../broker/mod.rs"]
 mod broker;
+mod ends;
 mod messages;
 mod peer;
 mod retained;
