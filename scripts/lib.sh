@@ -160,6 +160,42 @@ install_crates() {
     cargo fetch --locked --quiet
 }
 
+# The fuzz targets need a nightly toolchain: the coverage runtime is unstable.
+FUZZ_TARGETS="decoder session index config"
+export FUZZ_TARGETS CARGO_FUZZ_VERSION=0.13.2
+
+# Builds the targets; says so and returns 1 where that cannot be done here.
+build_fuzz() {
+    if ! cargo +nightly --version >/dev/null 2>&1; then
+        echo "NOTE: nothing was fuzzed: there is no nightly toolchain"
+        return 1
+    fi
+    if [[ $(cargo fuzz --version 2>/dev/null) != *" $CARGO_FUZZ_VERSION" ]]; then
+        CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_TARGET_DIR=$TOOLS/cargo-fuzz-build \
+            cargo install --quiet --locked --root "$CACHE" "cargo-fuzz@$CARGO_FUZZ_VERSION"
+        rm -rf "$TOOLS/cargo-fuzz-build"
+    fi
+    cargo +nightly fuzz build --fuzz-dir bench-harness/fuzz --sanitizer none
+}
+
+# fuzz_target NAME SECONDS: one target from the committed corpus; what is new stays below target/, a
+# crash is kept there and shown.
+fuzz_target() {
+    local name=$1 seconds=$2 work=$TOOLS/fuzz/$1
+    local program=bench-harness/fuzz/target/x86_64-unknown-linux-gnu/release/$name
+    mkdir -p "$work/corpus" "$work/crashes"
+    "$program" "$work/corpus" "bench-harness/fuzz/corpus/$name" -max_total_time="$seconds" \
+        -max_len=1024 -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 \
+        -artifact_prefix="$work/crashes/" >"$LOGS/fuzz-$name.log" 2>&1 || {
+        tail -n 60 "$LOGS/fuzz-$name.log"
+        echo "$name: found something: see $work/crashes"
+        return 1
+    }
+    local runs
+    runs=$(awk '/stat::number_of_executed_units/ {print $2}' "$LOGS/fuzz-$name.log")
+    echo "NOTE: $name: $runs inputs in $seconds s, nothing found"
+}
+
 install_cargo_deny() {
     if [[ $(cargo deny --version 2>/dev/null) == *" $CARGO_DENY_VERSION" ]]; then
         return
@@ -217,4 +253,5 @@ with_broker() {
     return "$status"
 }
 
-export -f as_root need install_clients install_crates install_cargo_deny deny with_broker
+export -f as_root need install_clients install_crates build_fuzz fuzz_target install_cargo_deny deny \
+    with_broker

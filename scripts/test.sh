@@ -87,7 +87,15 @@ small_load() {
         --max-failed-connects 0 --max-disconnects 0
 }
 
-export -f tools format lint unit simulation models documentation harness black_box conformance clients load small_load
+# From the committed corpus, for a quarter of a minute a target; hours are in test-long.sh.
+fuzz() {
+    build_fuzz || return 0
+    for target in $FUZZ_TARGETS; do
+        fuzz_target "$target" 15
+    done
+}
+
+export -f tools format lint unit simulation models documentation harness black_box conformance clients load small_load fuzz
 
 # name, seconds at most, function
 PARTS=(
@@ -103,6 +111,7 @@ PARTS=(
     "docs 300 documentation"
     "models 900 models"
     "load 900 load"
+    "fuzz 900 fuzz"
     "deny 1200 deny"
 )
 
