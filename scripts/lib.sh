@@ -19,6 +19,8 @@ ulimit -n "$(ulimit -Hn)"
 # Versions that are installed; the tests are written against these.
 export CARGO_DENY_VERSION=0.20.2
 export PAHO_VERSION=2.2.0
+export AIOMQTT_VERSION=2.5.1
+export GMQTT_VERSION=0.8.0
 export MQTTJS_VERSION=5.16.0
 
 passed=0
@@ -135,14 +137,16 @@ install_clients() {
     need python3 python3 python3-venv
     need node nodejs npm
     local venv=$TOOLS/venv node=$TOOLS/node
-    if [ ! -e "$venv/paho-$PAHO_VERSION" ]; then
+    local python_clients="paho-mqtt==$PAHO_VERSION aiomqtt==$AIOMQTT_VERSION gmqtt==$GMQTT_VERSION"
+    if [ "$(cat "$venv/installed" 2>/dev/null)" != "$python_clients" ]; then
         rm -rf "$venv"
             if ! python3 -m venv "$venv"; then
             need no-such-program python3-venv || true
             python3 -m venv --clear "$venv"
         fi
-        "$venv/bin/pip" install --quiet --disable-pip-version-check "paho-mqtt==$PAHO_VERSION"
-        touch "$venv/paho-$PAHO_VERSION"
+        # shellcheck disable=SC2086
+        "$venv/bin/pip" install --quiet --disable-pip-version-check $python_clients
+        echo "$python_clients" >"$venv/installed"
     fi
     if [ ! -e "$node/mqtt-$MQTTJS_VERSION" ]; then
         rm -rf "$node"
@@ -151,7 +155,11 @@ install_clients() {
             npm install --silent --no-audit --no-fund --ignore-scripts "mqtt@$MQTTJS_VERSION")
         touch "$node/mqtt-$MQTTJS_VERSION"
     fi
-    "$venv/bin/python" -c 'import paho.mqtt.client'
+    "$venv/bin/python" -c 'import paho.mqtt.client, aiomqtt, gmqtt'
+    if [ ! -e /usr/include/MQTTClient.h ]; then
+        need no-such-program gcc libc6-dev libpaho-mqtt-dev || true
+    fi
+    cc -O1 -Wall -Werror -o "$TOOLS/paho_client" bench-harness/tests/clients/paho_client.c -lpaho-mqtt3c
     NODE_PATH=$node/node_modules node -e 'require("mqtt")'
 }
 
@@ -229,7 +237,7 @@ with_broker() {
     local cores=$1 dir status=0
     shift
     dir=$(mktemp -d)
-    target/release/broker --cores "$cores" --listen tcp://127.0.0.1:0 --data-dir "$dir/data" \
+    "${BROKER:-target/release/broker}" --cores "$cores" --listen tcp://127.0.0.1:0 --data-dir "$dir/data" \
         >"$dir/out" 2>"$dir/err" &
     BROKER_PID=$!
     for _ in $(seq 200); do

@@ -95,7 +95,12 @@ fuzz() {
     done
 }
 
-export -f tools format lint unit simulation models documentation harness black_box conformance clients load small_load fuzz
+# What the cores allocate for a message, in a build that counts it.
+allocations() {
+    scripts/allocations.sh
+}
+
+export -f allocations tools format lint unit simulation models documentation harness black_box conformance clients load small_load fuzz
 
 # name, seconds at most, function
 PARTS=(
@@ -112,6 +117,7 @@ PARTS=(
     "models 900 models"
     "load 900 load"
     "fuzz 900 fuzz"
+    "allocations 600 allocations"
     "deny 1200 deny"
 )
 

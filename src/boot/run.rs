@@ -20,12 +20,14 @@ use crate::runtime::admission::ListenerShare;
 use crate::runtime::clock::Clock;
 use crate::runtime::completion::PlaneConfig;
 use crate::runtime::core::{Core, CoreParts};
+use crate::runtime::front::Front;
 use crate::runtime::indexer::{IndexPort, Indexer};
 use crate::runtime::listener::{self, ListenerConfig};
 use crate::runtime::mesh::{MeshEnd, mesh};
 use crate::runtime::plane::Plane;
 use crate::runtime::thread::{self, CoreFailed, CoresConfig};
 use crate::runtime::wake::Wakers;
+use crate::shard::auth::AuthnRules;
 use crate::shard::cross::Parcel;
 use crate::shard::rules::Rules;
 use crate::shard::{Shard, ShardParts};
@@ -77,13 +79,13 @@ pub fn start(ready: &Ready) -> Result<Broker, Refusal> {
     });
     let (gate, gate_ports) = gate(cores, wake);
     let plant = Plant {
-        rules: rules(config),
+        rules: rules(config, cores),
         plane: PlaneConfig::for_cores(usize::from(cores), config.sizing.connections_per_core),
         hash_key: ready.hash_key,
         cores,
         epochs,
         wakers: Arc::clone(&wakers),
-        listeners: shares(config),
+        listeners: fronts(config),
         handshakes_max: handshakes_per_core(ready.machine.descriptors_hard, cores),
         clock: Clock::start(),
     };
@@ -146,7 +148,7 @@ struct Plant {
     cores: u8,
     epochs: crate::base::epoch::EpochsHandle,
     wakers: Arc<Wakers>,
-    listeners: Arc<[ListenerShare]>,
+    listeners: Arc<[Front]>,
     handshakes_max: usize,
     clock: Clock,
 }
@@ -185,6 +187,7 @@ impl Plant {
             gate: own.gate,
             wakers: self.wakers,
             listeners: self.listeners,
+            desk: None,
             handshakes_max: self.handshakes_max,
             clock: self.clock,
         };
@@ -230,14 +233,14 @@ fn listen(config: &Config, gate: &Gate) -> Result<Vec<(String, SocketAddr)>, Ref
     Ok(listening)
 }
 
-fn shares(config: &Config) -> Arc<[ListenerShare]> {
-    let share = |listener: &crate::config::Listener| {
-        ListenerShare::new(
+fn fronts(config: &Config) -> Arc<[Front]> {
+    let front = |listener: &crate::config::Listener| {
+        Front::plain(ListenerShare::new(
             listener.settings.max_connections,
             listener.settings.max_conn_rate,
-        )
+        ))
     };
-    config.listeners.iter().map(share).collect()
+    config.listeners.iter().map(front).collect()
 }
 
 fn handshakes_per_core(descriptors: u64, cores: u8) -> usize {
@@ -259,7 +262,7 @@ fn seed() -> Result<[u64; 4], Refusal> {
 }
 
 /// The settings as the shards read them.
-fn rules(config: &Config) -> Rules {
+fn rules(config: &Config, cores: u8) -> Rules {
     let (mqtt, retainer) = (&config.mqtt, &config.retainer);
     let seconds = |duration: Duration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
     #[expect(
@@ -291,6 +294,7 @@ fn rules(config: &Config) -> Rules {
         max_subscriptions: mqtt.max_subscriptions.unwrap_or(u32::MAX),
         max_out_queue_bytes: mqtt.max_out_queue as usize,
         allow_anonymous: mqtt.allow_anonymous,
+        authn: AuthnRules::new(config, cores),
         max_retained_messages: retainer.max_retained_messages.map_or(0, |max| max as usize),
         max_retained_payload: retainer.max_payload_size as usize,
         retained_expiry_s: retainer.expiry_interval.map_or(0, seconds),

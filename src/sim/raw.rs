@@ -310,6 +310,9 @@ impl Raw {
         match self.shard.handshake_bytes(&mut handshake, bytes) {
             Step::Wait => self.conns[id].handshake = Some(handshake),
             Step::Refuse(_) => self.conns[id].closed = true,
+            Step::Say(_) | Step::Ask(_) => {
+                unreachable!("without authentication nobody is asked about a client")
+            }
             Step::Home(_, handover) => {
                 self.learn_limits(id, &handover);
                 self.names.insert(handover.client_id.to_string());
