@@ -5,7 +5,10 @@
 
 #[path = "../broker/mod.rs"]
 mod broker;
+mod matrices;
 mod messages;
+#[path = "../../../src/sim/will_oracle.rs"]
+mod oracle;
 mod peer;
 mod retained;
 mod sessions;
