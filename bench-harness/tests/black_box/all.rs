@@ -7,7 +7,10 @@ mod access;
 #[path = "../broker/mod.rs"]
 mod broker;
 mod ends;
+mod matrices;
 mod messages;
+#[path = "../../../src/sim/will_oracle.rs"]
+mod oracle;
 mod peer;
 mod retained;
 mod sessions;
