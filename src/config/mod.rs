@@ -18,6 +18,7 @@ mod sections;
 mod sections_authn;
 mod sections_http;
 mod setting;
+mod shown;
 mod sizing;
 mod source;
 mod values;
@@ -37,6 +38,7 @@ pub use sections::{
 };
 pub use sections_authn::{AuthnSettings, CertName, EnableAuthn, GlobalAuthn};
 pub use sections_http::{Dashboard, Http, HttpTls};
+pub use shown::Shown;
 pub use sizing::{Machine, Sizing};
 pub use source::{Sources, TomlFile};
 pub use values::{Origin, Problem};
@@ -68,6 +70,8 @@ pub struct Config {
     pub dashboard: Dashboard,
     /// The log.
     pub log: Log,
+    /// All settings as they were written.
+    pub shown: Vec<Shown>,
     /// What the settings that say `auto` came to.
     pub sizing: Sizing,
 }
@@ -133,6 +137,7 @@ impl Config {
             http_tls,
             dashboard: Dashboard::read(&values, Dashboard::SECTION.prefix),
             log: Log::read(&values, Log::SECTION.prefix),
+            shown: shown::shown(&values),
             sizing,
         })
     }

@@ -1,8 +1,8 @@
 //! What every part of the control plane sees.
 
 use std::net::SocketAddr;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use crate::config::Config;
 use crate::control::ControlParts;
@@ -12,6 +12,7 @@ use crate::control::http::pages::Places;
 use crate::control::http::session::Sessions;
 use crate::control::monitor::Monitor;
 use crate::control::state::State;
+use crate::gate::listeners::ListenerControl;
 use crate::metrics::MetricsRegistry;
 
 /// One broker, as its control plane sees it.
@@ -32,6 +33,7 @@ pub struct Context {
     pub monitor: Monitor,
     started_ms: u64,
     messages: AtomicU64,
+    listener_control: OnceLock<Arc<dyn ListenerControl>>,
     listening: OnceLock<Vec<(String, SocketAddr)>>,
     stopping: AtomicBool,
 }
@@ -53,6 +55,7 @@ impl Context {
             monitor: Monitor::default(),
             started_ms: clock::unix_ms(),
             messages: AtomicU64::new(0),
+            listener_control: OnceLock::new(),
             listening: OnceLock::new(),
             stopping: AtomicBool::new(false),
         })
@@ -83,6 +86,16 @@ impl Context {
     pub fn listener(&self, number: u8) -> &str {
         let listener = self.listening().get(usize::from(number));
         listener.map_or("unknown", |(id, _)| id)
+    }
+
+    /// What can be done with listeners; nothing before they are open.
+    pub fn listener_control(&self) -> Option<Arc<dyn ListenerControl>> {
+        self.listener_control.get().cloned()
+    }
+
+    pub(super) fn set_listener_control(&self, control: Arc<dyn ListenerControl>) {
+        // Set once, by the start.
+        let _ = self.listener_control.set(control);
     }
 
     /// Whether clients are taken in: the listeners are open and it does not stop.

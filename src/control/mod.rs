@@ -4,13 +4,17 @@
 //! - [`context`]: what every part of it sees; [`cores`]: asking the cores; [`clock`]: the wall clock
 //! - [`state`]: what is kept over restarts
 //! - [`http`]: the API
-//! - [`monitor`]: figures over time
+//! - [`monitor`]: figures over time; [`alarms`], [`bans`]: what is wrong, and who is not let in
+//! - [`machine`]: what the kernel tells
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)] // Here are locks: no core waits for one.
 
+pub mod alarms;
+pub mod bans;
 pub mod clock;
 pub mod context;
 pub mod cores;
 pub mod http;
+pub mod machine;
 pub mod monitor;
 pub mod state;
 
@@ -25,6 +29,7 @@ use crate::base::home::Homes;
 use crate::config::Config;
 use crate::control::context::Context;
 use crate::control::http::serve::Server;
+use crate::gate::listeners::ListenerControl;
 use crate::gate::port::Gate;
 use crate::metrics::MetricsRegistry;
 
@@ -89,6 +94,11 @@ impl Control {
             http::serve::start(server, &self.context);
         }
         addresses
+    }
+
+    /// Listeners can be stopped and started through this from now on.
+    pub fn set_listeners(&self, listeners: Arc<dyn ListenerControl>) {
+        self.context.set_listener_control(listeners);
     }
 
     /// The broker begins to stop: it is not ready any more.

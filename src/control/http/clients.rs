@@ -136,7 +136,8 @@ impl Client {
     }
 }
 
-fn or_infinity(limit: Option<u32>) -> Value {
+/// A limit as EMQX writes it.
+pub fn or_infinity(limit: Option<u32>) -> Value {
     limit.map_or_else(|| "infinity".into(), Into::into)
 }
 

@@ -5,13 +5,18 @@
 //! [`extract`] what requests bring, [`error`] what is said when they are refused, [`pages`] the lists
 //! that are too long to be looked at as a whole.
 
+pub mod alarms;
 pub mod api_keys;
 pub mod auth;
+pub mod banned;
 pub mod clients;
+pub mod configs;
 pub mod error;
 pub mod extract;
+pub mod listeners;
 pub mod messages;
 pub mod metrics;
+pub mod nodes;
 pub mod pages;
 pub mod publish;
 pub mod secret;
@@ -55,10 +60,15 @@ struct Document;
 /// The API and its document.
 fn parts(context: &Arc<Context>) -> (Router<Arc<Context>>, utoipa::openapi::OpenApi) {
     let guarded = OpenApiRouter::new()
+        .merge(alarms::routes())
         .merge(api_keys::routes())
+        .merge(banned::routes())
         .merge(clients::routes())
+        .merge(configs::routes())
+        .merge(listeners::routes())
         .merge(messages::routes())
         .merge(metrics::routes())
+        .merge(nodes::routes())
         .merge(publish::routes())
         .merge(subscriptions::routes())
         .merge(users::routes())
