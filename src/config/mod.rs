@@ -15,6 +15,7 @@ mod quantity;
 mod reference;
 mod schema;
 mod sections;
+mod sections_access;
 mod sections_authn;
 mod sections_http;
 mod setting;
@@ -36,6 +37,9 @@ pub use sections::{
     CORES_MAX, Log, LogFormat, LogLevel, Mqtt, Node, Retainer, ShareGroup, ShareGroupSettings,
     ShareStrategy, TcpListener,
 };
+pub use sections_access::{
+    AccessSettings, Authorization, AuthorizationCache, AuthorizationFile, NoMatch, OnDeny, Profile,
+};
 pub use sections_authn::{AuthnSettings, CertName, EnableAuthn, GlobalAuthn};
 pub use sections_http::{Dashboard, Http, HttpTls};
 pub use shown::Shown;
@@ -44,6 +48,8 @@ pub use source::{Sources, TomlFile};
 pub use values::{Origin, Problem};
 
 use std::fmt;
+
+use sections_access::hardened_problems;
 
 /// The whole configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,6 +60,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// The protocol.
     pub mqtt: Mqtt,
+    /// What clients may do.
+    pub access: AccessSettings,
     /// Who authenticates clients where a listener has no chain of its own.
     pub authentication: Vec<AuthnProvider>,
     /// Limits of authentication.
@@ -125,10 +133,19 @@ impl Config {
                 problems: vec![problem],
             });
         }
+        let mut mqtt = Mqtt::read(&values, Mqtt::SECTION.prefix);
+        if node.profile == Profile::Hardened {
+            let problems = hardened_problems(&listeners, &values, mqtt.allow_anonymous);
+            if !problems.is_empty() {
+                return Err(ConfigError { problems });
+            }
+            mqtt.allow_anonymous = false;
+        }
         Ok(Self {
             node,
             listeners,
-            mqtt: Mqtt::read(&values, Mqtt::SECTION.prefix),
+            mqtt,
+            access: AccessSettings::read(&values),
             authentication: GlobalAuthn::read(&values, GlobalAuthn::SECTION.prefix).authentication,
             authentication_settings: AuthnSettings::read(&values, AuthnSettings::SECTION.prefix),
             share_groups: ShareGroupSettings::groups(&values),
@@ -154,6 +171,7 @@ impl Config {
     pub fn warnings(&self, machine: &Machine) -> Vec<String> {
         let mut warnings = Vec::new();
         warnings.extend(self.open_access_warning());
+        warnings.extend(self.no_rules_warning());
         if self.sizing.cores > machine.cpus {
             warnings.push(format!(
                 "node.cores is {}, but this process may use {} CPUs only: cores will share them, at \
@@ -162,6 +180,21 @@ impl Config {
             ));
         }
         warnings
+    }
+
+    /// The warning that those who enter without a name may do everything, if it is so.
+    fn no_rules_warning(&self) -> Option<String> {
+        let denies = self.access.authorization.no_match == Some(NoMatch::Deny);
+        let has_file = self.access.file.enable && self.access.file.path.is_some();
+        if denies || has_file || self.open_access_warning().is_none() {
+            return None;
+        }
+        Some(
+            "every client may publish and subscribe to everything, because node.profile is open and \
+             there are no access rules; name a file in authorization.sources.file.path, or set \
+             authorization.no_match=deny"
+                .to_owned(),
+        )
     }
 
     /// The chain that holds for the clients of a listener; those of its members that are not enabled
