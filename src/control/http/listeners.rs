@@ -16,13 +16,12 @@ use crate::control::http::clients::or_infinity;
 use crate::control::http::error::{ApiError, ErrorBody};
 use crate::control::http::extract::Named;
 use crate::gate::listeners::{ListenerControl, ListenerState};
-use crate::metrics::Counter;
 
 /// The routes.
 pub fn routes() -> OpenApiRouter<Arc<Context>> {
     OpenApiRouter::new()
         .routes(routes!(list))
-        .routes(routes!(status_by_kind))
+        .routes(routes!(status))
         .routes(routes!(one))
         .routes(routes!(start))
         .routes(routes!(stop))
@@ -53,12 +52,17 @@ pub struct Listener {
     pub acceptors: u8,
     /// Whether a PROXY header is awaited.
     pub proxy_protocol: bool,
-    /// The same three for EMQX's tools.
+    /// Why connections of it have ended, with how many.
+    pub shutdown_count: Map<String, Value>,
+    /// The three figures above for EMQX's tools.
     pub status: Value,
 }
 
 impl Listener {
-    fn new(context: &Context, state: ListenerState) -> Self {
+    fn new(context: &Context, number: usize, state: ListenerState) -> Self {
+        let number = u8::try_from(number).unwrap_or(u8::MAX);
+        let ended = context.metrics.shutdown_count(number).into_iter();
+        let ended = ended.filter(|(_, count)| *count > 0);
         let name = state.id.split_once(':').map_or("", |(_, name)| name);
         let max_connections = or_infinity(state.max_connections);
         let status = serde_json::json!({
@@ -76,6 +80,9 @@ impl Listener {
             current_connections: state.current_connections,
             acceptors: context.cores.count(),
             proxy_protocol: state.proxy_protocol,
+            shutdown_count: ended
+                .map(|(name, count)| (name.to_owned(), count.into()))
+                .collect(),
             status,
             id: state.id,
         }
@@ -90,18 +97,8 @@ pub fn all(context: &Context) -> Vec<Listener> {
     };
     states
         .into_iter()
-        .map(|state| Listener::new(context, state))
-        .collect()
-}
-
-/// Why connections ended, all listeners together.
-pub fn shutdown_count(context: &Context) -> Map<String, Value> {
-    let named = Counter::ALL.iter().filter_map(|counter| {
-        let reason = counter.name().strip_prefix("shutdown_count.")?;
-        Some((reason, context.metrics.count(*counter)))
-    });
-    let some = named.filter(|(_, count)| *count > 0);
-    some.map(|(reason, count)| (reason.to_owned(), count.into()))
+        .enumerate()
+        .map(|(number, state)| Listener::new(context, number, state))
         .collect()
 }
 
@@ -115,17 +112,14 @@ pub async fn list(State(context): State<Arc<Context>>) -> Json<Vec<Listener>> {
     Json(all(&context))
 }
 
-/// Listeners by kind
-///
-/// And why connections have ended since the start.
+/// Listeners as EMQX's tools ask for their state
 #[utoipa::path(
     get, path = "/listeners_status", tag = "Listeners",
-    responses((status = 200, description = "listeners, and `shutdown_count`", body = Value),
-        (status = 401, body = ErrorBody), (status = 403, body = ErrorBody)),
+    responses((status = 200, body = Vec<Listener>), (status = 401, body = ErrorBody),
+        (status = 403, body = ErrorBody)),
 )]
-pub async fn status_by_kind(State(context): State<Arc<Context>>) -> Json<Value> {
-    let count = shutdown_count(&context);
-    Json(serde_json::json!({ "listeners": all(&context), "shutdown_count": count }))
+pub async fn status(State(context): State<Arc<Context>>) -> Json<Vec<Listener>> {
+    Json(all(&context))
 }
 
 /// One listener

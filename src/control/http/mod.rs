@@ -3,7 +3,7 @@
 //! A route and its entry in the OpenAPI document come from one declaration, the attribute at the
 //! handler. One file holds one family of endpoints; [`serve`] the sockets, [`auth`] who may do what,
 //! [`extract`] what requests bring, [`error`] what is said when they are refused, [`pages`] the lists
-//! that are too long to be looked at as a whole.
+//! that are too long to be looked at as a whole, [`v4`] what EMQX 4's tools know.
 
 pub mod alarms;
 pub mod api_keys;
@@ -25,6 +25,7 @@ pub mod session;
 pub mod status;
 pub mod subscriptions;
 pub mod users;
+pub mod v4;
 
 use std::sync::Arc;
 
@@ -100,7 +101,12 @@ pub fn document(context: &Arc<Context>) -> utoipa::openapi::OpenApi {
 pub fn router(context: &Arc<Context>) -> Router {
     let (api, document) = parts(context);
     let shown = move || async move { Json(document) };
-    api.route("/api-docs/swagger.json", get(shown))
+    let compatible = Router::new()
+        .nest("/api/v4", v4::routes())
+        .merge(v4::older_routes())
+        .layer(from_fn_with_state(Arc::clone(context), auth::require));
+    api.merge(compatible)
+        .route("/api-docs/swagger.json", get(shown))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(BODY_MAX))
