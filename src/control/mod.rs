@@ -84,8 +84,8 @@ impl Control {
     }
 
     /// The listeners are open: the API is served from now on. Says where.
-    pub fn serve(&mut self, listening: &[(String, SocketAddr)]) -> Vec<(String, SocketAddr)> {
-        self.context.set_listening(listening);
+    pub fn serve(&mut self, listeners: Arc<dyn ListenerControl>) -> Vec<(String, SocketAddr)> {
+        self.context.set_listeners(listeners);
         let _guard = self.runtime.enter();
         monitor::start(&self.context);
         let mut addresses = Vec::new();
@@ -94,11 +94,6 @@ impl Control {
             http::serve::start(server, &self.context);
         }
         addresses
-    }
-
-    /// Listeners can be stopped and started through this from now on.
-    pub fn set_listeners(&self, listeners: Arc<dyn ListenerControl>) {
-        self.context.set_listener_control(listeners);
     }
 
     /// The broker begins to stop: it is not ready any more.

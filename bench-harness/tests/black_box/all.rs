@@ -5,6 +5,7 @@
 
 #[path = "../broker/mod.rs"]
 mod broker;
+mod http;
 mod messages;
 mod peer;
 mod retained;

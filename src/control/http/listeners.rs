@@ -91,7 +91,7 @@ impl Listener {
 
 /// All listeners.
 pub fn all(context: &Context) -> Vec<Listener> {
-    let states = match context.listener_control() {
+    let states = match context.listeners() {
         Some(control) => control.states(),
         None => Vec::new(),
     };
@@ -204,7 +204,7 @@ pub async fn command(
     known(context, &id)?;
     let unavailable =
         |why: String| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", why);
-    let control = context.listener_control();
+    let control = context.listeners();
     let control = control.ok_or_else(|| unavailable("listeners cannot be changed now".into()))?;
     let done = tokio::task::spawn_blocking(move || what(&*control, &id)).await;
     done.map_err(|error| unavailable(error.to_string()))?
