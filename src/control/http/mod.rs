@@ -11,6 +11,7 @@ pub mod auth;
 pub mod banned;
 pub mod clients;
 pub mod configs;
+mod document;
 pub mod error;
 pub mod extract;
 pub mod listeners;
@@ -34,8 +35,6 @@ use axum::http::StatusCode;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
 use axum::{Json, Router};
-use utoipa::OpenApi;
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::control::context::Context;
@@ -43,20 +42,6 @@ use crate::control::http::error::ApiError;
 
 /// Bytes of a body.
 const BODY_MAX: usize = 1024 * 1024;
-
-/// The document without its paths.
-#[derive(OpenApi)]
-#[openapi(
-    info(
-        title = "Millrace HTTP API",
-        description = "Clients, subscriptions, messages, figures and settings of a Millrace broker. \
-                       Names and shapes follow EMQX 5.",
-        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
-    ),
-    servers((url = "/")),
-    security(("basic" = []), ("bearer" = [])),
-)]
-struct Document;
 
 /// The API and its document.
 fn parts(context: &Arc<Context>) -> (Router<Arc<Context>>, utoipa::openapi::OpenApi) {
@@ -77,24 +62,12 @@ fn parts(context: &Arc<Context>) -> (Router<Arc<Context>>, utoipa::openapi::Open
     let open = OpenApiRouter::new()
         .merge(status::routes())
         .merge(users::open_routes());
-    let mut document = Document::openapi();
-    let components = document.components.get_or_insert_default();
-    for (name, scheme) in [
-        ("basic", HttpAuthScheme::Basic),
-        ("bearer", HttpAuthScheme::Bearer),
-    ] {
-        let scheme = SecurityScheme::Http(HttpBuilder::new().scheme(scheme).build());
-        components.add_security_scheme(name, scheme);
-    }
-    OpenApiRouter::with_openapi(document)
+    let (api, mut document) = OpenApiRouter::with_openapi(document::begun())
         .nest("/api/v5", guarded.merge(open))
         .merge(status::routes())
-        .split_for_parts()
-}
-
-/// The OpenAPI document.
-pub fn document(context: &Arc<Context>) -> utoipa::openapi::OpenApi {
-    parts(context).1
+        .split_for_parts();
+    document::complete(&mut document);
+    (api, document)
 }
 
 /// Everything that is served at the API's addresses.
