@@ -159,15 +159,13 @@ impl Shard {
             .as_ref()
             .map(|will| self.will(session_index, will));
         let since_s = self.clients.now_s();
+        let known = self.identity(key.index).and_then(|i| i.username.as_deref());
+        let username = known.or(connect.username).map(Into::into);
         if let Some(session) = self.clients.registry.at_mut(session_index) {
             session.connection = key.index;
             session.since_s = since_s;
             session.clean_start = connect.clean_start;
-            session.identity = connect.username.map(|username| {
-                Box::new(Identity {
-                    username: username.into(),
-                })
-            });
+            session.identity = username.map(|username| Box::new(Identity { username }));
             session.version = version;
             session.window = window;
             session.expiry_s = expiry_s;

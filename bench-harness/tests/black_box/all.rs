@@ -7,6 +7,7 @@ mod access;
 #[path = "../broker/mod.rs"]
 mod broker;
 mod ends;
+mod http;
 mod matrices;
 mod messages;
 #[path = "../../../src/sim/will_oracle.rs"]
