@@ -26,6 +26,7 @@ use crate::runtime::mesh::{MeshEnd, mesh};
 use crate::runtime::plane::Plane;
 use crate::runtime::thread::{self, CoreFailed, CoresConfig};
 use crate::runtime::wake::Wakers;
+use crate::shard::addons::AddonRules;
 use crate::shard::cross::Parcel;
 use crate::shard::rules::Rules;
 use crate::shard::{Shard, ShardParts};
@@ -297,5 +298,6 @@ fn rules(config: &Config) -> Rules {
         queue_memory_bytes: usize::try_from(config.sizing.queue_bytes_per_core)
             .unwrap_or(usize::MAX),
         max_connections: config.sizing.connections_per_core,
+        addons: Arc::new(AddonRules::new(config)),
     }
 }

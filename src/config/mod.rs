@@ -14,19 +14,25 @@ mod quantity;
 mod reference;
 mod schema;
 mod sections;
+mod sections_messaging;
 mod setting;
 mod sizing;
 mod source;
+mod template;
 mod values;
 
 pub use listener::{Listener, ListenerKind};
 pub use reference::{help, reference};
 pub use sections::{
-    CORES_MAX, Log, LogFormat, LogLevel, Mqtt, Node, Retainer, ShareGroup, ShareGroupSettings,
-    ShareStrategy, TcpListener,
+    CORES_MAX, DefaultPriority, Log, LogFormat, LogLevel, Mqtt, Node, Retainer, ShareGroup,
+    ShareGroupSettings, ShareStrategy, TcpListener,
+};
+pub use sections_messaging::{
+    AutoSubscription, Delayed, Messaging, RewriteAction, RewriteSettings, compile,
 };
 pub use sizing::{Machine, Sizing};
 pub use source::{Sources, TomlFile};
+pub use template::{Piece, Template};
 pub use values::{Origin, Problem};
 
 use std::fmt;
@@ -44,6 +50,8 @@ pub struct Config {
     pub share_groups: Vec<ShareGroup>,
     /// Retained messages.
     pub retainer: Retainer,
+    /// What EMQX adds to MQTT.
+    pub messaging: Messaging,
     /// The log.
     pub log: Log,
     /// What the settings that say `auto` came to.
@@ -87,6 +95,7 @@ impl Config {
         let values = sources.collect()?;
         let listeners =
             listener::listeners(&values).map_err(|problems| ConfigError { problems })?;
+        let messaging = Messaging::read(&values).map_err(|problems| ConfigError { problems })?;
         let node = Node::read(&values, Node::SECTION.prefix);
         let sizing = Sizing::new(&node, machine);
         Ok(Self {
@@ -95,9 +104,32 @@ impl Config {
             mqtt: Mqtt::read(&values, Mqtt::SECTION.prefix),
             share_groups: ShareGroupSettings::groups(&values),
             retainer: Retainer::read(&values, Retainer::SECTION.prefix),
+            messaging,
             log: Log::read(&values, Log::SECTION.prefix),
             sizing,
         })
+    }
+
+    /// The configuration that a file gives, which is right.
+    #[cfg(test)]
+    pub fn from_text_for_tests(text: &str) -> Self {
+        let file = Some(TomlFile {
+            name: "test.toml".to_owned(),
+            text: text.to_owned(),
+        });
+        let sources = Sources {
+            file,
+            ..Sources::default()
+        };
+        let machine = Machine {
+            cpus: 1,
+            memory_bytes: 1 << 30,
+            descriptors_hard: 1 << 20,
+        };
+        match Self::new(&sources, &machine) {
+            Ok(config) => config,
+            Err(error) => panic!("{error}"),
+        }
     }
 
     /// Everything at its default.

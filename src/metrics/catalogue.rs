@@ -131,6 +131,26 @@ catalogue! {
         MessagesDroppedAwaitPubrelTimeout = "messages.dropped.await_pubrel_timeout",
         /// Messages refused because the client exceeded its receive maximum.
         MessagesDroppedReceiveMaximum = "messages.dropped.receive_maximum",
+        /// Messages to be published later.
+        MessagesDelayed = "messages.delayed",
+        /// Delayed messages dropped: no valid delay or topic.
+        MessagesDroppedDelayedInvalid = "messages.dropped.delayed_invalid",
+        /// Delayed messages refused: as many as may wait already did.
+        MessagesDroppedDelayedFull = "messages.dropped.delayed_full",
+        /// Delayed messages refused: the core's budget for queued messages was used up.
+        MessagesDroppedDelayedMemory = "messages.dropped.delayed_memory",
+        /// Delayed messages dropped: they expired before their time came.
+        MessagesDroppedDelayedExpired = "messages.dropped.delayed_expired",
+        /// Topics and filters left as they were because topic rewrite made none that is valid of them.
+        RewriteInvalid = "rewrite.invalid",
+        /// Exclusive subscriptions refused because another client has the topic.
+        ExclusiveRefused = "exclusive.refused",
+        /// Subscriptions made for clients when they connected.
+        AutoSubscribed = "auto_subscribe.made",
+        /// Subscriptions not made for clients: refused, or a name to put into them was absent or unfit.
+        AutoSubscribeFailed = "auto_subscribe.failed",
+        /// Deliveries sent again because the client did not acknowledge them in time.
+        MessagesRetried = "messages.retried",
         /// Messages stored as retained ones.
         MessagesRetained = "messages.retained",
         /// Messages handed to a session for delivery, a copy each.
@@ -308,6 +328,8 @@ catalogue! {
         SubscriptionsShared = "subscriptions.shared.count",
         /// Filters in the shared index.
         Topics = "topics.count",
+        /// Delayed messages that wait.
+        Delayed = "delayed.count",
         /// Retained messages.
         Retained = "retained.count",
         /// Bytes of the store of retained messages.
@@ -411,6 +433,10 @@ pub const TOTALS: &[Total] = {
                 MessagesDroppedNoSubscribers,
                 MessagesDroppedAwaitPubrelTimeout,
                 MessagesDroppedReceiveMaximum,
+                MessagesDroppedDelayedInvalid,
+                MessagesDroppedDelayedFull,
+                MessagesDroppedDelayedMemory,
+                MessagesDroppedDelayedExpired,
             ],
         },
         Total {

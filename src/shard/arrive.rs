@@ -15,7 +15,8 @@ use crate::session::will::{Will, WillFate, fate_at_take_over};
 use crate::shard::Shard;
 use crate::shard::close::CloseReason;
 use crate::shard::connection::{Connection, Flags};
-use crate::shard::handshake::{Handover, refusal};
+use crate::shard::handshake::{ASSIGNED_ID_BYTES_MAX, CONNACK_BYTES_MAX, Handover};
+use crate::shard::rules::Rules;
 use crate::shard::timers::Timer;
 
 /// Bytes of the largest packet there can be.
@@ -36,7 +37,7 @@ impl Shard {
             self.count_refusal(reason);
             self.clients.metrics.inc(Counter::HandoverRefused);
             let (socket, listener) = (handover.socket.take(), handover.listener);
-            let last = refusal(connect.version, reason);
+            let last = self.refusal(&connect, reason);
             self.clients.effects.refuse.push((socket, listener, last));
             return;
         }
@@ -44,6 +45,7 @@ impl Shard {
         let slot = self.open_connection(session_index, &mut handover, &connect);
         self.shares_come_back(session_index);
         self.greet(slot, session_index, &handover, &connect, present);
+        self.auto_subscribe(slot, &connect);
         self.clients.replay_session(session_index);
         if !unread.is_empty() {
             self.take_bytes(slot, unread);
@@ -144,10 +146,9 @@ impl Shard {
             .receive_maximum
             .min(self.clients.rules.max_inflight);
         let expiry_s = self.session_expiry_s(connect);
-        let will = connect
-            .will
-            .as_ref()
-            .map(|will| self.will(session_index, will));
+        self.keep_names(key.index, &handover.client_id, connect);
+        let will = connect.will.as_ref();
+        let will = will.and_then(|will| self.will(key.index, session_index, will));
         if let Some(session) = self.clients.registry.at_mut(session_index) {
             session.connection = key.index;
             session.version = version;
@@ -170,11 +171,13 @@ impl Shard {
         }
     }
 
-    fn will(&mut self, session_index: u32, will: &ConnectWill<'_>) -> Box<Will> {
+    fn will(&mut self, slot: u32, session_index: u32, will: &ConnectWill<'_>) -> Option<Box<Will>> {
+        // Too long with its mountpoint: it could never be published.
+        let topic = self.own_will_topic(slot, will.topic)?;
         let mut scratch = Vec::new();
         let properties = will.properties.forwardable.resolve(&mut scratch);
         let message = Message::from_publication(&Publication {
-            topic: will.topic,
+            topic: &topic,
             payload: will.payload,
             properties,
             qos: will.qos,
@@ -188,12 +191,12 @@ impl Shard {
             publisher: PublisherRef(self.clients.publisher(session_index)),
         });
         self.clients.budget.charge(&message);
-        Box::new(Will {
+        Some(Box::new(Will {
             message,
             delay_s: will.properties.delay_interval,
             due_ms: None,
             armed_ms: None,
-        })
+        }))
     }
 
     /// Sends CONNACK with what this broker offers [MQTT5 3.2.2.3].
@@ -227,6 +230,7 @@ impl Shard {
                 .keep_alive(connect.keep_alive)
                 .map(NonZeroU16::get)
                 .filter(|seconds| *seconds != connect.keep_alive),
+            response_information: response_information(&rules, connect),
             ..ConnAckProperties::default()
         };
         let Some(out) = self.clients.out(slot) else {
@@ -252,6 +256,19 @@ impl Shard {
         self.clients.metrics.inc(Counter::ClientConnected);
         self.clients.metrics.inc(Counter::PacketsConnackSent);
     }
+}
+
+/// What a client that asks for it is told about response topics, if it takes so large a packet.
+fn response_information<'r>(rules: &'r Rules, connect: &Connect<'_>) -> Option<&'r str> {
+    let asked = connect.properties.request_response_information;
+    let text = rules.addons.response_information.as_deref();
+    let most = connect.properties.maximum_packet_size;
+    text.filter(|_| asked).filter(|text| {
+        let bytes = CONNACK_BYTES_MAX + ASSIGNED_ID_BYTES_MAX;
+        // With the property's head and the longer lengths that it may cause.
+        let bytes = bytes as usize + text.len() + 3 + 4;
+        most.is_none_or(|most| bytes <= most as usize)
+    })
 }
 
 fn decode_again(packet: &[u8], max_packet_size: u32) -> Option<Connect<'_>> {

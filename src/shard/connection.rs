@@ -54,6 +54,10 @@ pub struct Extra {
     pub aliases: HashMap<u16, Box<str>, BuildHasherDefault<AHasher>>,
     /// Bytes of topics in `aliases`.
     pub alias_bytes: usize,
+    /// What its listener puts before its topics.
+    pub mountpoint: Option<Box<str>>,
+    /// Its user name, where a rule of topic rewrite needs it.
+    pub username: Option<Box<str>>,
 }
 
 /// State bits of a connection.

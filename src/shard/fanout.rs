@@ -51,6 +51,8 @@ pub struct Wire<'a> {
     pub packet_id: u16,
     /// Subscription identifiers.
     pub identifiers: &'a [u32],
+    /// Bytes at the front of the topic that the client is not shown.
+    pub hidden: u16,
     /// The present time, microseconds of UNIX time: what is left of the expiry is told.
     pub now_us: u64,
 }
@@ -136,7 +138,10 @@ pub fn write_publish(
 /// A message as the encoder takes it.
 pub fn outgoing<'a>(publication: &Publication<'a>, wire: Wire<'a>) -> OutgoingPublish<'a> {
     OutgoingPublish {
-        topic: publication.topic,
+        topic: publication
+            .topic
+            .get(usize::from(wire.hidden)..)
+            .unwrap_or(publication.topic),
         payload_len: publication.payload.len(),
         qos: wire.qos,
         dup: wire.dup,

@@ -22,11 +22,12 @@ use crate::mqtt::topic::is_within_levels;
 use crate::mqtt::version::Version;
 use crate::shard::Shard;
 use crate::shard::close::CloseReason;
+use crate::shard::mountpoint;
 
 /// Bytes of the largest CONNACK without a client id: a header of 5 and 9 properties of fixed size.
-const CONNACK_BYTES_MAX: u32 = 36;
+pub(super) const CONNACK_BYTES_MAX: u32 = 36;
 /// Bytes of the property that names an assigned client id.
-const ASSIGNED_ID_BYTES_MAX: u32 = 3 + 25;
+pub(super) const ASSIGNED_ID_BYTES_MAX: u32 = 3 + 25;
 
 /// A socket whose CONNECT is not complete.
 #[derive(Debug)]
@@ -135,9 +136,10 @@ impl Shard {
         let connect = decode_connect(&frame).map_err(|error| Refusal::of_connect(&error))?;
         self.clients.metrics.inc(Counter::PacketsConnectReceived);
         self.clients.metrics.inc(Counter::ClientConnect);
-        if let Err(reason) = self.admit(&connect) {
+        let admitted = self.admit(&connect);
+        if let Err(reason) = admitted.and_then(|()| self.mountable(handshake.listener, &connect)) {
             return Err(Refusal {
-                last: refusal(connect.version, reason),
+                last: self.refusal(&connect, reason),
                 code: reason,
                 reason: CloseReason::of_refusal(reason),
             });
@@ -211,6 +213,48 @@ impl Shard {
             return Err(ReasonCode::PacketTooLarge);
         }
         Ok(())
+    }
+}
+
+impl Shard {
+    /// Whether the listener's mountpoint can be made for a client.
+    fn mountable(&self, listener: u8, connect: &Connect<'_>) -> Result<(), ReasonCode> {
+        let Some(template) = self.clients.rules.addons.mountpoint(listener) else {
+            return Ok(());
+        };
+        // An assigned client id is fit.
+        if mountpoint::text(template, connect.client_id, Some("u")).is_none() {
+            return Err(ReasonCode::ClientIdentifierNotValid);
+        }
+        match mountpoint::text(template, connect.client_id, connect.username) {
+            Some(_) => Ok(()),
+            None => Err(ReasonCode::BadUserNameOrPassword),
+        }
+    }
+
+    /// A CONNACK that refuses a client for which there is no room; a 5.0 client is told where else to
+    /// go, if there is such a place.
+    pub(super) fn refusal(&self, connect: &Connect<'_>, reason: ReasonCode) -> Vec<u8> {
+        let version = connect.version;
+        let elsewhere = self.clients.rules.addons.server_reference.as_deref();
+        let for_room = matches!(
+            reason,
+            ReasonCode::ServerShuttingDown | ReasonCode::QuotaExceeded | ReasonCode::ServerBusy
+        );
+        let most = connect.properties.maximum_packet_size;
+        let fits = |text: &&str| most.is_none_or(|most| text.len() + 16 <= most as usize);
+        let elsewhere = elsewhere.filter(|_| for_room && version.is_v5());
+        let Some(elsewhere) = elsewhere.filter(fits) else {
+            return refusal(version, reason);
+        };
+        let mut out = Vec::new();
+        let properties = ConnAckProperties {
+            server_reference: Some(elsewhere),
+            ..ConnAckProperties::default()
+        };
+        let reason = ReasonCode::UseAnotherServer;
+        encode_connack(&mut out, version, false, reason, &properties);
+        out
     }
 }
 

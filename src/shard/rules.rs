@@ -4,6 +4,7 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use crate::config::{ShareGroup, ShareStrategy};
+use crate::shard::addons::AddonRules;
 
 /// What this core's broker allows and offers. Times in milliseconds or seconds as named.
 #[derive(Clone, Debug)]
@@ -62,6 +63,8 @@ pub struct Rules {
     pub queue_memory_bytes: usize,
     /// Most connections of this core.
     pub max_connections: u32,
+    /// What EMQX adds to MQTT.
+    pub addons: Arc<AddonRules>,
 }
 
 impl Rules {
@@ -115,6 +118,7 @@ impl Rules {
             share_groups: Vec::new().into(),
             queue_memory_bytes: 1 << 20,
             max_connections: 10_000,
+            addons: Arc::default(),
         }
     }
 }

@@ -2,7 +2,9 @@
 
 #![allow(clippy::cast_possible_truncation, reason = "small numbers of tests")]
 
+mod addons;
 mod connect;
+mod delayed;
 mod limits;
 mod publish;
 mod retained;

@@ -1,0 +1,104 @@
+//! What is done for a client when it connects: subscriptions that it did not ask for, and options that
+//! clients of 3.x have no words for.
+
+use crate::config::{AutoSubscription, Piece};
+use crate::metrics::Counter;
+use crate::mqtt::decode_connect::Connect;
+use crate::mqtt::decode_subscribe::{RetainHandling, SubscribeEntry, SubscribeOptions};
+use crate::mqtt::qos::QoS;
+use crate::mqtt::topic::SharedFilter;
+use crate::shard::Shard;
+use crate::shard::connection::Flags;
+use crate::shard::mountpoint::{placeable, text};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+impl Shard {
+    /// Keeps what later topics of a client need to know of it: its mountpoint, its user name.
+    pub(super) fn keep_names(&mut self, slot: u32, client_id: &str, connect: &Connect<'_>) {
+        let addons = Arc::clone(&self.clients.rules.addons);
+        let Some(connection) = self.clients.connections.at_mut(slot) else {
+            return;
+        };
+        if let Some(template) = addons.mountpoint(connection.listener) {
+            let mountpoint = text(template, client_id, connect.username);
+            connection.extra_mut().mountpoint = mountpoint.map(Into::into);
+        }
+        let named = |rule: &crate::config::RewriteSettings| rule.dest_topic.names(&Piece::Username);
+        if addons.rewrite.iter().any(named) {
+            connection.extra_mut().username = connect.username.map(Into::into);
+        }
+    }
+
+    /// The options that a SUBSCRIBE of this client has. Version 3 has none to say, so its bridges get
+    /// the RETAIN flag as published and nothing of their own, as other brokers treat them, and
+    /// `mqtt.ignore_loop_deliver` keeps what is theirs from all others.
+    pub(super) fn own_options(&self, slot: u32, asked: SubscribeOptions) -> SubscribeOptions {
+        let Some(connection) = self.clients.connections.at(slot) else {
+            return asked;
+        };
+        if connection.version.is_v5() {
+            return asked;
+        }
+        let bridge = connection.flags.has(Flags::BRIDGE);
+        SubscribeOptions {
+            no_local: bridge || self.clients.rules.addons.ignore_loop_deliver,
+            retain_as_published: bridge,
+            ..asked
+        }
+    }
+
+    /// Makes the subscriptions that every client gets, as if it had asked for them, but without a
+    /// SUBACK. What the client sends is handled when they are in force. They are mounted, not rewritten.
+    pub(super) fn auto_subscribe(&mut self, slot: u32, connect: &Connect<'_>) {
+        let addons = Arc::clone(&self.clients.rules.addons);
+        if addons.auto_subscribe.is_empty() {
+            return;
+        }
+        let wanted = addons.auto_subscribe.iter();
+        let filters: Vec<(String, SubscribeOptions)> = wanted
+            .filter_map(|one| Some((self.filled(slot, one, connect)?, options_of(one))))
+            .collect();
+        let failed = addons.auto_subscribe.len() - filters.len();
+        self.clients
+            .metrics
+            .add(Counter::AutoSubscribeFailed, failed as u64);
+        let entries = filters.iter().map(|(filter, options)| SubscribeEntry {
+            filter,
+            options: *options,
+        });
+        self.subscribe_silently(slot, entries);
+    }
+
+    /// The filter of an automatic subscription for one client.
+    fn filled(&self, slot: u32, one: &AutoSubscription, connect: &Connect<'_>) -> Option<String> {
+        let connection = self.clients.connections.at(slot)?;
+        let session = self.clients.registry.at(connection.session)?;
+        let peer = SocketAddr::from(connection.peer);
+        let (host, port) = (peer.ip().to_string(), peer.port().to_string());
+        let mut out = String::new();
+        let filled = one.topic.fill(&mut out, |piece| match piece {
+            Piece::ClientId => placeable(&session.client_id),
+            Piece::Username => connect.username.and_then(placeable),
+            Piece::Host => Some(&host),
+            Piece::Port => Some(&port),
+            Piece::Text(_) | Piece::Group(_) => None,
+        });
+        let out = self.mounted_filter(connection, &out).filter(|_| filled)?;
+        SharedFilter::parse(&out).ok()?;
+        Some(out.into_owned())
+    }
+}
+
+fn options_of(one: &AutoSubscription) -> SubscribeOptions {
+    SubscribeOptions {
+        qos: QoS::from_u8(one.qos).unwrap_or_default(),
+        no_local: one.nl == 1,
+        retain_as_published: one.rap == 1,
+        retain_handling: match one.rh {
+            0 => RetainHandling::SendAlways,
+            1 => RetainHandling::SendIfNew,
+            _ => RetainHandling::DoNotSend,
+        },
+    }
+}
