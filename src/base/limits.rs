@@ -137,3 +137,31 @@ const _: () = assert!(
     RETAINED_REMOVALS_REMEMBERED.is_power_of_two(),
     "a hash is mapped by mask"
 );
+
+/// Rules of a file, and of the built-in table: about 30 MiB compiled.
+pub const ACL_RULES_MAX: usize = 100_000;
+
+/// Terms of a file of rules: some for each of the rules.
+pub const ACL_TERMS_MAX: usize = 20 * ACL_RULES_MAX;
+
+/// How deep the terms of a file of rules are nested: the deepest that makes sense is 7.
+pub const ACL_TERM_DEPTH_MAX: usize = 16;
+
+/// Bytes of a file of rules.
+pub const ACL_FILE_BYTES_MAX: u64 = 16 << 20;
+
+/// Levels of a rule's filter; a question goes as deep into the stack.
+pub const ACL_LEVELS_MAX: usize = 128;
+
+/// Bytes of a rule's compiled regular expression.
+pub const ACL_REGEX_BYTES_MAX: usize = 256 * 1024;
+
+/// Rules that a client brings along from its login. They are compared one by one: about 10 us.
+pub const CLIENT_ACL_RULES_MAX: usize = 256;
+
+/// Questions about access that one core may have open with the control plane; connections that have
+/// more to ask wait. Fewer than the events that may wait, so that others find room.
+pub const ACCESS_QUESTIONS_MAX: usize = 128;
+
+/// Answers about access that are held for one packet until all of its questions are answered.
+pub const ACCESS_ANSWERS_MAX: usize = 256;

@@ -2,6 +2,7 @@
 
 pub mod atomic;
 pub mod core_set;
+pub mod envelope;
 pub mod epoch;
 pub mod ids;
 pub mod limits;

@@ -340,6 +340,8 @@ catalogue! {
         PartialBytes = "memory.partial_bytes",
         /// Bytes in outboxes to other cores.
         OutboxBytes = "mesh.outbox_bytes",
+        /// Allocations of the cores' threads so far, in a build with the feature `count-allocations`.
+        Allocations = "memory.allocations",
         /// Timers armed.
         Timers = "timers.count",
         /// Greatest time between a timer's due time and its handling of late, microseconds.

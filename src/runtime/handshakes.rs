@@ -111,6 +111,14 @@ impl Actions {
         self.push(receive, data);
     }
 
+    /// Sends bytes that need no order with anything; false when the socket did not take all of them,
+    /// which ends a handshake.
+    pub fn handshake_send(&mut self, handshake: u32, bytes: &[u8]) -> bool {
+        let sent = socket::send_now(self.handshakes.fd(handshake), bytes).unwrap_or(0);
+        self.ring.counters.bytes_out += sent as u64;
+        sent == bytes.len()
+    }
+
     /// Hands the socket out. Only while no receive is armed: after a completion and before the next
     /// receive.
     pub fn handshake_take(&mut self, handshake: u32) -> OwnedFd {

@@ -10,6 +10,7 @@ use std::os::fd::OwnedFd;
 
 use compact_str::CompactString;
 
+use crate::base::envelope::{Envelope, PeerNames};
 use crate::base::ids::CoreId;
 use crate::base::limits::HANDSHAKE_BYTES_MAX;
 use crate::metrics::Counter;
@@ -39,9 +40,20 @@ pub struct Handshake {
     /// When it is given up, milliseconds since process start.
     pub deadline_ms: u64,
     /// When it was accepted, microseconds of UNIX time.
-    accepted_us: u64,
+    pub accepted_us: u64,
     /// What came so far.
     received: Vec<u8>,
+    /// What its certificate says, where it has shown one.
+    pub peer_names: Option<Box<PeerNames>>,
+}
+
+/// A client's socket, with what lies between it and MQTT.
+#[derive(Debug)]
+pub struct ClientSocket {
+    /// The socket, with no operation in flight.
+    pub fd: OwnedFd,
+    /// TLS, WebSocket, or none.
+    pub envelope: Option<Box<dyn Envelope>>,
 }
 
 /// A client on its way to its home core.
@@ -61,8 +73,10 @@ pub struct Handover {
     pub peer: SocketAddr,
     /// When it was accepted, microseconds of UNIX time.
     pub accepted_us: u64,
-    /// The socket, with no operation in flight; absent in simulation.
-    pub socket: Option<OwnedFd>,
+    /// What its certificate says, where it has shown one.
+    pub peer_names: Option<Box<PeerNames>>,
+    /// The socket; absent in simulation.
+    pub socket: Option<ClientSocket>,
 }
 
 /// What becomes of a handshake after bytes came.
@@ -86,6 +100,7 @@ impl Shard {
             deadline_ms,
             accepted_us: self.clients.now.unix_us,
             received: Vec::new(),
+            peer_names: None,
         }
     }
 
@@ -163,6 +178,7 @@ impl Shard {
             listener: handshake.listener,
             peer: handshake.peer,
             accepted_us: handshake.accepted_us,
+            peer_names: handshake.peer_names.take(),
             socket: None,
         };
         Ok(Step::Home(home, Box::new(handover)))

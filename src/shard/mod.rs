@@ -61,7 +61,7 @@ use crate::base::slab::Slab;
 use crate::base::time::Now;
 use crate::base::wheel::TimerWheel;
 use crate::metrics::{CoreMetrics, Counter};
-use crate::mqtt::message::Message;
+use crate::mqtt::message::{Message, Publication};
 use crate::routing::delta::Hit;
 use crate::routing::local::LocalIndex;
 use crate::routing::reader::IndexReader;
@@ -302,14 +302,16 @@ impl Shard {
                 }),
                 parcel,
             ) => {
-                let shared = match &parcel {
-                    Some(Parcel::Publication(record)) => Some(&**record),
+                let block = match &parcel {
+                    Some(Parcel::Publication(block)) => Some(block),
                     _ => None,
                 };
-                let publication = publication
-                    .or_else(|| shared.map(crate::mqtt::message::Publication::from_record));
-                if let Some(publication) = publication {
-                    self.take_publication(&publication, epoch, filters, retain_here);
+                let in_block = || block.map(|block| Publication::from_record(block));
+                if let Some(publication) = publication.or_else(in_block) {
+                    self.take_publication(&publication, block, epoch, filters);
+                    if retain_here {
+                        self.retain(&publication);
+                    }
                 }
             }
             (Some(CrossCore::Share(record)), _) => self.take_share(from, &record),

@@ -5,6 +5,8 @@
 //! index thread has applied it; then every PUBLISH that any core receives after the SUBACK is matched
 //! with it.
 
+use std::sync::Arc;
+
 use smallvec::SmallVec;
 
 use crate::base::ids::{Epoch, FilterId};
@@ -275,22 +277,19 @@ impl Shard {
         self.settle_suback(key);
     }
 
-    /// A message came from another core: for subscribers here, for the store, or both.
+    /// A message came from another core for subscribers here.
     pub fn take_publication(
         &mut self,
         publication: &Publication<'_>,
+        block: Option<&Arc<[u8]>>,
         epoch: Epoch,
         ids: Filters<'_>,
-        retain_here: bool,
     ) {
         let mut filters = std::mem::take(&mut self.filters);
         filters.clear();
         filters.extend(ids.iter());
-        self.deliver_here(publication, &filters, epoch);
+        self.deliver_here(publication, block, &filters, epoch);
         self.filters = filters;
-        if retain_here {
-            self.retain(publication);
-        }
     }
 
     /// Gives a message to this core's subscribers of the filters that matched in `epoch`. Filters
@@ -298,10 +297,11 @@ impl Shard {
     pub fn deliver_here(
         &mut self,
         publication: &Publication<'_>,
+        block: Option<&Arc<[u8]>>,
         filters: &[FilterId],
         epoch: Epoch,
     ) {
-        let mut fanout = Fanout::new(*publication);
+        let mut fanout = Fanout::of_block(*publication, block);
         if let [filter] = filters {
             for subscriber in self.routes.local.subscribers(*filter, epoch) {
                 if let Some(group) = group_of(&subscriber) {
