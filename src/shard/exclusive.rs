@@ -320,3 +320,254 @@ impl ExclusiveTopics {
         topic.is_some_and(|topic| topic.session == session)
     }
 }
+
+/// Cores, their rings and the index thread in one thread, any order of their steps.
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::ids::CoreId;
+    use crate::routing::exclusive::Claims;
+
+    const CORES: usize = 3;
+    const SESSIONS: u32 = 3;
+    const TOPICS: [&str; 2] = ["t", "u"];
+    const SEEDS: u64 = 10_000;
+    const STEPS: usize = 120;
+
+    enum OnTheWay {
+        Claim(ClaimToken, String),
+        Release(String),
+    }
+
+    /// What a session thinks of a topic.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    enum Mind {
+        Nothing,
+        Asked,
+        Holds,
+    }
+
+    struct World {
+        random: u64,
+        cores: Vec<ExclusiveTopics>,
+        claims: Claims,
+        deltas: Vec<VecDeque<OnTheWay>>,
+        answers: Vec<VecDeque<(ClaimToken, bool)>>,
+        minds: Vec<[[Mind; TOPICS.len()]; SESSIONS as usize]>,
+        granted: u64,
+        refused: u64,
+    }
+
+    impl World {
+        fn new(seed: u64) -> Self {
+            Self {
+                random: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1,
+                cores: (0..CORES).map(|_| ExclusiveTopics::default()).collect(),
+                claims: Claims::default(),
+                deltas: (0..CORES).map(|_| VecDeque::new()).collect(),
+                answers: (0..CORES).map(|_| VecDeque::new()).collect(),
+                minds: vec![[[Mind::Nothing; TOPICS.len()]; SESSIONS as usize]; CORES],
+                granted: 0,
+                refused: 0,
+            }
+        }
+
+        fn below(&mut self, limit: usize) -> usize {
+            self.random ^= self.random << 13;
+            self.random ^= self.random >> 7;
+            self.random ^= self.random << 17;
+            (self.random >> 33) as usize % limit
+        }
+
+        fn step(&mut self) {
+            let core = self.below(CORES);
+            match self.below(8) {
+                0 | 1 => self.subscribe(core),
+                2 => self.unsubscribe(core),
+                3 => self.end_session(core),
+                4 => self.pull(core),
+                5 | 6 => self.decide(core),
+                _ => self.answer(core),
+            }
+            self.check();
+        }
+
+        fn subscribe(&mut self, core: usize) {
+            let (session, topic) = (self.below(SESSIONS as usize), self.below(TOPICS.len()));
+            let waiter = ClaimWaiter {
+                suback: Key {
+                    index: 0,
+                    generation: 0,
+                },
+                position: topic,
+                session: session as u32,
+                options: SubscribeOptions::default(),
+                identifier: None,
+            };
+            let claimed = self.cores[core].claim(TOPICS[topic], session as u32, &waiter);
+            let mind = &mut self.minds[core][session][topic];
+            *mind = match claimed {
+                Claimed::Yes => Mind::Holds,
+                Claimed::Pending => Mind::Asked,
+                Claimed::No => {
+                    assert_eq!(*mind, Mind::Nothing, "who has a claim is not refused");
+                    self.refused += 1;
+                    Mind::Nothing
+                }
+            };
+        }
+
+        fn unsubscribe(&mut self, core: usize) {
+            let (session, topic) = (self.below(SESSIONS as usize), self.below(TOPICS.len()));
+            // A client's UNSUBSCRIBE waits for the SUBACK before it.
+            if self.minds[core][session][topic] != Mind::Asked {
+                self.cores[core].release(TOPICS[topic], session as u32);
+                self.minds[core][session][topic] = Mind::Nothing;
+            }
+        }
+
+        fn end_session(&mut self, core: usize) {
+            let session = self.below(SESSIONS as usize);
+            self.cores[core].release_all(session as u32);
+            self.minds[core][session] = [Mind::Nothing; TOPICS.len()];
+        }
+
+        fn pull(&mut self, core: usize) {
+            let delta = match self.cores[core].next_delta() {
+                Some(LocalDelta::Claim { token, topic }) => {
+                    OnTheWay::Claim(token, topic.to_owned())
+                }
+                Some(LocalDelta::Release { topic }) => OnTheWay::Release(topic.to_owned()),
+                Some(other) => panic!("{other:?}"),
+                None => return,
+            };
+            self.deltas[core].push_back(delta);
+        }
+
+        fn decide(&mut self, core: usize) {
+            let id = CoreId(core as u8);
+            match self.deltas[core].pop_front() {
+                Some(OnTheWay::Claim(token, topic)) => {
+                    let granted = self.claims.claim(&topic, id);
+                    self.answers[core].push_back((token, granted));
+                }
+                Some(OnTheWay::Release(topic)) => self.claims.release(&topic, id),
+                None => {}
+            }
+        }
+
+        fn answer(&mut self, core: usize) {
+            let Some((token, granted)) = self.answers[core].pop_front() else {
+                return;
+            };
+            let (waiters, topic) = self.cores[core].answered(token, granted);
+            assert!(!waiters.is_empty(), "every claim was somebody's");
+            for waiter in waiters {
+                assert_eq!(TOPICS[waiter.position], &*topic);
+                let is_of = self.cores[core].is_of(&topic, waiter.session);
+                let mind = &mut self.minds[core][waiter.session as usize][waiter.position];
+                if granted && is_of {
+                    self.granted += u64::from(*mind != Mind::Holds);
+                    *mind = Mind::Holds;
+                } else if !granted {
+                    self.refused += 1;
+                    *mind = Mind::Nothing;
+                }
+            }
+        }
+
+        /// At most one session of all cores holds a topic, and the index thread knows its core.
+        fn check(&self) {
+            for (at, topic) in TOPICS.iter().enumerate() {
+                let holds = |core: &usize| {
+                    let sessions = self.minds[*core].iter();
+                    sessions.filter(|minds| minds[at] == Mind::Holds).count()
+                };
+                let holders: Vec<usize> = (0..CORES).filter(|core| holds(core) > 0).collect();
+                assert!(holders.len() <= 1, "{topic}: {holders:?}");
+                for core in holders {
+                    assert_eq!(holds(&core), 1, "{topic}");
+                    assert!(self.cores[core].by_text.contains_key(*topic));
+                }
+            }
+        }
+
+        /// Everything on its way arrives.
+        fn settle(&mut self) {
+            for _ in 0..16 {
+                for core in 0..CORES {
+                    self.pull(core);
+                    self.decide(core);
+                    self.answer(core);
+                    self.check();
+                }
+            }
+            let asked = self.minds.iter().flatten().flatten();
+            assert!(asked.clone().all(|mind| *mind != Mind::Asked), "no answer");
+            let held = asked.filter(|mind| **mind == Mind::Holds).count();
+            assert_eq!(held, self.claims.len(), "who has gone holds nothing");
+            let known: usize = self.cores.iter().map(ExclusiveTopics::len).sum();
+            assert_eq!(held, known);
+        }
+    }
+
+    #[test]
+    fn whatever_the_order_one_session_holds_a_topic() {
+        let (mut granted, mut refused) = (0, 0);
+        for seed in 1..=SEEDS {
+            let mut world = World::new(seed);
+            for _ in 0..STEPS {
+                world.step();
+            }
+            world.settle();
+            granted += world.granted;
+            refused += world.refused;
+            // When all have gone, whoever comes gets it.
+            for core in 0..CORES {
+                for session in 0..SESSIONS {
+                    world.cores[core].release_all(session);
+                    world.minds[core][session as usize] = [Mind::Nothing; TOPICS.len()];
+                }
+            }
+            world.settle();
+            assert!(world.claims.is_empty(), "seed {seed}");
+        }
+        assert!(granted > SEEDS && refused > SEEDS, "{granted} {refused}");
+    }
+
+    #[test]
+    fn two_cores_claim_at_once_and_exactly_one_wins() {
+        for first in 0..2 {
+            let mut world = World::new(1);
+            let ask = |world: &mut World, core: usize| {
+                let waiter = ClaimWaiter {
+                    suback: Key {
+                        index: 0,
+                        generation: 0,
+                    },
+                    position: 0,
+                    session: 0,
+                    options: SubscribeOptions::default(),
+                    identifier: None,
+                };
+                let claimed = world.cores[core].claim("t", 0, &waiter);
+                assert_eq!(claimed, Claimed::Pending);
+                world.minds[core][0][0] = Mind::Asked;
+                world.pull(core);
+            };
+            ask(&mut world, 0);
+            ask(&mut world, 1);
+            world.decide(first);
+            world.settle();
+            assert_eq!(world.minds[first][0][0], Mind::Holds);
+            assert_eq!(world.minds[1 - first][0][0], Mind::Nothing);
+            // The winner's client is gone for good; the other one asks again.
+            world.cores[first].release_all(0);
+            world.minds[first][0][0] = Mind::Nothing;
+            world.settle();
+            ask(&mut world, 1 - first);
+            world.settle();
+            assert_eq!(world.minds[1 - first][0][0], Mind::Holds);
+        }
+    }
+}
