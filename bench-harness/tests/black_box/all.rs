@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 #![allow(unreachable_pub)] // The support module serves several test binaries.
 
+mod addons;
 #[path = "../broker/mod.rs"]
 mod broker;
 mod messages;
