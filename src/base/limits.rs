@@ -165,3 +165,23 @@ pub const ACCESS_QUESTIONS_MAX: usize = 128;
 
 /// Answers about access that are held for one packet until all of its questions are answered.
 pub const ACCESS_ANSWERS_MAX: usize = 256;
+
+/// AUTH packets of one client in one enhanced authentication: SCRAM takes two, GSSAPI about four.
+pub const AUTHN_STEPS_MAX: u8 = 8;
+
+/// Bytes that may be added to CONNACK by the last data of enhanced authentication; SCRAM's are 90.
+pub const AUTHN_DATA_BYTES_MAX: u32 = 128;
+
+/// Entries that one step of an operator's request gives out: at about 1 us each 100 us of work.
+pub const MANAGE_ROWS_PER_STEP: usize = 100;
+
+/// Entries that one step of an operator's request looks at without giving them out: about 100 us.
+pub const MANAGE_SCAN_PER_STEP: usize = 1024;
+
+/// Bytes of messages that one step of an operator's request copies: about 30 us. One message is copied
+/// whatever its size.
+pub const MANAGE_BYTES_PER_STEP: usize = 256 * 1024;
+
+/// Operators' requests that a core takes up in one turn; further ones wait in their channel. Each is a
+/// step of at most about 200 us.
+pub const MANAGE_STEPS_PER_TURN: usize = 1;

@@ -54,6 +54,9 @@ pub(crate) fn is_list(key: &str) -> bool {
 
 /// What is left of `key` after the section's prefix, where `<name>` fits any listener name.
 fn strip_section<'k>(section: &Section, key: &'k str) -> Option<&'k str> {
+    if section.prefix.is_empty() {
+        return Some(key);
+    }
     let Some(fixed) = section.prefix.strip_suffix("<name>") else {
         return key.strip_prefix(section.prefix)?.strip_prefix('.');
     };

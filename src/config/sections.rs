@@ -8,9 +8,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::authn::{AuthnProvider, AuthnProviders};
 use super::kind::{
     Address, FilePath, Flag, Rate, Seconds, bytes, choice, decimal, integer, span, text, unless,
 };
+use super::sections_authn::{AuthnSettings, CertName, EnableAuthn, EnableAuthnKind, GlobalAuthn};
 use super::sections_messaging::{AutoSubscription, Delayed, Pattern, Priorities, RewriteSettings};
 use super::setting::{Change, Section, Setting, parses_to, section};
 use super::template::{Places, Template};
@@ -33,6 +35,8 @@ pub(crate) const SECTIONS: &[Section] = &[
     Node::SECTION,
     TcpListener::SECTION,
     Mqtt::SECTION,
+    GlobalAuthn::SECTION,
+    AuthnSettings::SECTION,
     ShareGroupSettings::SECTION,
     Retainer::SECTION,
     Delayed::SECTION,
@@ -115,6 +119,12 @@ section! {
         /// client's; one whose values are absent or hold `/`, `+` or `#` is refused.
         mountpoint: Option<Template> = "none",
             unless(&["none", ""], Pattern(Places::Client)), Restart;
+        /// Whether clients of this listener are authenticated. `quick_deny_anonymous`: those without a
+        /// user name are refused before anybody is asked. `false`: everybody enters.
+        enable_authn: EnableAuthn = "true", EnableAuthnKind, Restart;
+
+        /// Who authenticates the clients of this listener, instead of `authentication`. `[]`: as there.
+        authentication: Vec<AuthnProvider> = "[]", AuthnProviders, Restart;
     }
 }
 
@@ -180,7 +190,21 @@ section! {
 
         /// Whether clients are let in without authentication. If not, every client is refused: no
         /// other way in is configured.
+        /// Whether clients are let in on listeners that have no `authentication`. If not, they are
+        /// refused there. With `authentication` it decides.
         allow_anonymous: bool = "true", Flag, Live;
+
+        /// Whether a client's user name becomes its client id, before anything else is done with it.
+        use_username_as_clientid: bool = "false", Flag, Restart;
+
+        /// What of a client's certificate becomes its user name, whatever CONNECT says: `cn` common
+        /// name, `dn` distinguished name, `crt` DER in base64, `pem`, `md5`.
+        peer_cert_as_username: Option<CertName> = "disabled",
+            unless(&["disabled"], CertName::KIND), Restart;
+
+        /// What of a client's certificate becomes its client id.
+        peer_cert_as_clientid: Option<CertName> = "disabled",
+            unless(&["disabled"], CertName::KIND), Restart;
 
         /// How long a new connection may take until its CONNECT is complete.
         idle_timeout: Duration = "15s", span(SECOND, HOUR), Live;

@@ -11,6 +11,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crate::base::envelope::{Envelope, EnvelopeEnd, PeerNames};
+use crate::gate::authn::{AuthnAnswer, AuthnRequest, Place, Verdict};
 use crate::metrics::Counter;
 use crate::runtime::admission::Admission;
 use crate::runtime::completion::Completion;
@@ -43,6 +44,11 @@ pub struct Door {
     /// When handshakes are given up, in the order in which they began: the time allowed is the same
     /// for all.
     deadlines: VecDeque<(u64, u32, u64)>,
+    /// When answers about clients are given up, in the order of the questions: the time allowed is the
+    /// same for all.
+    waits: VecDeque<(u64, u32, u64)>,
+    /// Questions about clients, for the control plane.
+    questions: Vec<Box<AuthnRequest>>,
     /// By how much earlier they are given up while others wait for their places.
     hurry_ms: u64,
     /// Tells the tenants of one number apart.
@@ -94,6 +100,8 @@ impl Door {
             open: 0,
             handshakes_max,
             deadlines: VecDeque::new(),
+            waits: VecDeque::new(),
+            questions: Vec::new(),
             hurry_ms: 0,
             serial: 0,
             fronts,
@@ -176,13 +184,16 @@ impl Door {
         if self.open == 0 && self.handshakes.capacity() > PLACES_KEPT {
             self.handshakes = Vec::new();
             self.deadlines = VecDeque::new();
+            self.waits = VecDeque::new();
+            self.questions = Vec::new();
         }
     }
 
     /// Memory in bytes, that of bytes received not counted.
     pub fn held_bytes(&self) -> usize {
         self.handshakes.capacity() * size_of::<Option<Open>>()
-            + self.deadlines.capacity() * size_of::<(u64, u32, u64)>()
+            + (self.deadlines.capacity() + self.waits.capacity()) * size_of::<(u64, u32, u64)>()
+            + self.questions.capacity() * size_of::<Box<AuthnRequest>>()
     }
 
     /// When something here is due, milliseconds since process start.
@@ -195,7 +206,8 @@ impl Door {
             .iter()
             .filter_map(|l| l.paused_until_ms)
             .min();
-        deadline.into_iter().chain(paused).min()
+        let waits = self.waits.front().map(|(at_ms, ..)| *at_ms);
+        deadline.into_iter().chain(paused).chain(waits).min()
     }
 
     /// A connection that came in here, or any other core's, has been closed.
@@ -254,6 +266,7 @@ impl Door {
     pub fn expire(&mut self, shard: &mut Shard, plane: &mut Actions) {
         let now_ms = shard.clients.now.ms;
         self.give_up(shard, plane, now_ms);
+        self.give_up_waiting(shard, plane, now_ms);
         // What the core has not come to look at yet is not held against its sender.
         if self.is_full() && !plane.has_completions() {
             let hurried_ms = now_ms + self.hurry_ms;
@@ -280,12 +293,76 @@ impl Door {
                 break;
             }
             self.deadlines.pop_front();
-            if self.is_open(number, serial) {
+            if self.is_overdue(number, serial, at_ms) {
                 self.refuse(shard, plane, number, &[], CloseReason::IdleTimeout);
                 given_up += 1;
             }
         }
         given_up
+    }
+
+    /// Whether a handshake has the deadline `at_ms` still: it waits for no answer, and has been given
+    /// no later one.
+    fn is_overdue(&self, number: u32, serial: u64, at_ms: u64) -> bool {
+        self.is_open(number, serial)
+            && self.at(number).is_some_and(|open| {
+                let handshake = &open.handshake;
+                handshake.waits_until_ms().is_none() && handshake.deadline_ms <= at_ms
+            })
+    }
+
+    /// Refuses clients about whom no answer came in time.
+    fn give_up_waiting(&mut self, shard: &mut Shard, plane: &mut Actions, now_ms: u64) {
+        while let Some((at_ms, number, question)) = self.waits.front().copied() {
+            let waits = self
+                .at(number)
+                .is_some_and(|open| open.handshake.awaits(question));
+            if waits && at_ms > now_ms {
+                break;
+            }
+            self.waits.pop_front();
+            if waits {
+                self.decide(shard, plane, number, Verdict::Unavailable);
+            }
+        }
+    }
+
+    fn at(&self, number: u32) -> Option<&Open> {
+        self.handshakes
+            .get(number as usize)
+            .and_then(Option::as_ref)
+    }
+
+    /// The next question about a client in handshake.
+    pub fn question(&mut self) -> Option<Box<AuthnRequest>> {
+        self.questions.pop()
+    }
+
+    /// The control plane has answered about a client in handshake, or could not be asked.
+    pub fn answer(&mut self, shard: &mut Shard, plane: &mut Actions, answer: AuthnAnswer) {
+        let Place::Handshake(number) = answer.ticket.place else {
+            return;
+        };
+        let serial = answer.ticket.serial;
+        if self
+            .at(number)
+            .is_some_and(|open| open.handshake.awaits(serial))
+        {
+            self.decide(shard, plane, number, answer.verdict);
+        } else {
+            shard.clients.metrics.inc(Counter::AuthenticationLate);
+        }
+    }
+
+    fn decide(&mut self, shard: &mut Shard, plane: &mut Actions, number: u32, verdict: Verdict) {
+        if let Some(open) = self
+            .handshakes
+            .get_mut(number as usize)
+            .and_then(Option::as_mut)
+        {
+            let step = shard.handshake_answer(&mut open.handshake, verdict);
+            self.follow(shard, plane, number, step);
+        }
     }
 
     /// Whether no further socket may be in handshake.
@@ -489,19 +566,32 @@ impl Door {
         };
         match (step, end) {
             // The home core finds the end again, behind what came before it.
-            (step @ (Step::Home(..) | Step::Refuse(_)), _) => {
+            (step @ (Step::Home(..) | Step::Refuse(_)), _) | (step, Ok(())) => {
                 self.follow(shard, plane, number, step);
             }
-            (step @ Step::Wait, Ok(())) => self.follow(shard, plane, number, step),
-            (Step::Wait, Err(EnvelopeEnd::Closed)) => {
+            (_, Err(EnvelopeEnd::Closed)) => {
                 self.refuse(shard, plane, number, &[], CloseReason::Closed);
             }
-            (Step::Wait, Err(EnvelopeEnd::Broken)) => {
+            (_, Err(EnvelopeEnd::Broken)) => {
                 self.refuse(shard, plane, number, &[], CloseReason::Malformed);
             }
         }
     }
 
+    /// Sends a packet before CONNACK; false if the socket does not take it whole, which a client that
+    /// waits for it cannot have caused in good faith.
+    fn say(&mut self, plane: &mut Actions, number: u32, packet: &[u8]) -> bool {
+        let at = number as usize;
+        let open = self.handshakes.get_mut(at).and_then(Option::as_mut);
+        let Some(envelope) = open.and_then(|open| open.envelope.as_mut()) else {
+            return plane.handshake_send(number, packet);
+        };
+        self.reply.clear();
+        envelope.send(packet, &mut self.reply);
+        plane.handshake_send(number, &self.reply)
+    }
+
+    /// Does what a handshake's next step is.
     fn follow(&mut self, shard: &mut Shard, plane: &mut Actions, number: u32, step: Step) {
         let at = number as usize;
         let Some(open) = self.handshakes.get_mut(at).and_then(Option::as_mut) else {
@@ -512,6 +602,24 @@ impl Door {
             Step::Wait => {
                 open.envelope = envelope;
                 plane.handshake_receive(number);
+            }
+            Step::Say(bytes) => {
+                open.envelope = envelope;
+                self.deadlines
+                    .push_back((open.handshake.deadline_ms, number, open.serial));
+                if self.say(plane, number, &bytes) {
+                    plane.handshake_receive(number);
+                } else {
+                    self.refuse(shard, plane, number, &[], CloseReason::SendFailed);
+                }
+            }
+            Step::Ask(mut request) => {
+                open.envelope = envelope;
+                request.ticket.place = Place::Handshake(number);
+                let until_ms = open.handshake.waits_until_ms().unwrap_or_default();
+                self.waits
+                    .push_back((until_ms, number, request.ticket.serial));
+                self.questions.push(request);
             }
             Step::Refuse(last) => {
                 let listener = open.handshake.listener;
@@ -551,8 +659,8 @@ impl Door {
         };
         let listener = open.handshake.listener;
         let mut envelope = open.envelope.take();
+        shard.handshake_over(&mut open.handshake, reason);
         self.say_last(plane, number, envelope.as_deref_mut(), last);
-        shard.handshake_ended(reason);
         self.connection_closed(listener);
         self.forget(plane, number);
     }

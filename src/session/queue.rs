@@ -128,6 +128,28 @@ impl Lane {
         }
     }
 
+    /// What waits with an arrival number of at least `from`, in the order of arrival.
+    fn iter_from(&self, from: u64) -> impl Iterator<Item = (u64, &Delivery)> {
+        let lane = |lane: &'_ VecDeque<(u64, Delivery)>| {
+            lane.partition_point(|(arrival, _)| *arrival < from)
+        };
+        let mut first = self.unacked.range(lane(&self.unacked)..).peekable();
+        let mut second = self.acked.range(lane(&self.acked)..).peekable();
+        std::iter::from_fn(move || {
+            let unacked_is_next = match (first.peek(), second.peek()) {
+                (Some((a, _)), Some((b, _))) => a < b,
+                (Some(_), None) => true,
+                (None, _) => false,
+            };
+            let next = if unacked_is_next {
+                first.next()
+            } else {
+                second.next()
+            };
+            next.map(|(arrival, delivery)| (*arrival, delivery))
+        })
+    }
+
     fn drop_oldest(&mut self) -> Option<Delivery> {
         let lane = if self.unacked.is_empty() {
             &mut self.acked
@@ -297,6 +319,15 @@ impl Queue {
         };
         let next = ranked.lanes.get(ranked.next()?)?;
         next.lane.peek_qos()
+    }
+
+    /// What waits with an arrival number of at least `from`, in the order of arrival. (Where topics have
+    /// priorities all of it is put into order first.)
+    pub fn iter_from(&self, from: u64) -> impl Iterator<Item = (u64, &Delivery)> {
+        let lanes = self.ranked.iter().flat_map(|ranked| &ranked.lanes);
+        let mut ranked: Vec<_> = lanes.flat_map(|r| r.lane.iter_from(from)).collect();
+        ranked.sort_by_key(|(arrival, _)| *arrival);
+        self.plain.iter_from(from).chain(ranked)
     }
 
     /// Takes out the message that has to go first when memory is short.

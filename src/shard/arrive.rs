@@ -10,7 +10,7 @@ use crate::mqtt::frame::next_frame;
 use crate::mqtt::message::{Message, Publication, PublisherRef};
 use crate::mqtt::qos::QoS;
 use crate::mqtt::reason::ReasonCode;
-use crate::session::state::Session;
+use crate::session::state::{Identity, Session};
 use crate::session::will::{Will, WillFate, fate_at_take_over};
 use crate::shard::Shard;
 use crate::shard::close::CloseReason;
@@ -32,7 +32,8 @@ impl Shard {
         let Some(connect) = decode_again(packet, self.clients.rules.max_packet_size) else {
             return debug_assert!(false, "the accepting core has decoded this CONNECT");
         };
-        if let Some(reason) = self.no_room(&handover.client_id) {
+        let no_entry = self.no_room(&handover.client_id);
+        if let Some(reason) = no_entry.or_else(|| self.unmountable(&handover)) {
             self.count_close(CloseReason::of_refusal(reason));
             self.count_refusal(reason);
             self.clients.metrics.inc(Counter::HandoverRefused);
@@ -45,7 +46,7 @@ impl Shard {
         let slot = self.open_connection(session_index, &mut handover, &connect);
         self.shares_come_back(session_index);
         self.greet(slot, session_index, &handover, &connect, present);
-        self.auto_subscribe(slot, &connect);
+        self.auto_subscribe(slot);
         self.clients.replay_session(session_index);
         if !unread.is_empty() {
             self.take_bytes(slot, unread);
@@ -78,7 +79,8 @@ impl Shard {
                 (index, true)
             }
             _ => {
-                let session = Session::new(handover.client_id.clone(), connect.version);
+                let mut session = Session::new(handover.client_id.clone(), connect.version);
+                session.created_s = self.clients.now_s();
                 self.clients.metrics.inc(Counter::SessionCreated);
                 (self.clients.registry.insert(session), false)
             }
@@ -141,16 +143,25 @@ impl Shard {
             .effects
             .install
             .push((key, handover.socket.take()));
+        self.keep_identity(key.index, handover.identity.take());
         let window = connect
             .properties
             .receive_maximum
             .min(self.clients.rules.max_inflight);
         let expiry_s = self.session_expiry_s(connect);
-        self.keep_names(key.index, &handover.client_id, connect);
+        self.keep_mountpoint(key.index, &handover.client_id);
         let will = connect.will.as_ref();
         let will = will.and_then(|will| self.will(key.index, session_index, will));
+        let since_s = self.clients.now_s();
         if let Some(session) = self.clients.registry.at_mut(session_index) {
             session.connection = key.index;
+            session.since_s = since_s;
+            session.clean_start = connect.clean_start;
+            session.identity = connect.username.map(|username| {
+                Box::new(Identity {
+                    username: username.into(),
+                })
+            });
             session.version = version;
             session.window = window;
             session.expiry_s = expiry_s;
@@ -232,6 +243,13 @@ impl Shard {
                 .filter(|seconds| *seconds != connect.keep_alive),
             response_information: response_information(&rules, connect),
             ..ConnAckProperties::default()
+        };
+        // The method of CONNECT, once it has succeeded [MQTT-4.12.0-4].
+        let method = connect.properties.authentication_method;
+        let properties = ConnAckProperties {
+            authentication_method: method,
+            authentication_data: handover.auth_data.as_deref(),
+            ..properties
         };
         let Some(out) = self.clients.out(slot) else {
             return;

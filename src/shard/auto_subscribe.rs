@@ -3,31 +3,48 @@
 
 use crate::config::{AutoSubscription, Piece};
 use crate::metrics::Counter;
-use crate::mqtt::decode_connect::Connect;
 use crate::mqtt::decode_subscribe::{RetainHandling, SubscribeEntry, SubscribeOptions};
 use crate::mqtt::qos::QoS;
+use crate::mqtt::reason::ReasonCode;
 use crate::mqtt::topic::SharedFilter;
 use crate::shard::Shard;
 use crate::shard::connection::Flags;
+use crate::shard::handshake::Handover;
 use crate::shard::mountpoint::{placeable, text};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 impl Shard {
-    /// Keeps what later topics of a client need to know of it: its mountpoint, its user name.
-    pub(super) fn keep_names(&mut self, slot: u32, client_id: &str, connect: &Connect<'_>) {
-        let addons = Arc::clone(&self.clients.rules.addons);
+    /// Makes a client's mountpoint, if its listener has one.
+    pub(super) fn keep_mountpoint(&mut self, slot: u32, client_id: &str) {
+        let addons = &self.clients.rules.addons;
         let Some(connection) = self.clients.connections.at_mut(slot) else {
             return;
         };
         if let Some(template) = addons.mountpoint(connection.listener) {
-            let mountpoint = text(template, client_id, connect.username);
+            let mountpoint = text(template, client_id, connection.username());
             connection.extra_mut().mountpoint = mountpoint.map(Into::into);
         }
-        let named = |rule: &crate::config::RewriteSettings| rule.dest_topic.names(&Piece::Username);
-        if addons.rewrite.iter().any(named) {
-            connection.extra_mut().username = connect.username.map(Into::into);
+    }
+
+    /// Why a client cannot be let in by its listener: the mountpoint would be wrong.
+    pub(super) fn unmountable(&self, handover: &Handover) -> Option<ReasonCode> {
+        let template = self.clients.rules.addons.mountpoint(handover.listener)?;
+        let identity = handover.identity.as_ref();
+        let username = identity.and_then(|identity| identity.username.as_deref());
+        if text(template, &handover.client_id, Some("u")).is_none() {
+            return Some(ReasonCode::ClientIdentifierNotValid);
         }
+        let fits = text(template, &handover.client_id, username).is_some();
+        (!fits).then_some(ReasonCode::BadUserNameOrPassword)
+    }
+
+    /// Counts subscriptions that were made for a client, or not.
+    pub(super) fn count_auto_subscribed(&self, reasons: &[u8]) {
+        let refused = reasons.iter().filter(|reason| **reason >= 0x80).count();
+        let metrics = &self.clients.metrics;
+        metrics.add(Counter::AutoSubscribeFailed, refused as u64);
+        metrics.add(Counter::AutoSubscribed, (reasons.len() - refused) as u64);
     }
 
     /// The options that a SUBSCRIBE of this client has. Version 3 has none to say, so its bridges get
@@ -50,14 +67,14 @@ impl Shard {
 
     /// Makes the subscriptions that every client gets, as if it had asked for them, but without a
     /// SUBACK. What the client sends is handled when they are in force. They are mounted, not rewritten.
-    pub(super) fn auto_subscribe(&mut self, slot: u32, connect: &Connect<'_>) {
+    pub(super) fn auto_subscribe(&mut self, slot: u32) {
         let addons = Arc::clone(&self.clients.rules.addons);
         if addons.auto_subscribe.is_empty() {
             return;
         }
         let wanted = addons.auto_subscribe.iter();
         let filters: Vec<(String, SubscribeOptions)> = wanted
-            .filter_map(|one| Some((self.filled(slot, one, connect)?, options_of(one))))
+            .filter_map(|one| Some((self.filled(slot, one)?, options_of(one))))
             .collect();
         let failed = addons.auto_subscribe.len() - filters.len();
         self.clients
@@ -71,7 +88,7 @@ impl Shard {
     }
 
     /// The filter of an automatic subscription for one client.
-    fn filled(&self, slot: u32, one: &AutoSubscription, connect: &Connect<'_>) -> Option<String> {
+    fn filled(&self, slot: u32, one: &AutoSubscription) -> Option<String> {
         let connection = self.clients.connections.at(slot)?;
         let session = self.clients.registry.at(connection.session)?;
         let peer = SocketAddr::from(connection.peer);
@@ -79,7 +96,7 @@ impl Shard {
         let mut out = String::new();
         let filled = one.topic.fill(&mut out, |piece| match piece {
             Piece::ClientId => placeable(&session.client_id),
-            Piece::Username => connect.username.and_then(placeable),
+            Piece::Username => connection.username().and_then(placeable),
             Piece::Host => Some(&host),
             Piece::Port => Some(&port),
             Piece::Text(_) | Piece::Group(_) => None,

@@ -9,18 +9,21 @@
 //! 4. the driver flushes the outboxes, then [`Shard::end_turn`] lets acknowledgements go, then the
 //!    driver carries out the effects
 //!
-//! - [`handshake`]: accept to an accepted CONNECT, on any core; [`arrive`]: the same at home
+//! - [`handshake`]: accept to an accepted CONNECT, on any core; [`arrive`]: the same at home;
+//!   [`auth`]: who may enter; [`auth_again`]: the same while connected
 //! - [`receive`]: bytes to packets; [`publish`], [`subscribe`], [`acks`]: what they do
 //! - [`deliver`], [`fanout`]: messages to clients; [`cross`], [`outbox`]: messages to other cores
 //! - [`share`]: shared subscriptions; [`replay`]: stored messages; [`timers`], [`close`]: what ends
 //! - [`addons`]: what EMQX adds to MQTT: [`delayed`], [`exclusive`], [`rewrite`], [`mountpoint`],
 //!   `auto_subscribe`; `retry` sends again
-//! - [`stop`] holds the steps of a shutdown
+//! - [`manage`]: what operators ask; [`stop`] holds the steps of a shutdown
 //! - [`clients`], [`connection`], [`registry`], [`memory`]: the tables; [`census`] counts them
 
 pub mod acks;
 pub mod addons;
 pub mod arrive;
+pub mod auth;
+pub mod auth_again;
 mod auto_subscribe;
 pub mod census;
 pub mod clients;
@@ -33,6 +36,7 @@ pub mod exclusive;
 pub mod fanout;
 pub mod handshake;
 pub mod home;
+pub mod manage;
 pub mod memory;
 pub mod mountpoint;
 pub mod outbox;
@@ -96,6 +100,8 @@ pub struct Shard {
     shares: Shares,
     replays: Replays,
     homes: Homes,
+    /// Clients whose authentication is waited for.
+    authn: auth::Waiting,
     cores: u8,
     /// No new client is taken in.
     stopping: bool,
@@ -210,6 +216,7 @@ impl Shard {
             shares: Shares::new(parts.seed),
             replays: Replays::default(),
             homes: Homes::new(parts.hash_key, parts.cores),
+            authn: auth::Waiting::default(),
             cores: parts.cores,
             stopping: false,
             deaf: false,

@@ -48,6 +48,12 @@ impl Connection {
         let extra = self.extra.as_ref();
         extra.and_then(|e| e.mountpoint.as_deref()).unwrap_or("")
     }
+
+    /// The client's user name.
+    pub fn username(&self) -> Option<&str> {
+        let identity = self.extra.as_ref()?.identity.as_ref()?;
+        identity.username.as_deref()
+    }
 }
 
 impl Shard {
@@ -150,10 +156,9 @@ impl Clients {
     /// Whose topics a connection's are.
     pub(super) fn who<'c>(&'c self, connection: &'c Connection) -> Option<Who<'c>> {
         let session = self.registry.at(connection.session)?;
-        let extra = connection.extra.as_ref();
         Some(Who {
             client_id: &session.client_id,
-            username: extra.and_then(|extra| extra.username.as_deref()),
+            username: connection.username(),
         })
     }
 

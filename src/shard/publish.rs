@@ -40,6 +40,8 @@ enum Fate {
 pub struct Routed {
     /// Someone has subscribed to it, or it was retained.
     pub wanted: bool,
+    /// Someone has subscribed to it.
+    pub subscribed: bool,
     /// Other cores that are to take it over.
     pub waits: CoreSet,
 }
@@ -104,7 +106,7 @@ impl Shard {
         for hit in &hits {
             targets = targets.union(hit.cores);
         }
-        let wanted = !targets.is_empty();
+        let subscribed = !targets.is_empty();
         let has_own = targets.contains(self.clients.core);
         let keeper = publication
             .retain
@@ -127,7 +129,8 @@ impl Shard {
         }
         self.hits = hits;
         Routed {
-            wanted: wanted || keeper.is_some(),
+            wanted: subscribed || keeper.is_some(),
+            subscribed,
             waits: others,
         }
     }

@@ -7,13 +7,17 @@
 
 use std::sync::Arc;
 
+use compact_str::CompactString;
 use smallvec::SmallVec;
 
 use crate::base::ids::{Epoch, FilterId};
 use crate::base::limits::RETAINED_SWEEP_PER_TURN;
 use crate::base::slab::Key;
+use crate::gate::reply::Reply;
 use crate::metrics::{Counter, Latency};
-use crate::mqtt::decode_subscribe::{RetainHandling, Subscribe, SubscribeEntry, Unsubscribe};
+use crate::mqtt::decode_subscribe::{
+    RetainHandling, Subscribe, SubscribeEntry, SubscribeOptions, Unsubscribe,
+};
 use crate::mqtt::encode_suback::{encode_suback, encode_unsuback};
 use crate::mqtt::message::Publication;
 use crate::mqtt::qos::QoS;
@@ -38,8 +42,7 @@ use crate::shard::share::GROUPS_FROM;
 pub struct PendingSuback {
     connection: Key,
     session: u32,
-    /// Absent if the client did not ask and is told nothing.
-    packet_id: Option<u16>,
+    answer: Answer,
     /// When it came, microseconds of UNIX time.
     begun_us: u64,
     /// Reason codes in the order of the filters.
@@ -50,6 +53,17 @@ pub struct PendingSuback {
     announced: u64,
     /// Subscriptions that get stored messages once the SUBACK has left.
     replays: Vec<WantedReplay>,
+}
+
+/// Who waits for the reason codes.
+#[derive(Debug)]
+enum Answer {
+    /// The client, for a SUBACK with this packet identifier.
+    Client(u16),
+    /// An operator.
+    Operator(Reply<Option<Vec<u8>>>),
+    /// Nobody: the client did not ask.
+    Nobody,
 }
 
 /// A subscription that is to get the stored messages of its filter.
@@ -98,56 +112,81 @@ pub enum Decision {
 impl Shard {
     /// SUBSCRIBE from a client [MQTT5 3.8].
     pub fn subscribe(&mut self, slot: u32, packet: &Subscribe<'_>) -> Result<(), Fault> {
-        let Some((key, session)) = self.begin_suback(slot, Some(packet.packet_id)) else {
-            return Ok(());
-        };
         self.clients.metrics.inc(Counter::ClientSubscribe);
         let identifier = packet.subscription_identifier;
-        for (position, entry) in packet.filters().enumerate() {
-            let reason = match self.own_filter(slot, entry.filter) {
-                Some(filter) => {
-                    let entry = SubscribeEntry {
-                        filter: &filter,
-                        options: self.own_options(slot, entry.options),
-                    };
-                    self.subscribe_one(session, key, position, &entry, identifier)
-                }
-                None => ReasonCode::TopicFilterInvalid,
+        let answer = Answer::Client(packet.packet_id);
+        self.subscribe_all(slot, packet.filters(), identifier, answer);
+        Ok(())
+    }
+
+    /// Subscribes a client in its place; the reason codes go to the operator who asked for it.
+    pub(super) fn subscribe_by_operator(
+        &mut self,
+        slot: u32,
+        filters: &[(CompactString, SubscribeOptions)],
+        reply: Reply<Option<Vec<u8>>>,
+    ) {
+        let entries = filters.iter().map(|(filter, options)| SubscribeEntry {
+            filter,
+            options: *options,
+        });
+        self.subscribe_all(slot, entries, None, Answer::Operator(reply));
+    }
+
+    /// Subscribes a client to what it did not ask for, which nobody is told.
+    pub(super) fn subscribe_silently<'f>(
+        &mut self,
+        slot: u32,
+        entries: impl Iterator<Item = SubscribeEntry<'f>>,
+    ) {
+        self.subscribe_all(slot, entries, None, Answer::Nobody);
+    }
+
+    fn subscribe_all<'f>(
+        &mut self,
+        slot: u32,
+        entries: impl Iterator<Item = SubscribeEntry<'f>>,
+        identifier: Option<u32>,
+        answer: Answer,
+    ) {
+        let by_client = matches!(answer, Answer::Client(_));
+        let Some((key, session)) = self.begin_suback(slot, answer) else {
+            return;
+        };
+        for (position, entry) in entries.enumerate() {
+            let reason = if by_client {
+                self.subscribe_own(slot, session, (key, position), &entry, identifier)
+            } else {
+                self.subscribe_one(session, key, position, &entry, identifier)
             };
             if let Some(pending) = self.subacks.get_mut(key) {
                 pending.reasons.push(reason.as_u8());
             }
         }
         self.settle_suback(key);
-        Ok(())
     }
 
-    /// Subscribes a client to what it did not ask for, which it is not told. (Filters as the index has
-    /// them.)
-    pub(super) fn subscribe_silently<'e>(
+    /// One filter as the client wrote it. (Others name filters as the index has them.)
+    fn subscribe_own(
         &mut self,
         slot: u32,
-        entries: impl Iterator<Item = SubscribeEntry<'e>>,
-    ) {
-        let Some((key, session)) = self.begin_suback(slot, None) else {
-            return;
+        session: u32,
+        (key, position): (Key, usize),
+        entry: &SubscribeEntry<'_>,
+        identifier: Option<u32>,
+    ) -> ReasonCode {
+        let Some(filter) = self.own_filter(slot, entry.filter) else {
+            return ReasonCode::TopicFilterInvalid;
         };
-        for (position, entry) in entries.enumerate() {
-            let reason = self.subscribe_one(session, key, position, &entry, None);
-            self.clients.metrics.inc(if reason.is_error() {
-                Counter::AutoSubscribeFailed
-            } else {
-                Counter::AutoSubscribed
-            });
-            if let Some(pending) = self.subacks.get_mut(key) {
-                pending.reasons.push(reason.as_u8());
-            }
-        }
-        self.settle_suback(key);
+        let entry = SubscribeEntry {
+            filter: &filter,
+            options: self.own_options(slot, entry.options),
+        };
+        self.subscribe_one(session, key, position, &entry, identifier)
     }
 
     /// Begins to wait for the filters of a SUBSCRIBE.
-    fn begin_suback(&mut self, slot: u32, packet_id: Option<u16>) -> Option<(Key, u32)> {
+    fn begin_suback(&mut self, slot: u32, answer: Answer) -> Option<(Key, u32)> {
         let connection = self.clients.connections.key_at(slot)?;
         let entry = self.clients.connections.at_mut(slot)?;
         entry.awaits_index += 1;
@@ -155,7 +194,7 @@ impl Shard {
         let key = self.subacks.insert(PendingSuback {
             connection,
             session,
-            packet_id,
+            answer,
             begun_us: self.clients.now.unix_us,
             reasons: SmallVec::new(),
             // One for the caller itself: an answer cannot overtake it.
@@ -476,7 +515,7 @@ impl Shard {
         Ok(())
     }
 
-    fn unsubscribe_one(&mut self, session_index: u32, filter: &str) -> bool {
+    pub(super) fn unsubscribe_one(&mut self, session_index: u32, filter: &str) -> bool {
         if is_shared(filter) {
             return self.share_unsubscribe(session_index, filter);
         }
@@ -517,20 +556,32 @@ impl Shard {
         if crate::shard::deliver::closing(connection) {
             return;
         }
-        if !self.send_suback(slot, version, &pending) {
-            return;
+        let session = pending.session;
+        let (announced, replays) = (pending.announced, pending.replays);
+        match pending.answer {
+            Answer::Operator(reply) => reply.send(Some(pending.reasons.to_vec())),
+            Answer::Nobody => self.count_auto_subscribed(&pending.reasons),
+            Answer::Client(packet_id) => {
+                let took_us = self.clients.now.unix_us.saturating_sub(pending.begun_us);
+                self.clients.metrics.record(Latency::Subscribe, took_us);
+                if !self.send_suback(slot, version, packet_id, pending.reasons) {
+                    return;
+                }
+            }
         }
-        if !pending.replays.is_empty() {
-            self.begin_replays(pending.session, pending.announced, pending.replays);
+        if !replays.is_empty() {
+            self.begin_replays(session, announced, replays);
         }
     }
 
     /// Sends SUBACK, or ends the connection.
-    fn send_suback(&mut self, slot: u32, version: Version, pending: &PendingSuback) -> bool {
-        let Some(packet_id) = pending.packet_id else {
-            return true;
-        };
-        let mut reasons = pending.reasons.clone();
+    fn send_suback(
+        &mut self,
+        slot: u32,
+        version: Version,
+        packet_id: u16,
+        mut reasons: SmallVec<[u8; 8]>,
+    ) -> bool {
         if !version.is_v5() {
             // 3.x knows one failure only [MQTT-3.9.3-2 of 3.1.1].
             for reason in reasons.iter_mut().filter(|reason| **reason >= 0x80) {
@@ -540,8 +591,6 @@ impl Shard {
         if !self.takes_answer(slot, reasons.len()) {
             return false;
         }
-        let took_us = self.clients.now.unix_us.saturating_sub(pending.begun_us);
-        self.clients.metrics.record(Latency::Subscribe, took_us);
         self.clients.metrics.inc(Counter::PacketsSubackSent);
         if let Some(out) = self.clients.out(slot) {
             encode_suback(&mut out.bytes, version, packet_id, &reasons);

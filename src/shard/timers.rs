@@ -23,10 +23,12 @@ pub enum Timer {
     Will = 3,
     /// QoS 2 identifiers that are not released.
     AwaitingRel = 4,
+    /// A connection's authentication: its expiry, or an answer that does not come.
+    Identity = 5,
     /// A delayed message; the index is its own.
-    Delayed = 5,
+    Delayed = 6,
     /// What a 3.x client has not acknowledged.
-    Retry = 6,
+    Retry = 7,
 }
 
 /// No timer is armed further ahead than this, so that timers of connections, sessions and wills that
@@ -83,9 +85,10 @@ impl Shard {
             1 => Timer::KeepAlive,
             2 => Timer::SessionExpiry,
             3 => Timer::Will,
-            5 => Timer::Delayed,
-            6 => Timer::Retry,
-            _ => Timer::AwaitingRel,
+            4 => Timer::AwaitingRel,
+            6 => Timer::Delayed,
+            7 => Timer::Retry,
+            _ => Timer::Identity,
         };
         if self.timer_generation(timer, index) & GENERATION_MASK != generation {
             return;
@@ -95,6 +98,7 @@ impl Shard {
             Timer::SessionExpiry => self.session_expiry_due(index),
             Timer::Will => self.will_due(index),
             Timer::AwaitingRel => self.awaiting_rel_due(index),
+            Timer::Identity => self.identity_due(index),
             Timer::Delayed => self.delayed_due(index),
             Timer::Retry => self.clients.retry_due(index),
         }
@@ -102,7 +106,9 @@ impl Shard {
 
     fn timer_generation(&self, timer: Timer, index: u32) -> u32 {
         match timer {
-            Timer::KeepAlive => self.clients.connections.generation(index).unwrap_or(0),
+            Timer::KeepAlive | Timer::Identity => {
+                self.clients.connections.generation(index).unwrap_or(0)
+            }
             Timer::Delayed => self.delayed.generation(index),
             _ => self.clients.registry.generation(index),
         }
@@ -168,7 +174,7 @@ impl Shard {
         if session.is_connected() {
             return;
         }
-        if session.away_since_s.saturating_add(session.expiry_s) <= now_s {
+        if session.since_s.saturating_add(session.expiry_s) <= now_s {
             self.end_session(session_index);
         } else {
             self.arm_session_expiry_in(session_index);

@@ -269,7 +269,10 @@ fn who_does_not_fit_a_mountpoint_is_refused() {
         (named("a", "u/v"), 0x86),
         (v5("a"), 0x86),
     ] {
-        let refused = broker.handshake(&client.bytes()).unwrap_err();
+        let handover = broker.handshake(&client.bytes()).unwrap();
+        broker.shard.arrive(handover);
+        broker.run();
+        let refused = broker.refused.pop().unwrap();
         assert_eq!(refused[3], code, "{}", client.id);
     }
     let long = "x".repeat(65_530);

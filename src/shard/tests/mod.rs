@@ -3,6 +3,7 @@
 #![allow(clippy::cast_possible_truncation, reason = "small numbers of tests")]
 
 mod addons;
+mod auth;
 mod connect;
 mod delayed;
 mod limits;
