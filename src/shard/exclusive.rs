@@ -323,6 +323,7 @@ impl ExclusiveTopics {
 
 /// Cores, their rings and the index thread in one thread, any order of their steps.
 #[cfg(test)]
+#[allow(clippy::cast_possible_truncation, reason = "small numbers of tests")]
 mod tests {
     use super::*;
     use crate::base::ids::CoreId;

@@ -6,6 +6,7 @@
 //! their sessions nothing is left. The input is read by `raw_input.rs`.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use crate::base::ids::CoreId;
 use crate::base::time::Now;
@@ -24,6 +25,7 @@ use crate::routing::exclusive::ClaimToken;
 use crate::routing::local::{LocalDelta, PendingFilter};
 use crate::routing::shared::SharedIndex;
 use crate::routing::writer::IndexWriter;
+use crate::shard::addons::AddonRules;
 use crate::shard::close::CloseReason;
 use crate::shard::handshake::{Handover, Handshake, Step};
 use crate::shard::outgoing::Outgoing;
@@ -557,6 +559,10 @@ fn rules() -> Rules {
         max_out_queue_bytes: 2000,
         max_subscriptions: 12,
         max_topic_levels: 8,
+        addons: Arc::new(AddonRules {
+            exclusive_subscription: true,
+            ..AddonRules::default()
+        }),
         ..Rules::for_tests()
     }
 }
