@@ -25,10 +25,6 @@ pub struct AddonRules {
     pub ignore_loop_deliver: bool,
     /// After so long a 3.x client is sent again what it has not acknowledged.
     pub retry_interval_ms: Option<NonZeroU64>,
-    /// For CONNACK.
-    pub response_information: Option<String>,
-    /// For CONNACK.
-    pub server_reference: Option<String>,
     /// The empty message that clears a topic goes to nobody.
     pub stop_publish_clear_msg: bool,
     /// Priorities of topics in session queues.
@@ -56,8 +52,6 @@ impl AddonRules {
             retry_interval_ms: mqtt.retry_interval.and_then(|interval| {
                 NonZeroU64::new(u64::try_from(interval.as_millis()).unwrap_or(u64::MAX))
             }),
-            response_information: mqtt.response_information.clone(),
-            server_reference: mqtt.server_reference.clone(),
             stop_publish_clear_msg: config.retainer.stop_publish_clear_msg,
             priorities: Priorities::new(&mqtt.mqueue_priorities, mqtt.mqueue_default_priority),
             rewrite: messaging.rewrite.clone(),

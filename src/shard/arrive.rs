@@ -13,10 +13,10 @@ use crate::mqtt::reason::ReasonCode;
 use crate::session::state::{Identity, Session};
 use crate::session::will::{Will, WillFate, fate_at_take_over};
 use crate::shard::Shard;
+use crate::shard::aliases::OutAliases;
 use crate::shard::close::CloseReason;
 use crate::shard::connection::{Connection, Flags};
-use crate::shard::handshake::{ASSIGNED_ID_BYTES_MAX, CONNACK_BYTES_MAX, Handover};
-use crate::shard::rules::Rules;
+use crate::shard::handshake::{Handover, refusal};
 use crate::shard::timers::Timer;
 
 /// Bytes of the largest packet there can be.
@@ -34,16 +34,17 @@ impl Shard {
         };
         let no_entry = self.no_room(&handover.client_id);
         if let Some(reason) = no_entry.or_else(|| self.unmountable(&handover)) {
-            self.count_close(CloseReason::of_refusal(reason));
+            self.count_close(handover.listener, CloseReason::of_refusal(reason));
             self.count_refusal(reason);
             self.clients.metrics.inc(Counter::HandoverRefused);
             let (socket, listener) = (handover.socket.take(), handover.listener);
-            let last = self.refusal(&connect, reason);
+            let last = refusal(connect.version, reason);
             self.clients.effects.refuse.push((socket, listener, last));
             return;
         }
         let (session_index, present) = self.open_session(&handover, &connect);
         let slot = self.open_connection(session_index, &mut handover, &connect);
+        self.ask_about_will(slot);
         self.shares_come_back(session_index);
         self.greet(slot, session_index, &handover, &connect, present);
         self.auto_subscribe(slot);
@@ -138,6 +139,10 @@ impl Shard {
         if connect.bridge {
             connection.flags.set(Flags::BRIDGE);
         }
+        let aliases = connect.properties.topic_alias_maximum;
+        if let Some(most) = NonZeroU16::new(aliases.min(self.clients.rules.max_topic_alias_out)) {
+            connection.extra_mut().out_aliases = Some(OutAliases::new(most));
+        }
         let key = self.clients.connections.insert(connection);
         self.clients
             .effects
@@ -150,8 +155,10 @@ impl Shard {
             .min(self.clients.rules.max_inflight);
         let expiry_s = self.session_expiry_s(connect);
         self.keep_mountpoint(key.index, &handover.client_id);
-        let will = connect.will.as_ref();
-        let will = will.and_then(|will| self.will(key.index, session_index, will));
+        let will = connect
+            .will
+            .as_ref()
+            .map(|will| self.will(session_index, will));
         let since_s = self.clients.now_s();
         if let Some(session) = self.clients.registry.at_mut(session_index) {
             session.connection = key.index;
@@ -182,13 +189,11 @@ impl Shard {
         }
     }
 
-    fn will(&mut self, slot: u32, session_index: u32, will: &ConnectWill<'_>) -> Option<Box<Will>> {
-        // Too long with its mountpoint: it could never be published.
-        let topic = self.own_will_topic(slot, will.topic)?;
+    fn will(&mut self, session_index: u32, will: &ConnectWill<'_>) -> Box<Will> {
         let mut scratch = Vec::new();
         let properties = will.properties.forwardable.resolve(&mut scratch);
         let message = Message::from_publication(&Publication {
-            topic: &topic,
+            topic: will.topic,
             payload: will.payload,
             properties,
             qos: will.qos,
@@ -202,12 +207,12 @@ impl Shard {
             publisher: PublisherRef(self.clients.publisher(session_index)),
         });
         self.clients.budget.charge(&message);
-        Some(Box::new(Will {
+        Box::new(Will {
             message,
             delay_s: will.properties.delay_interval,
             due_ms: None,
             armed_ms: None,
-        }))
+        })
     }
 
     /// Sends CONNACK with what this broker offers [MQTT5 3.2.2.3].
@@ -241,7 +246,6 @@ impl Shard {
                 .keep_alive(connect.keep_alive)
                 .map(NonZeroU16::get)
                 .filter(|seconds| *seconds != connect.keep_alive),
-            response_information: response_information(&rules, connect),
             ..ConnAckProperties::default()
         };
         // The method of CONNECT, once it has succeeded [MQTT-4.12.0-4].
@@ -251,19 +255,30 @@ impl Shard {
             authentication_data: handover.auth_data.as_deref(),
             ..properties
         };
+        let asks = connect.properties.request_response_information;
+        let information = rules.response_information.as_deref().filter(|_| asks);
+        let most = connect.properties.maximum_packet_size;
         let Some(out) = self.clients.out(slot) else {
             return;
         };
         let version = connect.version;
         // 3.1 has no session-present flag [MQTT-3.2.2-2 is of 3.1.1].
         let present = present && version != crate::mqtt::version::Version::V31;
-        encode_connack(
-            &mut out.bytes,
-            version,
-            present,
-            ReasonCode::Success,
-            &properties,
-        );
+        // What does not fit is left out; the rest does fit, as `admit` has seen.
+        for response_information in [information, None] {
+            let begin = out.bytes.len();
+            let properties = ConnAckProperties {
+                response_information,
+                ..properties
+            };
+            let success = ReasonCode::Success;
+            encode_connack(&mut out.bytes, version, present, success, &properties);
+            let len = out.bytes.len() - begin;
+            if response_information.is_none() || most.is_none_or(|most| len <= most as usize) {
+                break;
+            }
+            out.bytes.truncate(begin);
+        }
         let took_us = self
             .clients
             .now
@@ -274,19 +289,6 @@ impl Shard {
         self.clients.metrics.inc(Counter::ClientConnected);
         self.clients.metrics.inc(Counter::PacketsConnackSent);
     }
-}
-
-/// What a client that asks for it is told about response topics, if it takes so large a packet.
-fn response_information<'r>(rules: &'r Rules, connect: &Connect<'_>) -> Option<&'r str> {
-    let asked = connect.properties.request_response_information;
-    let text = rules.addons.response_information.as_deref();
-    let most = connect.properties.maximum_packet_size;
-    text.filter(|_| asked).filter(|text| {
-        let bytes = CONNACK_BYTES_MAX + ASSIGNED_ID_BYTES_MAX;
-        // With the property's head and the longer lengths that it may cause.
-        let bytes = bytes as usize + text.len() + 3 + 4;
-        most.is_none_or(|most| bytes <= most as usize)
-    })
 }
 
 fn decode_again(packet: &[u8], max_packet_size: u32) -> Option<Connect<'_>> {

@@ -72,17 +72,22 @@ impl Shard {
         if addons.auto_subscribe.is_empty() {
             return;
         }
-        let wanted = addons.auto_subscribe.iter();
-        let filters: Vec<(String, SubscribeOptions)> = wanted
-            .filter_map(|one| Some((self.filled(slot, one)?, options_of(one))))
-            .collect();
-        let failed = addons.auto_subscribe.len() - filters.len();
-        self.clients
-            .metrics
-            .add(Counter::AutoSubscribeFailed, failed as u64);
-        let entries = filters.iter().map(|(filter, options)| SubscribeEntry {
-            filter,
-            options: *options,
+        let mut wanted = Vec::new();
+        for one in &addons.auto_subscribe {
+            let options = options_of(one);
+            let filled = self.filled(slot, one);
+            let allowed = filled
+                .as_deref()
+                .is_some_and(|filter| self.may_auto_subscribe(slot, filter, options.qos));
+            let filter = filled.and_then(|filter| self.mounted_filter(slot, &filter));
+            match filter {
+                Some(filter) => wanted.push((filter, options, allowed)),
+                None => self.clients.metrics.inc(Counter::AutoSubscribeFailed),
+            }
+        }
+        let entries = wanted.iter().map(|(filter, options, allowed)| {
+            let options = *options;
+            (SubscribeEntry { filter, options }, *allowed)
         });
         self.subscribe_silently(slot, entries);
     }
@@ -101,9 +106,7 @@ impl Shard {
             Piece::Port => Some(&port),
             Piece::Text(_) | Piece::Group(_) => None,
         });
-        let out = self.mounted_filter(connection, &out).filter(|_| filled)?;
-        SharedFilter::parse(&out).ok()?;
-        Some(out.into_owned())
+        (filled && SharedFilter::parse(&out).is_ok()).then_some(out)
     }
 }
 

@@ -66,13 +66,6 @@ impl<'a> DelayedTopic<'a> {
     }
 }
 
-/// The topic that a PUBLISH is really for: who may publish there may delay it.
-pub fn real_topic(topic: &str) -> &str {
-    let rest = topic.strip_prefix(DELAYED_PREFIX);
-    let real = rest.and_then(|rest| rest.split_once('/'));
-    real.map_or(topic, |(_, real)| real)
-}
-
 /// The delayed messages of one core.
 pub struct DelayedMessages {
     waiting: Slab<Delayed>,
@@ -348,12 +341,5 @@ mod tests {
         ] {
             assert_eq!(parse(rest), DelayedTopic::Invalid, "{rest}");
         }
-    }
-
-    #[test]
-    fn the_real_topic_lies_behind_the_delay() {
-        assert_eq!(real_topic("$delayed/5/a/b"), "a/b");
-        assert_eq!(real_topic("$delayed/5"), "$delayed/5");
-        assert_eq!(real_topic("a/b"), "a/b");
     }
 }

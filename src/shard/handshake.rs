@@ -35,9 +35,9 @@ use crate::shard::auth::{Applicant, Entry, Identity, Pending, identity_of, quest
 use crate::shard::close::CloseReason;
 
 /// Bytes of the largest CONNACK without a client id: a header of 5 and 9 properties of fixed size.
-pub(super) const CONNACK_BYTES_MAX: u32 = 36;
+const CONNACK_BYTES_MAX: u32 = 36;
 /// Bytes of the property that names an assigned client id.
-pub(super) const ASSIGNED_ID_BYTES_MAX: u32 = 3 + 25;
+const ASSIGNED_ID_BYTES_MAX: u32 = 3 + 25;
 /// Bytes that method and data take in CONNACK beside their own.
 const METHOD_BYTES_MAX: u32 = 3 + 3;
 
@@ -158,13 +158,13 @@ impl Shard {
         } else {
             self.judge(handshake)
         };
-        self.step(judged)
+        self.step(handshake.listener, judged)
     }
 
     /// The control plane has answered the open question about a handshake.
     pub fn handshake_answer(&mut self, handshake: &mut Handshake, verdict: Verdict) -> Step {
         let judged = self.decide(handshake, verdict);
-        self.step(judged)
+        self.step(handshake.listener, judged)
     }
 
     /// A handshake with its socket ended before its client was accepted.
@@ -173,19 +173,19 @@ impl Shard {
             self.authn.end();
         }
         handshake.trial = None;
-        self.count_close(reason);
+        self.count_close(handshake.listener, reason);
     }
 
-    /// A socket in handshake ended before anything was heard of it.
-    pub fn handshake_ended(&mut self, reason: CloseReason) {
-        self.count_close(reason);
+    /// A socket of a listener ended before anything was heard of it.
+    pub fn handshake_ended(&mut self, listener: u8, reason: CloseReason) {
+        self.count_close(listener, reason);
     }
 
-    fn step(&mut self, judged: Result<Step, Refusal>) -> Step {
+    fn step(&mut self, listener: u8, judged: Result<Step, Refusal>) -> Step {
         match judged {
             Ok(step) => step,
             Err(refusal) => {
-                self.count_close(refusal.reason);
+                self.count_close(listener, refusal.reason);
                 if !refusal.last.is_empty() {
                     self.count_refusal(refusal.code);
                 }
@@ -219,7 +219,8 @@ impl Shard {
         self.clients.metrics.inc(Counter::PacketsConnectReceived);
         self.clients.metrics.inc(Counter::ClientConnect);
         let version = connect.version;
-        let refused = |reason| Refusal::of(version, reason);
+        let taken = connect.properties.maximum_packet_size;
+        let refused = |reason| Refusal::of(version, reason).unless_too_large(taken);
         let names = handshake.peer_names.as_deref();
         let username = self.clients.rules.authn.username(&connect, names);
         let client_id = self
@@ -227,10 +228,7 @@ impl Shard {
             .rules
             .authn
             .client_id(&connect, names, username);
-        self.admit(&connect, client_id).map_err(|reason| Refusal {
-            last: self.refusal(&connect, reason),
-            ..refused(reason)
-        })?;
+        self.admit(&connect, client_id).map_err(refused)?;
         let (username, client_id) = (username.map(Box::from), CompactString::from(client_id));
         let assigned = connect.client_id.is_empty();
         let mut applicant = Applicant {
@@ -491,33 +489,6 @@ impl Shard {
     }
 }
 
-impl Shard {
-    /// A CONNACK that refuses a client for which there is no room; a 5.0 client is told where else to
-    /// go, if there is such a place.
-    pub(super) fn refusal(&self, connect: &Connect<'_>, reason: ReasonCode) -> Vec<u8> {
-        let version = connect.version;
-        let elsewhere = self.clients.rules.addons.server_reference.as_deref();
-        let for_room = matches!(
-            reason,
-            ReasonCode::ServerShuttingDown | ReasonCode::QuotaExceeded | ReasonCode::ServerBusy
-        );
-        let most = connect.properties.maximum_packet_size;
-        let fits = |text: &&str| most.is_none_or(|most| text.len() + 16 <= most as usize);
-        let elsewhere = elsewhere.filter(|_| for_room && version.is_v5());
-        let Some(elsewhere) = elsewhere.filter(fits) else {
-            return refusal(version, reason);
-        };
-        let mut out = Vec::new();
-        let properties = ConnAckProperties {
-            server_reference: Some(elsewhere),
-            ..ConnAckProperties::default()
-        };
-        let reason = ReasonCode::UseAnotherServer;
-        encode_connack(&mut out, version, false, reason, &properties);
-        out
-    }
-}
-
 /// What an incomplete packet may still become.
 fn still_a_connect(received: &[u8]) -> Result<Step, Refusal> {
     if received.len() > HANDSHAKE_BYTES_MAX {
@@ -545,6 +516,14 @@ impl Refusal {
             code,
             reason: CloseReason::of_refusal(code),
         }
+    }
+
+    /// Says nothing to a client that takes no packet of this size [MQTT-3.1.2-24].
+    fn unless_too_large(mut self, taken: Option<u32>) -> Self {
+        if taken.is_some_and(|most| self.last.len() > most as usize) {
+            self.last = Vec::new();
+        }
+        self
     }
 
     fn with_nothing(reason: CloseReason) -> Self {

@@ -11,14 +11,15 @@
 
 use std::borrow::Cow;
 
+use crate::access::rules::real_topic;
 use crate::config::{Piece, Template};
 use crate::metrics::Counter;
-use crate::mqtt::message::Publication;
+use crate::mqtt::message::{Message, Publication};
 use crate::mqtt::topic::MAX_TOPIC_BYTES;
+use crate::session::will::Will;
 use crate::shard::Shard;
 use crate::shard::clients::Clients;
 use crate::shard::connection::Connection;
-use crate::shard::delayed::real_topic;
 use crate::shard::exclusive::EXCLUSIVE_PREFIX;
 use crate::shard::rewrite::{Rewritten, Who};
 
@@ -91,30 +92,44 @@ impl Shard {
     }
 
     /// A filter of one's own, mounted.
-    pub(super) fn mounted_filter<'t>(
-        &self,
-        connection: &Connection,
-        filter: &'t str,
-    ) -> Option<Cow<'t, str>> {
-        if connection.mountpoint().is_empty() {
-            return Some(Cow::Borrowed(filter));
-        }
+    pub(super) fn mounted_filter(&self, slot: u32, filter: &str) -> Option<String> {
+        let mountpoint = self.clients.connections.at(slot)?.mountpoint();
         let (prefix, real) = split_prefix(filter);
-        mounted(prefix, connection.mountpoint(), Cow::Borrowed(real))
+        mounted(prefix, mountpoint, Cow::Borrowed(real)).map(Cow::into_owned)
     }
 
-    /// A will's topic, which may be delayed as well; see [`Self::own_topic`].
-    pub(super) fn own_will_topic<'t>(&self, slot: u32, topic: &'t str) -> Option<Cow<'t, str>> {
+    /// The will of a connection that ends, allowed already, with its own topic, which may be delayed as
+    /// well. None if that is too long with its mountpoint: it could not be published.
+    pub(super) fn own_will(&mut self, slot: u32, mut will: Box<Will>) -> Option<Box<Will>> {
         if !self.changes_topics {
-            return Some(Cow::Borrowed(topic));
+            return Some(will);
         }
+        let view = will.message.view();
         let real = match self.clients.rules.addons.delayed {
-            true => real_topic(topic),
-            false => topic,
+            true => real_topic(view.topic),
+            false => view.topic,
         };
-        let (delay, _) = topic.split_at(topic.len() - real.len());
-        let own = self.own_topic(slot, real)?;
-        mounted(delay, "", own)
+        let (delay, _) = view.topic.split_at(view.topic.len() - real.len());
+        let own = self.own_topic(slot, real);
+        let own = own.and_then(|topic| mounted(delay, "", topic));
+        let message = own.map(|topic| {
+            Message::from_publication(&Publication {
+                topic: &topic,
+                ..view
+            })
+        });
+        if let Some(message) = &message {
+            self.clients.budget.charge(message);
+        }
+        let old = match message {
+            Some(message) => std::mem::replace(&mut will.message, message),
+            None => {
+                self.clients.budget.release(will.message);
+                return None;
+            }
+        };
+        self.clients.budget.release(old);
+        Some(will)
     }
 
     fn unless_invalid<'t>(&self, rewritten: Rewritten, topic: &'t str) -> Cow<'t, str> {

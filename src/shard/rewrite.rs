@@ -9,7 +9,7 @@
 //! original stays, counted. A client's id or name that holds `/`, `+` or `#` is not put into a topic:
 //! it could widen a filter beyond what was allowed.
 //!
-//! Wills are rewritten when the client connects.
+//! Wills are rewritten when their connection ends, once they are allowed.
 
 use regex::Regex;
 

@@ -23,6 +23,8 @@ pub enum Timer {
     Will = 3,
     /// QoS 2 identifiers that are not released.
     AwaitingRel = 4,
+    /// Questions about what a connection may do that are not answered.
+    Access = 8,
     /// A connection's authentication: its expiry, or an answer that does not come.
     Identity = 5,
     /// A delayed message; the index is its own.
@@ -86,9 +88,10 @@ impl Shard {
             2 => Timer::SessionExpiry,
             3 => Timer::Will,
             4 => Timer::AwaitingRel,
+            5 => Timer::Identity,
             6 => Timer::Delayed,
             7 => Timer::Retry,
-            _ => Timer::Identity,
+            _ => Timer::Access,
         };
         if self.timer_generation(timer, index) & GENERATION_MASK != generation {
             return;
@@ -97,6 +100,7 @@ impl Shard {
             Timer::KeepAlive => self.keep_alive_due(index),
             Timer::SessionExpiry => self.session_expiry_due(index),
             Timer::Will => self.will_due(index),
+            Timer::Access => self.access_due(index),
             Timer::AwaitingRel => self.awaiting_rel_due(index),
             Timer::Identity => self.identity_due(index),
             Timer::Delayed => self.delayed_due(index),
@@ -106,7 +110,7 @@ impl Shard {
 
     fn timer_generation(&self, timer: Timer, index: u32) -> u32 {
         match timer {
-            Timer::KeepAlive | Timer::Identity => {
+            Timer::KeepAlive | Timer::Access | Timer::Identity => {
                 self.clients.connections.generation(index).unwrap_or(0)
             }
             Timer::Delayed => self.delayed.generation(index),

@@ -208,7 +208,7 @@ impl Raw {
             {
                 *handshake = None;
                 self.conns[id].closed = true;
-                self.shard.handshake_ended(CloseReason::Closed);
+                self.shard.handshake_ended(0, CloseReason::Closed);
             }
         }
     }
@@ -299,7 +299,7 @@ impl Raw {
                 self.shard.peer_closed(slot, CloseReason::Closed);
             } else if conn.handshake.take().is_some() {
                 conn.closed = true;
-                self.shard.handshake_ended(CloseReason::Closed);
+                self.shard.handshake_ended(0, CloseReason::Closed);
             }
         }
     }
