@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 
+use crate::access::bans::Ban;
 use crate::access::rules::AccessRules;
 use crate::base::home::Homes;
 use crate::base::ids::CoreId;
-use crate::boot::{Ready, Refusal};
+use crate::boot::{Ready, Refusal, access};
 use crate::config::Config;
 use crate::control::{Control, ControlParts};
 use crate::gate::command::Command;
@@ -83,6 +84,7 @@ pub fn start(ready: &Ready) -> Result<Broker, Refusal> {
     let (gate, gate_ports) = gate(cores, wake);
     let plant = Plant {
         rules: rules(config, cores, Arc::clone(&ready.access)),
+        bans: Arc::clone(&ready.bans),
         plane: PlaneConfig::for_cores(usize::from(cores), config.sizing.connections_per_core),
         hash_key: ready.hash_key,
         cores,
@@ -163,6 +165,7 @@ fn await_end(cores: thread::Cores) -> std::io::Result<Receiver<Result<(), CoreFa
 #[derive(Clone)]
 struct Plant {
     rules: Rules,
+    bans: Arc<[Arc<Ban>]>,
     plane: PlaneConfig,
     hash_key: [u8; 16],
     cores: u8,
@@ -188,7 +191,7 @@ impl Plant {
     /// Makes a core, on its own thread.
     fn core(self, own: CoreEnds) -> std::io::Result<Core> {
         let plane = Plane::new(&self.plane).map_err(std::io::Error::other)?;
-        let shard = Shard::new(ShardParts {
+        let mut shard = Shard::new(ShardParts {
             core: own.core,
             cores: self.cores,
             rules: self.rules,
@@ -199,6 +202,9 @@ impl Plant {
             metrics: own.metrics,
             now: self.clock.now(),
         });
+        for ban in self.bans.iter() {
+            shard.ban(Arc::clone(ban));
+        }
         let parts = CoreParts {
             core: own.core,
             shard,
@@ -282,7 +288,7 @@ fn seed() -> Result<[u64; 4], Refusal> {
 }
 
 /// The settings as the shards read them.
-fn rules(config: &Config, cores: u8, access: Arc<AccessRules>) -> Rules {
+fn rules(config: &Config, cores: u8, access_rules: Arc<AccessRules>) -> Rules {
     let (mqtt, retainer) = (&config.mqtt, &config.retainer);
     let seconds = |duration: Duration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
     #[expect(
@@ -317,7 +323,10 @@ fn rules(config: &Config, cores: u8, access: Arc<AccessRules>) -> Rules {
         max_subscriptions: mqtt.max_subscriptions.unwrap_or(u32::MAX),
         max_out_queue_bytes: mqtt.max_out_queue as usize,
         allow_anonymous: mqtt.allow_anonymous,
-        access,
+        access: access_rules,
+        limits: access::limits(config),
+        flapping: access::flapping(config),
+        overload: access::overload(config),
         listener_ids: config
             .listeners
             .iter()

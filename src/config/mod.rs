@@ -39,7 +39,8 @@ pub use sections::{
     ShareGroupSettings, ShareStrategy, TcpListener,
 };
 pub use sections_access::{
-    AccessSettings, Authorization, AuthorizationCache, AuthorizationFile, NoMatch, OnDeny, Profile,
+    AccessSettings, Authorization, AuthorizationCache, AuthorizationFile, Banned, FlappingDetect,
+    NoMatch, OnDeny, OverloadProtection, Profile, Quota, RateAndBurst, RateExceeded,
 };
 pub use sections_authn::{AuthnSettings, CertName, EnableAuthn, GlobalAuthn};
 pub use sections_http::{Dashboard, Http, HttpTls};

@@ -12,7 +12,10 @@ use super::authn::{AuthnProvider, AuthnProviders};
 use super::kind::{
     Address, FilePath, Flag, Rate, Seconds, bytes, choice, decimal, integer, span, text, unless,
 };
-use super::sections_access::{Authorization, AuthorizationCache, AuthorizationFile, Profile};
+use super::sections_access::{
+    Authorization, AuthorizationCache, AuthorizationFile, Banned, FlappingDetect,
+    OverloadProtection, Profile, Quota, QuotaKind, RateAndBurst, RateAndBurstKind, RateExceeded,
+};
 use super::sections_authn::{AuthnSettings, CertName, EnableAuthn, EnableAuthnKind, GlobalAuthn};
 use super::sections_http::{Dashboard, Http, HttpTls};
 use super::sections_messaging::{AutoSubscription, Delayed, Pattern, Priorities, RewriteSettings};
@@ -40,6 +43,9 @@ pub(crate) const SECTIONS: &[Section] = &[
     Authorization::SECTION,
     AuthorizationCache::SECTION,
     AuthorizationFile::SECTION,
+    Banned::SECTION,
+    FlappingDetect::SECTION,
+    OverloadProtection::SECTION,
     GlobalAuthn::SECTION,
     AuthnSettings::SECTION,
     ShareGroupSettings::SECTION,
@@ -114,6 +120,26 @@ section! {
         /// New connections a second this listener takes, on all cores together. Those above it wait in
         /// the backlog.
         max_conn_rate: Option<u32> = "infinity", unless(&["infinity"], Rate), Live;
+
+        /// PUBLISH packets that one connection may send.
+        messages_rate: Option<Quota> = "infinity", unless(&["infinity"], QuotaKind), Restart;
+
+        /// How many more a connection may send at once that sent fewer before.
+        messages_burst: u32 = "0", integer(0, u32::MAX as u64), Restart;
+
+        /// Bytes that one connection may send.
+        bytes_rate: Option<Quota> = "infinity", unless(&["infinity"], QuotaKind), Restart;
+
+        /// How many more bytes a connection may send at once that sent fewer before.
+        bytes_burst: u32 = "0", bytes(0, u32::MAX as u64), Restart;
+
+        /// The same in EMQX 3's form: bytes a second, and bytes at once. Goes before `bytes_rate`.
+        rate_limit: Option<RateAndBurst> = "infinity",
+            unless(&["infinity"], RateAndBurstKind), Restart;
+
+        /// What happens to a connection above its rate. `pause`: nothing is read from it until the rate
+        /// allows it. `drop`: messages are dropped, at QoS 1 and 2 with 0x97.
+        rate_exceeded: RateExceeded = "pause", choice(RateExceeded::WORDS), Restart;
 
         /// Connections that may wait to be accepted, on each core. The kernel caps it at
         /// `net.core.somaxconn`. The default is that cap's own default: when many devices reconnect at

@@ -350,13 +350,18 @@ impl Shard {
         drained
     }
 
-    /// What a client is told whose PUBLISH is refused: 5.0 0x87, 3.x nothing, which is what success
+    /// What a client is told whose PUBLISH is refused: 5.0 the reason, 3.x nothing, which is what success
     /// looks like there [MQTT-3.3.5-2 of 3.1.1].
-    pub(super) fn refuse_publish(&mut self, slot: u32, publish: &Publish<'_>) -> Result<(), Fault> {
+    pub(super) fn refuse_publish(
+        &mut self,
+        slot: u32,
+        publish: &Publish<'_>,
+        reason: ReasonCode,
+    ) -> Result<(), Fault> {
         self.count_published(publish.qos);
         if publish.qos != QoS::AtMostOnce {
             let waits = crate::base::core_set::CoreSet::EMPTY;
-            self.acknowledge_in_order(slot, publish, ReasonCode::NotAuthorized, waits);
+            self.acknowledge_in_order(slot, publish, reason, waits);
         }
         Ok(())
     }

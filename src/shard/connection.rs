@@ -7,6 +7,7 @@ use std::num::NonZeroU16;
 use ahash::AHasher;
 use hashbrown::HashMap;
 
+use crate::access::limiter::Limiter;
 use crate::mqtt::version::Version;
 use crate::session::state::NONE;
 use crate::shard::access::Asked;
@@ -67,6 +68,8 @@ pub struct Extra {
     pub identity: Option<Box<Identity>>,
     /// What others were asked about what it may do.
     pub asked: Option<Box<Asked>>,
+    /// How much it may send, where that is limited.
+    pub limiter: Option<Box<Limiter>>,
 }
 
 /// State bits of a connection.

@@ -12,7 +12,7 @@
 //! - [`handshake`]: accept to an accepted CONNECT, on any core; [`arrive`]: the same at home;
 //!   [`auth`]: who may enter; [`auth_again`]: the same while connected
 //! - [`receive`]: bytes to packets; [`publish`], [`subscribe`], [`acks`]: what they do; [`access`]:
-//!   whether they may
+//!   whether they may; [`quota`]: how much; [`bans`]: who is not let in
 //! - [`deliver`], [`fanout`], [`aliases`]: messages to clients; [`cross`], [`outbox`]: messages to
 //!   other cores
 //! - [`share`]: shared subscriptions; [`replay`]: stored messages; [`timers`], [`close`]: what ends
@@ -29,6 +29,7 @@ pub mod arrive;
 pub mod auth;
 pub mod auth_again;
 mod auto_subscribe;
+pub mod bans;
 pub mod census;
 pub mod clients;
 pub mod close;
@@ -46,6 +47,7 @@ pub mod mountpoint;
 pub mod outbox;
 pub mod outgoing;
 pub mod publish;
+pub mod quota;
 pub mod receive;
 pub mod registry;
 pub mod replay;
@@ -105,6 +107,7 @@ pub struct Shard {
     replays: Replays,
     homes: Homes,
     asking: access::Asking,
+    door: bans::Doorkeeper,
     /// Clients whose authentication is waited for.
     authn: auth::Waiting,
     cores: u8,
@@ -223,6 +226,7 @@ impl Shard {
             replays: Replays::default(),
             homes: Homes::new(parts.hash_key, parts.cores),
             asking: access::Asking::default(),
+            door: bans::Doorkeeper::new(parts.seed),
             authn: auth::Waiting::default(),
             cores: parts.cores,
             stopping: false,
@@ -354,8 +358,9 @@ impl Shard {
         self.publish_delayed();
         self.advance_replays();
         let more_shares = self.work_shares();
+        let more_bans = self.sweep_banned();
         self.clients.budget.sweep();
-        more_timers || more_expired || more_shares
+        more_timers || more_expired || more_shares || more_bans
     }
 
     /// The outboxes have been flushed as far as the rings had room: acknowledgements go.

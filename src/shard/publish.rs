@@ -54,8 +54,11 @@ impl Shard {
         let mut alias_topic = std::mem::take(&mut self.alias_topic);
         let topic = self.resolve_alias(slot, publish, &mut alias_topic);
         let result = topic.and_then(|topic| {
+            if !self.is_within_quota(slot, publish) {
+                return self.refuse_publish(slot, publish, ReasonCode::QuotaExceeded);
+            }
             if !self.may_publish(slot, publish, topic)? {
-                return self.refuse_publish(slot, publish);
+                return self.refuse_publish(slot, publish, ReasonCode::NotAuthorized);
             }
             if topic.starts_with('$') || self.changes_topics {
                 self.publish_special(slot, publish, topic)

@@ -25,6 +25,8 @@ pub enum Timer {
     AwaitingRel = 4,
     /// Questions about what a connection may do that are not answered.
     Access = 8,
+    /// A connection that has sent too much may be read from again.
+    Limiter = 9,
     /// A connection's authentication: its expiry, or an answer that does not come.
     Identity = 5,
     /// A delayed message; the index is its own.
@@ -91,7 +93,8 @@ impl Shard {
             5 => Timer::Identity,
             6 => Timer::Delayed,
             7 => Timer::Retry,
-            _ => Timer::Access,
+            8 => Timer::Access,
+            _ => Timer::Limiter,
         };
         if self.timer_generation(timer, index) & GENERATION_MASK != generation {
             return;
@@ -101,6 +104,7 @@ impl Shard {
             Timer::SessionExpiry => self.session_expiry_due(index),
             Timer::Will => self.will_due(index),
             Timer::Access => self.access_due(index),
+            Timer::Limiter => self.limiter_due(index),
             Timer::AwaitingRel => self.awaiting_rel_due(index),
             Timer::Identity => self.identity_due(index),
             Timer::Delayed => self.delayed_due(index),
@@ -110,7 +114,7 @@ impl Shard {
 
     fn timer_generation(&self, timer: Timer, index: u32) -> u32 {
         match timer {
-            Timer::KeepAlive | Timer::Access | Timer::Identity => {
+            Timer::KeepAlive | Timer::Access | Timer::Limiter | Timer::Identity => {
                 self.clients.connections.generation(index).unwrap_or(0)
             }
             Timer::Delayed => self.delayed.generation(index),

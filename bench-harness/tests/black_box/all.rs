@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 #![allow(unreachable_pub)] // The support module serves several test binaries.
 
+mod access;
 mod addons;
 #[path = "../broker/mod.rs"]
 mod broker;
+mod ends;
 mod messages;
 mod peer;
 mod retained;

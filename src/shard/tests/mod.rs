@@ -5,6 +5,7 @@
 mod access;
 mod addons;
 mod auth;
+mod bans;
 mod connect;
 mod delayed;
 mod limits;
