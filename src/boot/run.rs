@@ -15,6 +15,7 @@ use crate::boot::{Ready, Refusal, access};
 use crate::config::Config;
 use crate::control::{Control, ControlParts};
 use crate::gate::command::Command;
+use crate::gate::listeners::{ListenerControl, ListenerState};
 use crate::gate::port::{Gate, GatePort, WakeCore, gate};
 use crate::metrics::{CoreMetrics, MetricsRegistry};
 use crate::routing::reader::IndexReader;
@@ -149,9 +150,42 @@ fn open(
         homes: Homes::new(ready.hash_key, gate.cores()),
     })?;
     let mut listening = listen(&ready.config, gate)?;
-    let serving = control.serve(&listening);
+    let serving = control.serve(Arc::new(Fixed::new(&ready.config, &listening)));
     listening.extend(serving);
     Ok((control, listening))
+}
+
+/// Listeners that stay as they were opened.
+struct Fixed(Vec<ListenerState>);
+
+impl Fixed {
+    fn new(config: &Config, listening: &[(String, SocketAddr)]) -> Self {
+        let open = config.listeners.iter().zip(listening);
+        let states = open.map(|(listener, (id, address))| ListenerState {
+            id: id.clone(),
+            kind: listener.kind.name(),
+            bind: address.to_string(),
+            running: true,
+            current_connections: 0,
+            max_connections: listener.settings.max_connections,
+            proxy_protocol: false,
+        });
+        Self(states.collect())
+    }
+}
+
+impl ListenerControl for Fixed {
+    fn states(&self) -> Vec<ListenerState> {
+        self.0.clone()
+    }
+
+    fn stop(&self, _id: &str) -> Result<(), String> {
+        Err("listeners cannot be stopped at run time".to_owned())
+    }
+
+    fn start(&self, _id: &str) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 /// Waits for the cores' end on a thread of its own.

@@ -19,6 +19,7 @@ mod sections_access;
 mod sections_authn;
 mod sections_http;
 mod setting;
+mod shown;
 mod sizing;
 mod source;
 mod values;
@@ -42,6 +43,7 @@ pub use sections_access::{
 };
 pub use sections_authn::{AuthnSettings, CertName, EnableAuthn, GlobalAuthn};
 pub use sections_http::{Dashboard, Http, HttpTls};
+pub use shown::Shown;
 pub use sizing::{Machine, Sizing};
 pub use source::{Sources, TomlFile};
 pub use values::{Origin, Problem};
@@ -77,6 +79,8 @@ pub struct Config {
     pub dashboard: Dashboard,
     /// The log.
     pub log: Log,
+    /// All settings as they were written.
+    pub shown: Vec<Shown>,
     /// What the settings that say `auto` came to.
     pub sizing: Sizing,
 }
@@ -151,6 +155,7 @@ impl Config {
             http_tls,
             dashboard: Dashboard::read(&values, Dashboard::SECTION.prefix),
             log: Log::read(&values, Log::SECTION.prefix),
+            shown: shown::shown(&values),
             sizing,
         })
     }

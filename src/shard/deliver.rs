@@ -110,7 +110,9 @@ impl Clients {
             .map(|(packet_id, stage)| (packet_id, stage.clone()));
         match next {
             Some((packet_id, Stage::Sent(delivery))) => {
-                if is_expired(&delivery.message.view(), self.now.unix_us) {
+                // At QoS 2 what was sent does not expire [MQTT-4.3.3-7].
+                let expires = delivery.qos != QoS::ExactlyOnce;
+                if expires && is_expired(&delivery.message.view(), self.now.unix_us) {
                     self.metrics.inc(Counter::DeliveryDroppedExpired);
                     self.give_up(slot, session_index, packet_id, delivery.qos);
                 } else if self.fits(slot, &delivery) {
@@ -126,9 +128,9 @@ impl Clients {
         true
     }
 
-    /// What was sent once is not sent again: it has expired, or the client takes no packet of its size,
-    /// in which case it counts as delivered [MQTT-3.1.2-25]. A client that got it at QoS 2 remembers the
-    /// identifier until PUBREL, so that follows.
+    /// What was sent once is not sent again: it has expired, or the client now takes no packet of its
+    /// size, in which case it counts as delivered [MQTT-3.1.2-25]. A client that got it at QoS 2 remembers
+    /// the identifier until PUBREL, so that follows.
     fn give_up(&mut self, slot: u32, session_index: u32, packet_id: u16, qos: QoS) {
         let traffic = self
             .registry

@@ -195,7 +195,8 @@ impl World {
         }
     }
 
-    fn advance_ms(&mut self, ms: u64) {
+    /// Time goes by.
+    pub fn advance_ms(&mut self, ms: u64) {
         self.now.ms += ms;
         self.now.unix_us += ms * 1000;
     }
@@ -230,7 +231,8 @@ impl World {
         }
     }
 
-    fn step_index(&mut self) {
+    /// The index thread goes some way.
+    pub fn step_index(&mut self) {
         if self.index.stalled_until > self.step {
             return;
         }

@@ -6,7 +6,12 @@
 mod access;
 #[path = "../broker/mod.rs"]
 mod broker;
+mod ends;
+mod http;
+mod matrices;
 mod messages;
+#[path = "../../../src/sim/will_oracle.rs"]
+mod oracle;
 mod peer;
 mod retained;
 mod sessions;
