@@ -81,6 +81,16 @@ pub const QUEUE_DROPS_MAX: usize = 64;
 /// Wills published in one turn: about 100 us.
 pub const WILLS_PER_TURN: usize = 64;
 
+/// Delayed messages published in one turn: about 100 us.
+pub const DELAYED_PER_TURN: usize = 64;
+
+/// Exclusive topics in the whole broker, and those that one core may hold or want: at 64 bytes and the
+/// topic each, 100 MiB.
+pub const EXCLUSIVE_TOPICS_MAX: usize = 1 << 20;
+
+/// Messages sent again to one client when its retry timer fires; the rest follows a tick later.
+pub const RETRIES_PER_TIMER: usize = 64;
+
 /// Stored messages looked at in one turn for expired ones: about 20 us.
 pub const RETAINED_SWEEP_PER_TURN: usize = 256;
 

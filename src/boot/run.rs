@@ -31,6 +31,7 @@ use crate::runtime::mesh::{MeshEnd, mesh};
 use crate::runtime::plane::Plane;
 use crate::runtime::thread::{self, CoreFailed, CoresConfig};
 use crate::runtime::wake::Wakers;
+use crate::shard::addons::AddonRules;
 use crate::shard::auth::AuthnRules;
 use crate::shard::cross::Parcel;
 use crate::shard::rules::Rules;
@@ -375,5 +376,6 @@ fn rules(config: &Config, cores: u8, access_rules: Arc<AccessRules>) -> Rules {
         queue_memory_bytes: usize::try_from(config.sizing.queue_bytes_per_core)
             .unwrap_or(usize::MAX),
         max_connections: config.sizing.connections_per_core,
+        addons: Arc::new(AddonRules::new(config)),
     }
 }

@@ -143,6 +143,26 @@ catalogue! {
         MessagesDroppedReceiveMaximum = "messages.dropped.receive_maximum",
         /// Messages dropped because they came above the rate of their connection.
         MessagesDroppedQuotaExceeded = "messages.dropped.quota_exceeded",
+        /// Messages to be published later.
+        MessagesDelayed = "messages.delayed",
+        /// Delayed messages dropped: no valid delay or topic.
+        MessagesDroppedDelayedInvalid = "messages.dropped.delayed_invalid",
+        /// Delayed messages refused: as many as may wait already did.
+        MessagesDroppedDelayedFull = "messages.dropped.delayed_full",
+        /// Delayed messages refused: the core's budget for queued messages was used up.
+        MessagesDroppedDelayedMemory = "messages.dropped.delayed_memory",
+        /// Delayed messages dropped: they expired before their time came.
+        MessagesDroppedDelayedExpired = "messages.dropped.delayed_expired",
+        /// Topics and filters left as they were because topic rewrite made none that is valid of them.
+        RewriteInvalid = "rewrite.invalid",
+        /// Exclusive subscriptions refused because another client has the topic.
+        ExclusiveRefused = "exclusive.refused",
+        /// Subscriptions made for clients when they connected.
+        AutoSubscribed = "auto_subscribe.made",
+        /// Subscriptions not made for clients: refused, or a name to put into them was absent or unfit.
+        AutoSubscribeFailed = "auto_subscribe.failed",
+        /// Deliveries sent again because the client did not acknowledge them in time.
+        MessagesRetried = "messages.retried",
         /// Messages of 3.x publishers taken although more than the receive maximum were not acknowledged.
         MessagesOverReceiveMaximum = "messages.over_receive_maximum",
         /// Messages stored as retained ones.
@@ -370,6 +390,8 @@ catalogue! {
         SubscriptionsShared = "subscriptions.shared.count",
         /// Filters in the shared index.
         Topics = "topics.count",
+        /// Delayed messages that wait.
+        Delayed = "delayed.count",
         /// Retained messages.
         Retained = "retained.count",
         /// Bytes of the store of retained messages.
@@ -477,6 +499,10 @@ pub const TOTALS: &[Total] = {
                 MessagesDroppedAwaitPubrelTimeout,
                 MessagesDroppedReceiveMaximum,
                 MessagesDroppedQuotaExceeded,
+                MessagesDroppedDelayedInvalid,
+                MessagesDroppedDelayedFull,
+                MessagesDroppedDelayedMemory,
+                MessagesDroppedDelayedExpired,
             ],
         },
         Total {

@@ -34,7 +34,8 @@ impl Shard {
             return debug_assert!(false, "the accepting core has decoded this CONNECT");
         };
         let banned = self.is_banned(&handover).then_some(ReasonCode::Banned);
-        if let Some(reason) = banned.or_else(|| self.no_room(&handover.client_id)) {
+        let no_entry = banned.or_else(|| self.no_room(&handover.client_id));
+        if let Some(reason) = no_entry.or_else(|| self.unmountable(&handover)) {
             self.count_close(handover.listener, CloseReason::of_refusal(reason));
             self.count_refusal(reason);
             self.clients.metrics.inc(Counter::HandoverRefused);
@@ -48,6 +49,7 @@ impl Shard {
         self.ask_about_will(slot);
         self.shares_come_back(session_index);
         self.greet(slot, session_index, &handover, &connect, present);
+        self.auto_subscribe(slot);
         self.clients.replay_session(session_index);
         if !unread.is_empty() {
             self.take_bytes(slot, unread);
@@ -154,6 +156,7 @@ impl Shard {
             .receive_maximum
             .min(self.clients.rules.max_inflight);
         let expiry_s = self.session_expiry_s(connect);
+        self.keep_mountpoint(key.index, &handover.client_id);
         let will = connect
             .will
             .as_ref()

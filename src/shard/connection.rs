@@ -60,6 +60,8 @@ pub struct Extra {
     pub aliases: HashMap<u16, Box<str>, BuildHasherDefault<AHasher>>,
     /// Bytes of topics in `aliases`.
     pub alias_bytes: usize,
+    /// What its listener puts before its topics.
+    pub mountpoint: Option<Box<str>>,
     /// Topic aliases that we use towards the client, which takes some (5.0).
     pub out_aliases: Option<OutAliases>,
     /// Who the client is, if anything is known of it besides its id.

@@ -8,6 +8,7 @@ use crate::access::limiter::ConnectionLimits;
 use crate::access::overload::OverloadRules;
 use crate::access::rules::AccessRules;
 use crate::config::{ShareGroup, ShareStrategy};
+use crate::shard::addons::AddonRules;
 use crate::shard::auth::AuthnRules;
 
 /// What this core's broker allows and offers. Times in milliseconds or seconds as named.
@@ -85,6 +86,8 @@ pub struct Rules {
     pub queue_memory_bytes: usize,
     /// Most connections of this core.
     pub max_connections: u32,
+    /// What EMQX adds to MQTT.
+    pub addons: Arc<AddonRules>,
 }
 
 impl Rules {
@@ -147,6 +150,7 @@ impl Rules {
             share_groups: Vec::new().into(),
             queue_memory_bytes: 1 << 20,
             max_connections: 10_000,
+            addons: Arc::default(),
         }
     }
 }

@@ -534,5 +534,6 @@ fn rules(plan: &Plan) -> Rules {
         retained_expiry_s: 0,
         queue_memory_bytes: plan.queue_memory_bytes,
         max_connections: 10_000,
+        addons: Default::default(),
     }
 }

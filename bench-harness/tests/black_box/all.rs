@@ -4,6 +4,7 @@
 #![allow(unreachable_pub)] // The support module serves several test binaries.
 
 mod access;
+mod addons;
 #[path = "../broker/mod.rs"]
 mod broker;
 mod ends;
