@@ -33,7 +33,9 @@ impl Shard {
         let Some(connect) = decode_again(packet, self.clients.rules.max_packet_size) else {
             return debug_assert!(false, "the accepting core has decoded this CONNECT");
         };
-        if let Some(reason) = self.no_room(&handover.client_id) {
+        let banned = self.is_banned(&handover).then_some(ReasonCode::Banned);
+        let no_entry = banned.or_else(|| self.no_room(&handover.client_id));
+        if let Some(reason) = no_entry.or_else(|| self.unmountable(&handover)) {
             self.count_close(handover.listener, CloseReason::of_refusal(reason));
             self.count_refusal(reason);
             self.clients.metrics.inc(Counter::HandoverRefused);
@@ -47,6 +49,7 @@ impl Shard {
         self.ask_about_will(slot);
         self.shares_come_back(session_index);
         self.greet(slot, session_index, &handover, &connect, present);
+        self.auto_subscribe(slot);
         self.clients.replay_session(session_index);
         if !unread.is_empty() {
             self.take_bytes(slot, unread);
@@ -153,20 +156,19 @@ impl Shard {
             .receive_maximum
             .min(self.clients.rules.max_inflight);
         let expiry_s = self.session_expiry_s(connect);
+        self.keep_mountpoint(key.index, &handover.client_id);
         let will = connect
             .will
             .as_ref()
             .map(|will| self.will(session_index, will));
         let since_s = self.clients.now_s();
+        let known = self.identity(key.index).and_then(|i| i.username.as_deref());
+        let username = known.or(connect.username).map(Into::into);
         if let Some(session) = self.clients.registry.at_mut(session_index) {
             session.connection = key.index;
             session.since_s = since_s;
             session.clean_start = connect.clean_start;
-            session.identity = connect.username.map(|username| {
-                Box::new(Identity {
-                    username: username.into(),
-                })
-            });
+            session.identity = username.map(|username| Box::new(Identity { username }));
             session.version = version;
             session.window = window;
             session.expiry_s = expiry_s;
