@@ -11,6 +11,7 @@ use crate::base::ids::CoreId;
 use crate::boot::{Ready, Refusal};
 use crate::config::Config;
 use crate::control::Control;
+use crate::control::authn::{self, Authn};
 use crate::gate::command::Command;
 use crate::gate::port::{Gate, GatePort, WakeCore, gate};
 use crate::metrics::{CoreMetrics, MetricsRegistry};
@@ -50,6 +51,8 @@ pub struct Broker {
     pub ended: Receiver<Result<(), CoreFailed>>,
     /// Everything that is not messages.
     pub control: Control,
+    /// Those who authenticate clients.
+    pub authn: Arc<Authn>,
     /// Bound listeners: name and address.
     pub listening: Vec<(String, SocketAddr)>,
 }
@@ -114,8 +117,7 @@ pub fn start(ready: &Ready) -> Result<Broker, Refusal> {
     };
     let cores = thread::start(run, &wakers, makers)
         .map_err(|error| refused("a core cannot be started", &error))?;
-    let control = Control::start()
-        .map_err(|error| refused("the control plane's threads cannot be started", &error))?;
+    let (control, authn) = start_control(config, &gate)?;
     let listening = listen(config, &gate)?;
     let ended =
         await_end(cores).map_err(|error| refused("no thread to wait for the cores", &error))?;
@@ -125,8 +127,20 @@ pub fn start(ready: &Ready) -> Result<Broker, Refusal> {
         indexer,
         ended,
         control,
+        authn,
         listening,
     })
+}
+
+/// Starts everything that is not messages.
+fn start_control(config: &Config, gate: &Gate) -> Result<(Control, Arc<Authn>), Refusal> {
+    let control = Control::start().map_err(|error| {
+        Refusal::from(format!(
+            "the control plane's threads cannot be started: {error}"
+        ))
+    })?;
+    let authn = authn::start(control.handle(), gate, config).map_err(Refusal::from)?;
+    Ok((control, authn))
 }
 
 /// Waits for the cores' end on a thread of its own.

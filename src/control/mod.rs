@@ -1,6 +1,8 @@
 //! Layer 5: the control plane. One tokio runtime on threads of its own; it meets the cores in `gate/`
 //! only and never makes one wait.
 
+pub mod authn;
+
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle, Runtime};

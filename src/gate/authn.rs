@@ -152,6 +152,8 @@ pub enum Verdict {
 /// What a client that is let in gets with it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Grant {
+    /// The user name that was proved, where that is not the one of CONNECT.
+    pub username: Option<Box<str>>,
     /// No access rule holds for it.
     pub superuser: bool,
     /// When it is to be disconnected, microseconds of UNIX time.

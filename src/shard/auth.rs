@@ -298,7 +298,7 @@ pub(super) fn identity_of(
 ) -> Option<Box<Identity>> {
     let grant = grant.unwrap_or_default();
     let identity = Identity {
-        username: applicant.username.take(),
+        username: grant.username.or_else(|| applicant.username.take()),
         superuser: grant.superuser,
         expires_us: grant.expires_us,
         acl: grant.acl,
