@@ -87,7 +87,12 @@ small_load() {
         --max-failed-connects 0 --max-disconnects 0
 }
 
-export -f tools format lint unit simulation models documentation harness black_box conformance clients load small_load
+# What the cores allocate for a message, in a build that counts it.
+allocations() {
+    scripts/allocations.sh
+}
+
+export -f allocations tools format lint unit simulation models documentation harness black_box conformance clients load small_load
 
 # name, seconds at most, function
 PARTS=(
@@ -103,6 +108,7 @@ PARTS=(
     "docs 300 documentation"
     "models 900 models"
     "load 900 load"
+    "allocations 600 allocations"
     "deny 1200 deny"
 )
 

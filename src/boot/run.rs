@@ -21,6 +21,7 @@ use crate::runtime::admission::ListenerShare;
 use crate::runtime::clock::Clock;
 use crate::runtime::completion::PlaneConfig;
 use crate::runtime::core::{Core, CoreParts};
+use crate::runtime::front::Front;
 use crate::runtime::indexer::{IndexPort, Indexer};
 use crate::runtime::listener::{self, ListenerConfig};
 use crate::runtime::mesh::{MeshEnd, mesh};
@@ -87,7 +88,7 @@ pub fn start(ready: &Ready) -> Result<Broker, Refusal> {
         cores,
         epochs,
         wakers: Arc::clone(&wakers),
-        listeners: shares(config),
+        listeners: fronts(config),
         handshakes_max: handshakes_per_core(ready.machine.descriptors_hard, cores),
         clock: Clock::start(),
     };
@@ -161,7 +162,7 @@ struct Plant {
     cores: u8,
     epochs: crate::base::epoch::EpochsHandle,
     wakers: Arc<Wakers>,
-    listeners: Arc<[ListenerShare]>,
+    listeners: Arc<[Front]>,
     handshakes_max: usize,
     clock: Clock,
 }
@@ -200,6 +201,7 @@ impl Plant {
             gate: own.gate,
             wakers: self.wakers,
             listeners: self.listeners,
+            desk: None,
             handshakes_max: self.handshakes_max,
             clock: self.clock,
         };
@@ -245,14 +247,14 @@ fn listen(config: &Config, gate: &Gate) -> Result<Vec<(String, SocketAddr)>, Ref
     Ok(listening)
 }
 
-fn shares(config: &Config) -> Arc<[ListenerShare]> {
-    let share = |listener: &crate::config::Listener| {
-        ListenerShare::new(
+fn fronts(config: &Config) -> Arc<[Front]> {
+    let front = |listener: &crate::config::Listener| {
+        Front::plain(ListenerShare::new(
             listener.settings.max_connections,
             listener.settings.max_conn_rate,
-        )
+        ))
     };
-    config.listeners.iter().map(share).collect()
+    config.listeners.iter().map(front).collect()
 }
 
 fn handshakes_per_core(descriptors: u64, cores: u8) -> usize {

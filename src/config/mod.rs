@@ -73,6 +73,10 @@ pub struct ConfigError {
 
 impl ConfigError {
     /// One problem that is not about one setting.
+    #[cfg_attr(
+        fuzzing,
+        allow(dead_code, reason = "files are read by what is not fuzzed")
+    )]
     pub(crate) fn overall(what: impl Into<String>) -> Self {
         Self {
             problems: vec![Problem::overall(what)],

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 
 use compact_str::CompactString;
 
+use crate::base::envelope::PeerNames;
 use crate::base::ids::CoreId;
 use crate::mqtt::reason::ReasonCode;
 use crate::mqtt::version::Version;
@@ -46,21 +47,6 @@ impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret")
     }
-}
-
-/// What a client's certificate is reduced to; only the names that a setting uses are there.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PeerNames {
-    /// The subject's common name.
-    pub common_name: Option<Box<str>>,
-    /// The subject's distinguished name.
-    pub subject: Option<Box<str>>,
-    /// The certificate, DER in base64.
-    pub crt: Option<Box<str>>,
-    /// The certificate, PEM.
-    pub pem: Option<Box<str>>,
-    /// MD5 of the DER certificate in hexadecimal digits.
-    pub md5: Option<Box<str>>,
 }
 
 /// Which client waits.

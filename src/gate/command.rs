@@ -2,6 +2,8 @@
 
 use std::os::fd::OwnedFd;
 
+use crate::gate::manage::Manage;
+
 /// A request to one core. A full channel refuses it; the sender decides what that means.
 #[derive(Debug)]
 pub enum Command {
@@ -12,6 +14,8 @@ pub enum Command {
         /// The core's own listening socket.
         socket: OwnedFd,
     },
+    /// A step of an operator's request. Loss: see [`Manage`].
+    Manage(Box<Manage>),
     /// Say how large the tables are. Loss: the report is incomplete.
     ReportTables,
     /// Say how far records to and from other cores have come. Loss: asked again.

@@ -4,5 +4,6 @@
 pub mod authn;
 pub mod command;
 pub mod event;
+pub mod manage;
 pub mod port;
 pub mod reply;

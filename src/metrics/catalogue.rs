@@ -127,6 +127,8 @@ catalogue! {
         MessagesQos1Sent = "messages.qos1.sent",
         /// QoS 2 messages sent to clients.
         MessagesQos2Sent = "messages.qos2.sent",
+        /// Messages published through the HTTP API.
+        MessagesPublishedByApi = "api.messages.published",
         /// Messages that matched no subscription.
         MessagesDroppedNoSubscribers = "messages.dropped.no_subscribers",
         /// QoS 2 messages forgotten because their PUBREL did not come in time.
@@ -242,6 +244,8 @@ catalogue! {
         ShutdownReceiveMaximum = "shutdown_count.receive_maximum",
         /// Connections ended: the broker had no room for the client.
         ShutdownServerBusy = "shutdown_count.server_busy",
+        /// Connections ended: by an operator.
+        ShutdownKicked = "shutdown_count.kicked",
         /// Connections ended: the broker stopped.
         ShutdownShutdown = "shutdown_count.shutdown",
 
@@ -334,6 +338,8 @@ catalogue! {
         PartialBytes = "memory.partial_bytes",
         /// Bytes in outboxes to other cores.
         OutboxBytes = "mesh.outbox_bytes",
+        /// Allocations of the cores' threads so far, in a build with the feature `count-allocations`.
+        Allocations = "memory.allocations",
         /// Timers armed.
         Timers = "timers.count",
         /// Greatest time between a timer's due time and its handling of late, microseconds.

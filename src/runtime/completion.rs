@@ -183,6 +183,8 @@ pub enum Completion<'a> {
         slot: u32,
         /// What `install` was given, masked.
         generation: u32,
+        /// Whether the caller has marked the slot.
+        marked: bool,
         /// What came; at least one byte.
         bytes: &'a [u8],
     },

@@ -82,6 +82,27 @@ impl Actions {
         send.is_some_and(|send| self.sends.at(send).phase == Phase::Waiting)
     }
 
+    /// Marks an open slot for the caller; it stays so until it is free again.
+    pub fn mark(&mut self, slot: u32) {
+        self.slots.open_mut(slot).mark();
+    }
+
+    /// Whether the caller has marked the slot.
+    pub fn is_marked(&self, slot: u32) -> bool {
+        self.slots.at(slot).is_marked()
+    }
+
+    /// Whether the peer sends no more.
+    pub fn has_ended(&self, slot: u32) -> bool {
+        self.slots.at(slot).has(ENDED)
+    }
+
+    /// Bytes that a slot was given while it was blocked.
+    pub fn given_while_blocked(&self, slot: u32) -> usize {
+        let send = self.slots.at(slot).send();
+        send.map_or(0, |send| self.sends.at(send).left_of_next())
+    }
+
     /// Stops receiving. Bytes that are on their way are still reported, then
     /// [`Completion::ReceivePaused`].
     pub fn pause_receive(&mut self, slot: u32) {
@@ -278,6 +299,7 @@ impl Actions {
                 Completion::Received {
                     slot,
                     generation,
+                    marked: before.is_marked(),
                     bytes,
                 },
             );

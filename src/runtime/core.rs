@@ -8,27 +8,33 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::base::envelope::EnvelopeEnd;
 use crate::base::ids::CoreId;
-use crate::base::limits::{FAREWELL_MS, MESH_BYTES_PER_TURN};
+use crate::base::limits::{FAREWELL_MS, MANAGE_STEPS_PER_TURN, MESH_BYTES_PER_TURN};
+use crate::base::slab::Key;
 use crate::gate::authn::{AuthnAnswer, Place, Verdict};
 use crate::gate::command::Command;
 use crate::gate::event::{Tables, What};
 use crate::gate::port::GatePort;
 use crate::metrics::{Counter, Gauge, Latency};
-use crate::runtime::admission::ListenerShare;
 use crate::runtime::allocator;
 use crate::runtime::clock::Clock;
 use crate::runtime::completion::{Completion, PlaneCounters, Wait};
 use crate::runtime::door::Door;
+use crate::runtime::front::Front;
 use crate::runtime::indexer::IndexPort;
 use crate::runtime::mesh::MeshEnd;
 use crate::runtime::park::{CoreLoop, Next};
 use crate::runtime::plane::{Actions, Plane};
+use crate::runtime::transport::desk::Desk;
+use crate::runtime::transport::table::Envelopes;
 use crate::runtime::wake::Wakers;
 use crate::shard::Shard;
 use crate::shard::close::CloseReason;
 use crate::shard::connection::Flags;
 use crate::shard::cross::Parcel;
+use crate::shard::handshake::ClientSocket;
+use crate::shard::outgoing::Outgoing;
 
 /// Sleep while something waits that no event announces: room in a full ring, an epoch of another
 /// core, a client that does not read.
@@ -41,6 +47,9 @@ const FIGURES_EVERY_MS: u64 = 500;
 const TRIM_EVERY_MS: u64 = 10_000;
 /// So much trimmed memory is the end of a burst, whose memory the allocator is to give back as well.
 const GIVE_BACK_BYTES: usize = 64 * 1024;
+/// Bytes of an envelope's own answers (pongs, TLS records) that may wait for a client that does not
+/// read: some hundred pings that nobody needs answered twice.
+const REPLY_BYTES_MAX: usize = 64 * 1024;
 /// Generations as the plane reports them.
 const GENERATION_MASK: u32 = crate::runtime::completion::GENERATION_MASK;
 
@@ -58,8 +67,10 @@ pub struct CoreParts {
     pub gate: GatePort,
     /// How to wake the others.
     pub wakers: Arc<Wakers>,
-    /// Limits of the listeners, by number.
-    pub listeners: Arc<[ListenerShare]>,
+    /// The listeners, by number.
+    pub listeners: Arc<[Front]>,
+    /// Where sockets of TLS listeners go first, if there are any.
+    pub desk: Option<Box<dyn Desk>>,
     /// Sockets that this core may have in handshake.
     pub handshakes_max: usize,
     /// The clock of all cores.
@@ -84,6 +95,7 @@ struct Inner {
     gate: GatePort,
     wakers: Arc<Wakers>,
     door: Door,
+    envelopes: Envelopes,
     clock: Clock,
     farewell: Option<Farewell>,
     exit: bool,
@@ -103,13 +115,18 @@ impl Core {
     pub fn new(parts: CoreParts, mut plane: Plane) -> io::Result<Self> {
         parts.wakers.join(parts.core.index(), &mut plane)?;
         parts.gate.tell(What::Started);
+        let mut door = Door::new(parts.listeners, parts.handshakes_max);
+        if let Some(desk) = parts.desk {
+            door.set_desk(desk);
+        }
         let inner = Inner {
             shard: parts.shard,
             mesh: parts.mesh,
             index: parts.index,
             gate: parts.gate,
             wakers: parts.wakers,
-            door: Door::new(parts.listeners, parts.handshakes_max),
+            door,
+            envelopes: Envelopes::default(),
             clock: parts.clock,
             farewell: None,
             exit: false,
@@ -164,6 +181,7 @@ impl Core {
         inner.shard.clients.trim();
         inner.shard.outboxes.trim();
         inner.door.trim();
+        inner.envelopes.trim();
         let trimmed = before.saturating_sub(inner.trimmed_bytes(&self.plane));
         if trimmed >= GIVE_BACK_BYTES {
             allocator::give_back();
@@ -203,6 +221,8 @@ impl Core {
         metrics.add(Counter::Parks, now.sleeps - before.sleeps);
         inner.shard.publish_figures();
         metrics_of_handshakes(inner);
+        let metrics = &inner.shard.clients.metrics;
+        metrics.set(Gauge::Allocations, allocator::allocations());
     }
 }
 
@@ -291,7 +311,10 @@ impl Inner {
     }
 
     fn has_inbox_work(&self) -> bool {
-        !self.mesh.inbox_is_empty() || self.index.has_work() || self.gate.has_work()
+        !self.mesh.inbox_is_empty()
+            || self.index.has_work()
+            || self.gate.has_work()
+            || self.door.has_work()
     }
 
     fn on_completion(&mut self, plane: &mut Actions, completion: Completion<'_>) {
@@ -299,9 +322,13 @@ impl Inner {
             Completion::Received {
                 slot,
                 generation,
+                marked,
                 bytes,
             } => {
-                if self.is_present(slot, generation) {
+                if !self.is_present(slot, generation) {
+                } else if marked {
+                    self.open_bytes(plane, slot, bytes);
+                } else {
                     self.shard.receive(slot, bytes);
                 }
             }
@@ -364,9 +391,14 @@ impl Inner {
         while let Some(answer) = self.gate.authn_answer() {
             self.answered(plane, *answer);
         }
-        while let Some(command) = self.gate.take() {
+        let mut steps = MANAGE_STEPS_PER_TURN;
+        while steps > 0
+            && let Some(command) = self.gate.take()
+        {
+            steps -= usize::from(matches!(command, Command::Manage(_)));
             self.obey(plane, command);
         }
+        self.door.take_back(&mut self.shard, plane);
         self.door.expire(&mut self.shard, plane);
         if self.door.has_just_stopped() {
             self.tell(What::AcceptingStopped);
@@ -409,6 +441,7 @@ impl Inner {
         self.shard.clients.metrics.inc(Counter::GateCommands);
         match command {
             Command::Listen { listener, socket } => self.door.listen(plane, listener, socket),
+            Command::Manage(request) => self.shard.manage(*request),
             Command::ReportTables => {
                 self.tell(What::Tables(self.tables(plane)));
             }
@@ -450,6 +483,11 @@ impl Inner {
         let own = [
             ("receive buffers", 0, plane.receive_buffer_bytes()),
             ("handshakes", self.door.handshakes(), self.door.held_bytes()),
+            (
+                "envelopes",
+                self.envelopes.len(),
+                self.envelopes.held_bytes(),
+            ),
             ("lanes between cores", 0, self.mesh.held_bytes()),
             ("other rings", 0, rings),
         ];
@@ -517,6 +555,68 @@ impl Inner {
         }
     }
 
+    /// Bytes of a connection with an envelope.
+    fn open_bytes(&mut self, plane: &mut Actions, slot: u32, wire: &[u8]) {
+        let mut reply = plane.buffer();
+        let Some(opened) = self.envelopes.open(slot, wire, &mut reply.bytes) else {
+            return plane.recycle(reply);
+        };
+        let end = opened.end;
+        if !opened.plain.is_empty() {
+            self.shard.receive(slot, opened.plain);
+        }
+        plane.send(slot, reply);
+        if plane.given_while_blocked(slot) > REPLY_BYTES_MAX {
+            return self.shard.close(slot, CloseReason::SendFailed, None);
+        }
+        match end {
+            Ok(()) => {}
+            Err(EnvelopeEnd::Closed) => self.shard.peer_closed(slot, CloseReason::Closed),
+            Err(EnvelopeEnd::Broken) => self.shard.peer_closed(slot, CloseReason::Malformed),
+        }
+    }
+
+    /// What goes to a socket for what a connection is sent.
+    fn wrapped(&mut self, plane: &mut Actions, slot: u32, out: Outgoing) -> Outgoing {
+        let mut wire = plane.buffer();
+        self.envelopes.wrap(slot, &out, &mut wire.bytes);
+        self.shard.clients.give_spare(out);
+        wire
+    }
+
+    /// Enters a connection that has come home.
+    fn install(&mut self, plane: &mut Actions, key: Key, socket: ClientSocket, first: Outgoing) {
+        let slot = key.index;
+        let Some(envelope) = socket.envelope else {
+            return plane.install(slot, key.generation, socket.fd, first);
+        };
+        self.envelopes.insert(slot, envelope);
+        let first = self.wrapped(plane, slot, first);
+        plane.install(slot, key.generation, socket.fd, first);
+        plane.mark(slot);
+        // It may have ended already, behind the CONNECT.
+        self.open_bytes(plane, slot, &[]);
+    }
+
+    /// The last bytes of a connection with an envelope, which ends with it. One that the peer has
+    /// closed gets no words beyond what it was to get anyway.
+    fn last_words(
+        &mut self,
+        plane: &mut Actions,
+        slot: u32,
+        last: Option<Outgoing>,
+    ) -> Option<Outgoing> {
+        let mut last = last.map(|last| self.wrapped(plane, slot, last));
+        let envelope = self.envelopes.remove(slot);
+        if !plane.has_ended(slot)
+            && let Some(mut envelope) = envelope
+        {
+            let words = last.get_or_insert_with(|| plane.buffer());
+            envelope.close(&mut words.bytes);
+        }
+        last
+    }
+
     fn is_closing(&self, slot: u32) -> bool {
         let connection = self.shard.clients.connections.at(slot);
         connection.is_some_and(|connection| connection.flags.has(Flags::CLOSING))
@@ -528,7 +628,7 @@ impl Inner {
         for (key, socket) in effects.install.drain(..) {
             let first = self.shard.clients.first_out(key.index).unwrap_or_default();
             if let Some(socket) = socket {
-                plane.install(key.index, key.generation, socket, first);
+                self.install(plane, key, socket, first);
                 self.shard.clients.give_spare(plane.buffer());
             }
         }
@@ -544,7 +644,10 @@ impl Inner {
             }
             if plane.is_blocked(slot) {
                 self.shard.clients.blocked(slot);
-            } else if let Some(out) = self.shard.clients.take_out(slot) {
+            } else if let Some(mut out) = self.shard.clients.take_out(slot) {
+                if plane.is_marked(slot) {
+                    out = self.wrapped(plane, slot, out);
+                }
                 plane.send(slot, out);
                 self.shard.clients.give_spare(plane.buffer());
             }
@@ -557,11 +660,14 @@ impl Inner {
         }
         for key in effects.close.drain(..) {
             let cut = plane.is_blocked(key.index);
-            let last = self.shard.clients.last_out(key.index, !cut);
+            let mut last = self.shard.clients.last_out(key.index, !cut);
+            if plane.is_marked(key.index) {
+                last = self.last_words(plane, key.index, last);
+            }
             plane.close(key.index, last);
         }
-        // The lists' memory is used again; what was asked for meanwhile comes first.
-        effects.dirty.append(&mut self.shard.clients.effects.dirty);
+        // The lists' memory is used again; what was asked for meanwhile comes in the next turn.
+        effects.append(&mut self.shard.clients.effects);
         self.shard.clients.effects = effects;
     }
 }

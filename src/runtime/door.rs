@@ -6,20 +6,24 @@
 //! given up after [`PATIENCE_MS`].
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use crate::base::envelope::{Envelope, EnvelopeEnd, PeerNames};
 use crate::gate::authn::{AuthnAnswer, AuthnRequest, Place, Verdict};
 use crate::metrics::Counter;
-use crate::runtime::admission::{Admission, ListenerShare};
+use crate::runtime::admission::Admission;
 use crate::runtime::completion::Completion;
+use crate::runtime::front::Front;
 use crate::runtime::log::RateLimit;
 use crate::runtime::plane::Actions;
 use crate::runtime::socket;
+use crate::runtime::transport::desk::{Adopted, Desk, Errand, Outcome};
 use crate::shard::Shard;
 use crate::shard::close::CloseReason;
 use crate::shard::cross::stage_handover;
-use crate::shard::handshake::{Handshake, Step};
+use crate::shard::handshake::{ClientSocket, Handshake, Step};
 
 /// After descriptors ran out, accepting is tried again at the latest after this.
 const RETRY_ACCEPT_MS: u64 = 100;
@@ -49,16 +53,34 @@ pub struct Door {
     hurry_ms: u64,
     /// Tells the tenants of one number apart.
     serial: u64,
-    shares: Arc<[ListenerShare]>,
+    fronts: Arc<[Front]>,
+    /// Where sockets of TLS listeners go first.
+    desk: Option<Box<dyn Desk>>,
+    /// Sockets that are there.
+    away: usize,
     listeners: Vec<Listener>,
     stopping: bool,
     stop_told: bool,
     accept_failures: RateLimit,
+    // Memory that is used again.
+    plain: Vec<u8>,
+    reply: Vec<u8>,
 }
 
 struct Open {
     handshake: Handshake,
     serial: u64,
+    envelope: Option<Box<dyn Envelope>>,
+}
+
+/// A socket as it enters a handshake.
+struct Entry {
+    fd: OwnedFd,
+    listener: u8,
+    peer: SocketAddr,
+    accepted_us: u64,
+    envelope: Option<Box<dyn Envelope>>,
+    peer_names: Option<Box<PeerNames>>,
 }
 
 struct Listener {
@@ -72,7 +94,7 @@ struct Listener {
 
 impl Door {
     /// A door without listeners.
-    pub fn new(shares: Arc<[ListenerShare]>, handshakes_max: usize) -> Self {
+    pub fn new(fronts: Arc<[Front]>, handshakes_max: usize) -> Self {
         Self {
             handshakes: Vec::new(),
             open: 0,
@@ -82,11 +104,40 @@ impl Door {
             questions: Vec::new(),
             hurry_ms: 0,
             serial: 0,
-            shares,
+            fronts,
+            desk: None,
+            away: 0,
             listeners: Vec::new(),
             stopping: false,
             stop_told: false,
             accept_failures: RateLimit::new(1, 5),
+            plain: Vec::new(),
+            reply: Vec::new(),
+        }
+    }
+
+    /// Sockets of TLS listeners go to this desk first. Without one such a listener takes nobody.
+    pub fn set_desk(&mut self, desk: Box<dyn Desk>) {
+        self.desk = Some(desk);
+    }
+
+    /// Whether the desk has something for [`Self::take_back`].
+    pub fn has_work(&self) -> bool {
+        self.desk.as_ref().is_some_and(|desk| desk.has_work())
+    }
+
+    /// Goes on with sockets that come back from the desk.
+    pub fn take_back(&mut self, shard: &mut Shard, plane: &mut Actions) {
+        while let Some(outcome) = self.desk.as_mut().and_then(|desk| desk.hand_out()) {
+            self.away = self.away.saturating_sub(1);
+            match outcome {
+                Outcome::Done(adopted) => self.adopt(shard, plane, *adopted),
+                Outcome::Failed(listener, reason) => {
+                    shard.handshake_ended(reason);
+                    self.connection_closed(listener);
+                    self.accept_if_room(plane);
+                }
+            }
         }
     }
 
@@ -123,11 +174,13 @@ impl Door {
 
     /// Sockets in handshake.
     pub fn handshakes(&self) -> usize {
-        self.open
+        self.open + self.away
     }
 
     /// Frees what a storm made the tables take, when it is over.
     pub fn trim(&mut self) {
+        self.plain = Vec::new();
+        self.reply = Vec::new();
         if self.open == 0 && self.handshakes.capacity() > PLACES_KEPT {
             self.handshakes = Vec::new();
             self.deadlines = VecDeque::new();
@@ -159,8 +212,8 @@ impl Door {
 
     /// A connection that came in here, or any other core's, has been closed.
     pub fn connection_closed(&self, listener: u8) {
-        if let Some(share) = self.shares.get(usize::from(listener)) {
-            share.closed();
+        if let Some(front) = self.fronts.get(usize::from(listener)) {
+            front.share.closed();
         }
     }
 
@@ -308,19 +361,39 @@ impl Door {
             .and_then(Option::as_mut)
         {
             let step = shard.handshake_answer(&mut open.handshake, verdict);
-            self.carry_out(shard, plane, number, step);
+            self.follow(shard, plane, number, step);
         }
     }
 
     /// Whether no further socket may be in handshake.
     fn is_full(&self) -> bool {
-        self.open >= self.handshakes_max
+        self.open + self.away >= self.handshakes_max
     }
 
     /// Tells a client that no core takes, and closes its socket.
-    pub fn refuse_taken(&mut self, plane: &mut Actions, socket: OwnedFd, last: &[u8]) {
-        let number = plane.handshake_begin(socket);
-        plane.handshake_refuse(number, last);
+    pub fn refuse_taken(&mut self, plane: &mut Actions, socket: ClientSocket, last: &[u8]) {
+        let number = plane.handshake_begin(socket.fd);
+        let mut envelope = socket.envelope;
+        self.say_last(plane, number, envelope.as_deref_mut(), last);
+    }
+
+    /// Refuses with last words, wrapped where there is an envelope.
+    fn say_last(
+        &mut self,
+        plane: &mut Actions,
+        number: u32,
+        envelope: Option<&mut (dyn Envelope + 'static)>,
+        last: &[u8],
+    ) {
+        let Some(envelope) = envelope else {
+            return plane.handshake_refuse(number, last);
+        };
+        self.reply.clear();
+        if !last.is_empty() {
+            envelope.send(last, &mut self.reply);
+        }
+        envelope.close(&mut self.reply);
+        plane.handshake_refuse(number, &self.reply);
     }
 
     fn accepted(&mut self, shard: &mut Shard, plane: &mut Actions, number: u8, fd: OwnedFd) {
@@ -330,8 +403,8 @@ impl Door {
             return metrics.inc(Counter::ShutdownShutdown);
         }
         let now_ms = shard.clients.now.ms;
-        let admission = match self.shares.get(usize::from(number)) {
-            Some(share) => share.accepted(now_ms),
+        let admission = match self.fronts.get(usize::from(number)) {
+            Some(front) => front.share.accepted(now_ms),
             None => Admission::Full,
         };
         match admission {
@@ -349,24 +422,78 @@ impl Door {
             self.connection_closed(number);
             return shard.handshake_ended(CloseReason::Closed);
         };
-        self.begin(shard, plane, number, peer, fd);
+        let entry = Entry {
+            fd,
+            listener: number,
+            peer,
+            accepted_us: shard.clients.now.unix_us,
+            envelope: None,
+            peer_names: None,
+        };
+        if self.fronts[usize::from(number)].tls {
+            return self.hand_in(shard, plane, entry, Vec::new());
+        }
+        let number = self.begin(shard, plane, entry);
+        plane.handshake_receive(number);
     }
 
-    fn begin(
-        &mut self,
-        shard: &mut Shard,
-        plane: &mut Actions,
-        listener: u8,
-        peer: std::net::SocketAddr,
-        fd: OwnedFd,
-    ) {
-        let handshake = shard.begin_handshake(listener, peer);
+    /// Sends a socket to the desk.
+    fn hand_in(&mut self, shard: &mut Shard, plane: &mut Actions, entry: Entry, received: Vec<u8>) {
+        let errand = Errand {
+            fd: entry.fd,
+            listener: entry.listener,
+            peer: entry.peer,
+            accepted_us: entry.accepted_us,
+            received,
+            peer_names: entry.peer_names,
+        };
+        let taken = match &mut self.desk {
+            Some(desk) => desk.hand_in(errand),
+            None => Err(errand),
+        };
+        match taken {
+            Ok(()) => {
+                self.away += 1;
+                self.pause_if_full(plane);
+            }
+            Err(errand) => {
+                shard.handshake_ended(CloseReason::ServerBusy);
+                self.connection_closed(errand.listener);
+            }
+        }
+    }
+
+    /// Goes on with a socket whose envelope has begun.
+    pub fn adopt(&mut self, shard: &mut Shard, plane: &mut Actions, adopted: Adopted) {
+        if self.stopping {
+            shard.handshake_ended(CloseReason::Shutdown);
+            return self.connection_closed(adopted.listener);
+        }
+        let entry = Entry {
+            fd: adopted.fd,
+            listener: adopted.listener,
+            peer: adopted.peer,
+            accepted_us: adopted.accepted_us,
+            envelope: Some(adopted.envelope),
+            peer_names: adopted.peer_names,
+        };
+        let number = self.begin(shard, plane, entry);
+        self.plain = adopted.plain;
+        self.reply.clear();
+        self.plain_bytes(shard, plane, number, Ok(()));
+    }
+
+    /// Takes a socket into handshake; nothing is received yet.
+    fn begin(&mut self, shard: &mut Shard, plane: &mut Actions, entry: Entry) -> u32 {
+        let mut handshake = shard.begin_handshake(entry.listener, entry.peer);
+        handshake.accepted_us = entry.accepted_us;
+        handshake.peer_names = entry.peer_names;
         self.hurry_ms = shard
             .clients
             .rules
             .idle_timeout_ms
             .saturating_sub(PATIENCE_MS);
-        let number = plane.handshake_begin(fd);
+        let number = plane.handshake_begin(entry.fd);
         let at = number as usize;
         if self.handshakes.len() <= at {
             self.handshakes.resize_with(at + 1, || None);
@@ -377,9 +504,14 @@ impl Door {
         self.handshakes[at] = Some(Open {
             handshake,
             serial: self.serial,
+            envelope: entry.envelope,
         });
         self.open += 1;
-        plane.handshake_receive(number);
+        self.pause_if_full(plane);
+        number
+    }
+
+    fn pause_if_full(&mut self, plane: &mut Actions) {
         if self.is_full() {
             for listener in &mut self.listeners {
                 listener.waits_for_room = true;
@@ -402,27 +534,87 @@ impl Door {
         else {
             return;
         };
-        let step = shard.handshake_bytes(&mut open.handshake, bytes);
-        self.carry_out(shard, plane, number, step);
+        let Some(envelope) = &mut open.envelope else {
+            let step = shard.handshake_bytes(&mut open.handshake, bytes);
+            return self.follow(shard, plane, number, step);
+        };
+        self.plain.clear();
+        self.reply.clear();
+        let end = envelope.receive(bytes, &mut self.plain, &mut self.reply);
+        self.plain_bytes(shard, plane, number, end);
+    }
+
+    /// What came of bytes that went through an envelope: `self.plain` and `self.reply`.
+    fn plain_bytes(
+        &mut self,
+        shard: &mut Shard,
+        plane: &mut Actions,
+        number: u32,
+        end: Result<(), EnvelopeEnd>,
+    ) {
+        let at = number as usize;
+        let Some(open) = self.handshakes.get_mut(at).and_then(Option::as_mut) else {
+            return;
+        };
+        if !self.reply.is_empty() && !plane.handshake_send(number, &self.reply) {
+            return self.refuse(shard, plane, number, &[], CloseReason::SendFailed);
+        }
+        let step = if self.plain.is_empty() {
+            Step::Wait
+        } else {
+            shard.handshake_bytes(&mut open.handshake, &self.plain)
+        };
+        match (step, end) {
+            // The home core finds the end again, behind what came before it.
+            (step @ (Step::Home(..) | Step::Refuse(_)), _) | (step, Ok(())) => {
+                self.follow(shard, plane, number, step);
+            }
+            (_, Err(EnvelopeEnd::Closed)) => {
+                self.refuse(shard, plane, number, &[], CloseReason::Closed);
+            }
+            (_, Err(EnvelopeEnd::Broken)) => {
+                self.refuse(shard, plane, number, &[], CloseReason::Malformed);
+            }
+        }
+    }
+
+    /// Sends a packet before CONNACK; false if the socket does not take it whole, which a client that
+    /// waits for it cannot have caused in good faith.
+    fn say(&mut self, plane: &mut Actions, number: u32, packet: &[u8]) -> bool {
+        let at = number as usize;
+        let open = self.handshakes.get_mut(at).and_then(Option::as_mut);
+        let Some(envelope) = open.and_then(|open| open.envelope.as_mut()) else {
+            return plane.handshake_send(number, packet);
+        };
+        self.reply.clear();
+        envelope.send(packet, &mut self.reply);
+        plane.handshake_send(number, &self.reply)
     }
 
     /// Does what a handshake's next step is.
-    fn carry_out(&mut self, shard: &mut Shard, plane: &mut Actions, number: u32, step: Step) {
-        let Some(open) = self.at(number) else {
+    fn follow(&mut self, shard: &mut Shard, plane: &mut Actions, number: u32, step: Step) {
+        let at = number as usize;
+        let Some(open) = self.handshakes.get_mut(at).and_then(Option::as_mut) else {
             return;
         };
+        let mut envelope = open.envelope.take();
         match step {
-            Step::Wait => plane.handshake_receive(number),
+            Step::Wait => {
+                open.envelope = envelope;
+                plane.handshake_receive(number);
+            }
             Step::Say(bytes) => {
+                open.envelope = envelope;
                 self.deadlines
                     .push_back((open.handshake.deadline_ms, number, open.serial));
-                if plane.handshake_say(number, &bytes) {
+                if self.say(plane, number, &bytes) {
                     plane.handshake_receive(number);
                 } else {
                     self.refuse(shard, plane, number, &[], CloseReason::SendFailed);
                 }
             }
             Step::Ask(mut request) => {
+                open.envelope = envelope;
                 request.ticket.place = Place::Handshake(number);
                 let until_ms = open.handshake.waits_until_ms().unwrap_or_default();
                 self.waits
@@ -431,12 +623,13 @@ impl Door {
             }
             Step::Refuse(last) => {
                 let listener = open.handshake.listener;
-                plane.handshake_refuse(number, &last);
+                self.say_last(plane, number, envelope.as_deref_mut(), &last);
                 self.connection_closed(listener);
                 self.forget(plane, number);
             }
             Step::Home(home, mut handover) => {
-                handover.socket = Some(plane.handshake_take(number));
+                let fd = plane.handshake_take(number);
+                handover.socket = Some(ClientSocket { fd, envelope });
                 self.forget(plane, number);
                 if home == shard.clients.core {
                     shard.arrive(handover);
@@ -465,8 +658,9 @@ impl Door {
             return;
         };
         let listener = open.handshake.listener;
-        plane.handshake_refuse(number, last);
+        let mut envelope = open.envelope.take();
         shard.handshake_over(&mut open.handshake, reason);
+        self.say_last(plane, number, envelope.as_deref_mut(), last);
         self.connection_closed(listener);
         self.forget(plane, number);
     }
@@ -484,6 +678,10 @@ impl Door {
             }
             self.deadlines.pop_front();
         }
+        self.accept_if_room(plane);
+    }
+
+    fn accept_if_room(&mut self, plane: &mut Actions) {
         if !self.is_full() {
             for at in 0..self.listeners.len() {
                 if std::mem::take(&mut self.listeners[at].waits_for_room) {

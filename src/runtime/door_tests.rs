@@ -8,11 +8,15 @@ use std::time::{Duration, Instant};
 use super::admission::ListenerShare;
 use super::completion::{PlaneConfig, Wait};
 use super::door::Door;
+use super::front::Front;
 use super::listener::{self, ListenerConfig};
 use super::plane::Plane;
+use super::transport::desk::{Adopted, Desk, Errand, Outcome};
+use crate::base::envelope::{Envelope, EnvelopeEnd, PeerNames};
 use crate::base::time::Now;
 use crate::metrics::Counter;
 use crate::shard::Shard;
+use crate::shard::close::CloseReason;
 use crate::shard::rules::Rules;
 
 /// The longest that anything here may take.
@@ -39,7 +43,7 @@ impl Bench {
             lingering_max: 0,
         };
         let mut plane = Plane::new(&config).expect("this machine has io_uring");
-        let shares = Arc::new([ListenerShare::new(None, None)]);
+        let shares = Arc::new([Front::plain(ListenerShare::new(None, None))]);
         let mut door = Door::new(shares, handshakes_max);
         let config = ListenerConfig {
             address: "127.0.0.1:0".parse().unwrap(),
@@ -128,4 +132,174 @@ fn below_the_limit_a_handshake_has_the_whole_idle_timeout() {
     assert_eq!(bench.door.handshakes(), 2);
     bench.now_ms = 15_000;
     bench.until("end of both", |bench| bench.door.handshakes() == 0);
+}
+
+/// Every byte is one more on the wire than it is plain; a zero plain byte ends it.
+struct OneMore;
+
+impl Envelope for OneMore {
+    fn receive(
+        &mut self,
+        wire: &[u8],
+        plain: &mut Vec<u8>,
+        reply: &mut Vec<u8>,
+    ) -> Result<(), EnvelopeEnd> {
+        for byte in wire {
+            match byte.wrapping_sub(1) {
+                b'!' => reply.push(b'?'),
+                b'.' => return Err(EnvelopeEnd::Closed),
+                byte => plain.push(byte),
+            }
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, plain: &[u8], wire: &mut Vec<u8>) {
+        wire.extend(plain.iter().map(|byte| byte.wrapping_add(1)));
+    }
+
+    fn close(&mut self, wire: &mut Vec<u8>) {
+        wire.extend_from_slice(b"bye");
+    }
+
+    fn held_bytes(&self) -> usize {
+        0
+    }
+}
+
+/// Takes `room` sockets, gives each back with [`OneMore`] and the first bytes of its CONNECT.
+struct TestDesk {
+    room: usize,
+    waiting: Vec<Errand>,
+}
+
+impl Desk for TestDesk {
+    fn hand_in(&mut self, errand: Errand) -> Result<(), Errand> {
+        if self.waiting.len() >= self.room {
+            return Err(errand);
+        }
+        self.waiting.push(errand);
+        Ok(())
+    }
+
+    fn hand_out(&mut self) -> Option<Outcome> {
+        let errand = self.waiting.pop()?;
+        if errand.peer.port() == 0 {
+            return Some(Outcome::Failed(errand.listener, CloseReason::Malformed));
+        }
+        Some(Outcome::Done(Box::new(Adopted {
+            fd: errand.fd,
+            listener: errand.listener,
+            peer: errand.peer,
+            accepted_us: 7,
+            envelope: Box::new(OneMore),
+            plain: CONNECT[..4].to_vec(),
+            peer_names: Some(Box::new(PeerNames {
+                common_name: Some("device".into()),
+                ..PeerNames::default()
+            })),
+        })))
+    }
+
+    fn has_work(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+}
+
+fn wrapped(plain: &[u8]) -> Vec<u8> {
+    let mut wire = Vec::new();
+    OneMore.send(plain, &mut wire);
+    wire
+}
+
+fn tls_bench(room: usize) -> Bench {
+    let mut bench = Bench::new(8);
+    let front = Front {
+        tls: true,
+        ..Front::plain(ListenerShare::new(None, None))
+    };
+    let mut door = Door::new(Arc::new([front]), 8);
+    door.set_desk(Box::new(TestDesk {
+        room,
+        waiting: Vec::new(),
+    }));
+    let config = ListenerConfig {
+        address: "127.0.0.1:0".parse().unwrap(),
+        backlog: 16,
+        nodelay: true,
+        send_timeout: Duration::from_secs(15),
+    };
+    let (address, mut listeners) = listener::bind(&config, 1).unwrap();
+    bench.plane.stop_accept(0);
+    bench.door = door;
+    for _ in 0..3 {
+        bench.plane.turn(Wait::No, &mut |_, _| {}).unwrap();
+    }
+    bench
+        .door
+        .listen(&mut bench.plane, 0, listeners.pop().unwrap());
+    bench.address = address;
+    bench
+}
+
+#[test]
+fn a_socket_comes_back_from_the_desk_with_an_envelope_and_goes_home_with_it() {
+    let mut bench = tls_bench(1);
+    let mut client = bench.client();
+    bench.until("socket at the desk", |bench| bench.door.has_work());
+    assert_eq!(bench.door.handshakes(), 1);
+    let Bench {
+        plane, shard, door, ..
+    } = &mut bench;
+    door.take_back(shard, plane);
+    client.write_all(&wrapped(b"!")).unwrap();
+    client.write_all(&wrapped(&CONNECT[4..])).unwrap();
+    bench.until("client at home", |bench| bench.arrived() == 1);
+    let mut pong = [0];
+    client.read_exact(&mut pong).unwrap();
+    assert_eq!(&pong, b"?");
+    let (_, socket) = bench.shard.clients.effects.install.pop().unwrap();
+    assert!(socket.is_some_and(|socket| socket.envelope.is_some()));
+    assert_eq!(bench.door.handshakes(), 0);
+}
+
+#[test]
+fn a_refusal_goes_through_the_envelope_and_an_end_inside_it_ends_the_handshake() {
+    for (sent, read) in [
+        // A protocol level that there is not.
+        (&b"\x09"[..], wrapped(b"\x20\x03\0\x84\0")),
+        (&b"."[..], Vec::new()),
+    ] {
+        let mut bench = tls_bench(1);
+        let mut client = bench.client();
+        bench.until("socket at the desk", |bench| bench.door.has_work());
+        let Bench {
+            plane, shard, door, ..
+        } = &mut bench;
+        door.take_back(shard, plane);
+        let mut rest = CONNECT[4..8].to_vec();
+        rest.extend_from_slice(sent);
+        rest.extend_from_slice(&CONNECT[9..]);
+        client.write_all(&wrapped(&rest)).unwrap();
+        bench.until("end", |bench| bench.door.handshakes() == 0);
+        let mut answer = Vec::new();
+        client.read_to_end(&mut answer).unwrap();
+        assert_eq!(answer, [read, b"bye".to_vec()].concat());
+    }
+}
+
+#[test]
+fn a_desk_without_room_refuses() {
+    let mut bench = tls_bench(0);
+    let mut client = bench.client();
+    bench.until("accept", |bench| {
+        bench
+            .shard
+            .clients
+            .metrics
+            .count(Counter::ShutdownServerBusy)
+            == 1
+    });
+    assert_eq!(client.read(&mut [0]).unwrap(), 0);
+    assert_eq!(bench.door.handshakes(), 0);
 }

@@ -111,9 +111,9 @@ impl Actions {
         self.push(receive, data);
     }
 
-    /// Sends a packet before CONNACK; false if the socket does not take it whole, which a client that
-    /// waits for it cannot have caused in good faith.
-    pub fn handshake_say(&mut self, handshake: u32, bytes: &[u8]) -> bool {
+    /// Sends bytes that need no order with anything; false when the socket did not take all of them,
+    /// which ends a handshake.
+    pub fn handshake_send(&mut self, handshake: u32, bytes: &[u8]) -> bool {
         let sent = socket::send_now(self.handshakes.fd(handshake), bytes).unwrap_or(0);
         self.ring.counters.bytes_out += sent as u64;
         self.ring.counters.bytes_cut += (bytes.len() - sent) as u64;

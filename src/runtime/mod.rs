@@ -11,7 +11,7 @@
 //! - [`indexer`] is the thread that writes the shared index
 //! - [`listener`] and [`socket`] make the sockets; [`probe`] asks what the kernel can; [`log`] writes
 //!   the log; [`clock`] reads the time
-//! - [`transport`] is what may lie between MQTT and a socket
+//! - [`transport`] is what may lie between MQTT and a socket; [`front`] is what each listener wants
 
 mod accepts;
 pub mod admission;
@@ -24,6 +24,7 @@ pub mod core;
 pub mod door;
 #[cfg(test)]
 mod door_tests;
+pub mod front;
 #[cfg(test)]
 mod hand_over_tests;
 mod handshakes;

@@ -64,6 +64,11 @@ impl Sending {
         self.out.len() - self.taken
     }
 
+    /// Bytes that come after the send in the kernel.
+    pub(super) fn left_of_next(&self) -> usize {
+        self.next.len()
+    }
+
     pub(super) fn took(&mut self, bytes: usize) {
         self.taken += bytes;
         assert!(

@@ -29,9 +29,13 @@ pub(super) const LINGERING: u8 = 1 << 7;
 pub(super) struct Slot {
     /// Low 24 bits the generation, high 8 bits flags.
     packed: u32,
-    /// Index of the send that is queued or in flight, plus one.
+    /// Low 31 bits the index of the send that is queued or in flight, plus one; the highest bit is
+    /// the caller's mark.
     send: u32,
 }
+
+/// The caller's mark in [`Slot::send`].
+const MARK: u32 = 1 << 31;
 
 const _: () = assert!(
     size_of::<Slot>() == 8,
@@ -56,11 +60,19 @@ impl Slot {
     }
 
     pub(super) fn send(self) -> Option<u32> {
-        self.send.checked_sub(1)
+        (self.send & !MARK).checked_sub(1)
     }
 
     pub(super) fn set_send(&mut self, send: Option<u32>) {
-        self.send = send.map_or(0, |index| index + 1);
+        self.send = self.send & MARK | send.map_or(0, |index| index + 1);
+    }
+
+    pub(super) fn is_marked(self) -> bool {
+        self.send & MARK != 0
+    }
+
+    pub(super) fn mark(&mut self) {
+        self.send |= MARK;
     }
 }
 

@@ -13,8 +13,9 @@ use std::sync::Arc;
 
 use compact_str::CompactString;
 
+use crate::base::envelope::PeerNames;
 use crate::config::{CertName, Config, EnableAuthn, Listener, ProviderKind};
-use crate::gate::authn::{AuthnRequest, ClientAcl, Grant, PeerNames, Secret, Ticket};
+use crate::gate::authn::{AuthnRequest, ClientAcl, Grant, Secret, Ticket};
 use crate::metrics::{Counter, Latency};
 use crate::mqtt::decode_connect::Connect;
 use crate::mqtt::reason::ReasonCode;

@@ -2,8 +2,6 @@
 //! message to a client. Routing lies beside it, so that a fan-out may walk the local index while it
 //! changes clients.
 
-use std::os::fd::OwnedFd;
-
 use crate::base::ids::CoreId;
 use crate::base::slab::{Key, Slab};
 use crate::base::time::Now;
@@ -12,6 +10,7 @@ use crate::gate::authn::AuthnRequest;
 use crate::metrics::{CoreMetrics, Counter};
 use crate::session::state::NONE;
 use crate::shard::connection::{Connection, Flags, HEARD_UNIT_MS};
+use crate::shard::handshake::ClientSocket;
 use crate::shard::memory::Budget;
 use crate::shard::outgoing::{Outgoing, SpareOutgoing};
 use crate::shard::registry::Registry;
@@ -56,9 +55,9 @@ pub struct Clients {
 #[derive(Default)]
 pub struct Effects {
     /// Sockets that have come home: to be entered at the slot of their connection.
-    pub install: Vec<(Key, Option<OwnedFd>)>,
+    pub install: Vec<(Key, Option<ClientSocket>)>,
     /// Sockets that cannot come home: the listener they came by, what to say.
-    pub refuse: Vec<(Option<OwnedFd>, u8, Vec<u8>)>,
+    pub refuse: Vec<(Option<ClientSocket>, u8, Vec<u8>)>,
     /// Connections with something to send.
     pub dirty: Vec<u32>,
     /// Connections from which nothing is to be received for now.
@@ -83,6 +82,16 @@ impl Effects {
             && self.ask.is_empty()
     }
 
+    /// Asks for everything that `more` asks for as well, and empties it.
+    pub fn append(&mut self, more: &mut Self) {
+        self.install.append(&mut more.install);
+        self.refuse.append(&mut more.refuse);
+        self.dirty.append(&mut more.dirty);
+        self.pause.append(&mut more.pause);
+        self.resume.append(&mut more.resume);
+        self.close.append(&mut more.close);
+    }
+
     /// Frees what a burst made the lists take. The driver has emptied them.
     fn trim(&mut self) {
         self.install.shrink_to(LIST_ENTRIES_KEPT);
@@ -96,8 +105,8 @@ impl Effects {
 
     /// Memory in bytes.
     fn bytes(&self) -> usize {
-        self.install.capacity() * size_of::<(Key, Option<OwnedFd>)>()
-            + self.refuse.capacity() * size_of::<(Option<OwnedFd>, u8, Vec<u8>)>()
+        self.install.capacity() * size_of::<(Key, Option<ClientSocket>)>()
+            + self.refuse.capacity() * size_of::<(Option<ClientSocket>, u8, Vec<u8>)>()
             + (self.dirty.capacity() + self.pause.capacity() + self.resume.capacity())
                 * size_of::<u32>()
             + self.close.capacity() * size_of::<Key>()

@@ -53,6 +53,8 @@ pub enum CloseReason {
     Expired,
     /// The core has no room.
     ServerBusy,
+    /// An operator wanted it.
+    Kicked,
     /// The broker stops.
     Shutdown,
 }
@@ -92,6 +94,7 @@ impl CloseReason {
             Self::NotAuthorized => Counter::ShutdownNotAuthorized,
             Self::Expired => Counter::ShutdownExpired,
             Self::ServerBusy => Counter::ShutdownServerBusy,
+            Self::Kicked => Counter::ShutdownKicked,
             Self::Shutdown => Counter::ShutdownShutdown,
         }
     }
@@ -245,7 +248,7 @@ impl Shard {
         let Some(session) = self.clients.registry.at_mut(session_index) else {
             return;
         };
-        session.away_since_s = now_s;
+        session.since_s = now_s;
         self.arm_session_expiry_in(session_index);
     }
 
@@ -258,7 +261,7 @@ impl Shard {
         if session.expiry_s == NEVER_S {
             return;
         }
-        let ends_s = session.away_since_s.saturating_add(session.expiry_s);
+        let ends_s = session.since_s.saturating_add(session.expiry_s);
         let at_s = ends_s.min(now_s.saturating_add(HOP_S));
         if session
             .expiry_armed_s

@@ -14,11 +14,10 @@ use std::os::fd::OwnedFd;
 
 use compact_str::CompactString;
 
+use crate::base::envelope::{Envelope, PeerNames};
 use crate::base::ids::CoreId;
 use crate::base::limits::{AUTHN_DATA_BYTES_MAX, AUTHN_STEPS_MAX, HANDSHAKE_BYTES_MAX};
-use crate::gate::authn::{
-    AuthnRequest, Exchange, Grant, PeerNames, Place, Secret, Ticket, Verdict,
-};
+use crate::gate::authn::{AuthnRequest, Exchange, Grant, Place, Secret, Ticket, Verdict};
 use crate::metrics::Counter;
 use crate::mqtt::decode_auth::Auth;
 use crate::mqtt::decode_connect::{Connect, ConnectError, decode_connect};
@@ -54,11 +53,20 @@ pub struct Handshake {
     /// When it is given up unless it waits for an answer, milliseconds since process start.
     pub deadline_ms: u64,
     /// When it was accepted, microseconds of UNIX time.
-    accepted_us: u64,
+    pub accepted_us: u64,
     /// What came so far.
     received: Vec<u8>,
     /// The authentication under way.
     trial: Option<Box<Trial>>,
+}
+
+/// A client's socket, with what lies between it and MQTT.
+#[derive(Debug)]
+pub struct ClientSocket {
+    /// The socket, with no operation in flight.
+    pub fd: OwnedFd,
+    /// TLS, WebSocket, or none.
+    pub envelope: Option<Box<dyn Envelope>>,
 }
 
 /// An authentication that has begun.
@@ -104,8 +112,8 @@ pub struct Handover {
     pub identity: Option<Box<Identity>>,
     /// The last data of enhanced authentication, for CONNACK.
     pub auth_data: Option<Vec<u8>>,
-    /// The socket, with no operation in flight; absent in simulation.
-    pub socket: Option<OwnedFd>,
+    /// The socket; absent in simulation.
+    pub socket: Option<ClientSocket>,
 }
 
 /// What becomes of a handshake after bytes came.

@@ -14,7 +14,7 @@
 //! - [`receive`]: bytes to packets; [`publish`], [`subscribe`], [`acks`]: what they do
 //! - [`deliver`], [`fanout`]: messages to clients; [`cross`], [`outbox`]: messages to other cores
 //! - [`share`]: shared subscriptions; [`replay`]: stored messages; [`timers`], [`close`]: what ends
-//! - [`stop`] holds the steps of a shutdown
+//! - [`manage`]: what operators ask; [`stop`] holds the steps of a shutdown
 //! - [`clients`], [`connection`], [`registry`], [`memory`]: the tables; [`census`] counts them
 
 pub mod acks;
@@ -30,6 +30,7 @@ pub mod deliver;
 pub mod fanout;
 pub mod handshake;
 pub mod home;
+pub mod manage;
 pub mod memory;
 pub mod outbox;
 pub mod outgoing;
@@ -54,7 +55,7 @@ use crate::base::slab::Slab;
 use crate::base::time::Now;
 use crate::base::wheel::TimerWheel;
 use crate::metrics::{CoreMetrics, Counter};
-use crate::mqtt::message::Message;
+use crate::mqtt::message::{Message, Publication};
 use crate::routing::delta::Hit;
 use crate::routing::local::LocalIndex;
 use crate::routing::reader::IndexReader;
@@ -279,14 +280,16 @@ impl Shard {
                 }),
                 parcel,
             ) => {
-                let shared = match &parcel {
-                    Some(Parcel::Publication(record)) => Some(&**record),
+                let block = match &parcel {
+                    Some(Parcel::Publication(block)) => Some(block),
                     _ => None,
                 };
-                let publication = publication
-                    .or_else(|| shared.map(crate::mqtt::message::Publication::from_record));
-                if let Some(publication) = publication {
-                    self.take_publication(&publication, epoch, filters, retain_here);
+                let in_block = || block.map(|block| Publication::from_record(block));
+                if let Some(publication) = publication.or_else(in_block) {
+                    self.take_publication(&publication, block, epoch, filters);
+                    if retain_here {
+                        self.retain(&publication);
+                    }
                 }
             }
             (Some(CrossCore::Share(record)), _) => self.take_share(from, &record),

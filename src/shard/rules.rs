@@ -86,7 +86,7 @@ impl Rules {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 impl Rules {
     /// Everything allowed, usual limits.
     pub fn for_tests() -> Self {

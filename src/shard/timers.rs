@@ -162,7 +162,7 @@ impl Shard {
         if session.is_connected() {
             return;
         }
-        if session.away_since_s.saturating_add(session.expiry_s) <= now_s {
+        if session.since_s.saturating_add(session.expiry_s) <= now_s {
             self.end_session(session_index);
         } else {
             self.arm_session_expiry_in(session_index);

@@ -2,10 +2,9 @@
 
 use super::support::{Broker, Bye, Client, Packet, ping, publish, read_lines, rules, run_of};
 use super::support::{subscribe, v5, v311};
+use crate::base::envelope::PeerNames;
 use crate::config::CertName;
-use crate::gate::authn::{
-    AuthnAnswer, AuthnRequest, Grant, PeerNames, Place, Secret, Ticket, Verdict,
-};
+use crate::gate::authn::{AuthnAnswer, AuthnRequest, Grant, Place, Secret, Ticket, Verdict};
 use crate::metrics::{Counter, Latency};
 use crate::mqtt::decode_auth::Auth;
 use crate::mqtt::decode_connect::{Connect, ConnectProperties};
