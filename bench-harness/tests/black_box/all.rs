@@ -3,8 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 #![allow(unreachable_pub)] // The support module serves several test binaries.
 
+mod authn;
 #[path = "../broker/mod.rs"]
 mod broker;
+#[path = "../support/http_stub.rs"]
+mod http_stub;
 mod messages;
 mod peer;
 mod retained;
