@@ -166,8 +166,7 @@ install_servers() {
     need mariadbd mariadb-server
     need slapd slapd ldap-utils
     need ldapwhoami ldap-utils
-    [ -x /usr/lib/postgresql/15/bin/postgres ] ||
-        need psql postgresql-15 postgresql-client-15
+    need /usr/lib/postgresql/15/bin/postgres postgresql-15 postgresql-client-15
     need python3 python3 python3-venv
     local mongodb=$CACHE/servers/mongodb
     if [ ! -e "$mongodb/secantusdb-$SECANTUSDB_VERSION" ]; then

@@ -217,7 +217,8 @@ pub fn has_claims<'a>(
     wanted.all(|(name, wanted)| match claims.get(name) {
         Some(Value::String(own)) => *own == wanted,
         Some(Value::Array(own)) => own.iter().any(|own| own.as_str() == Some(&wanted)),
-        Some(own @ (Value::Number(_) | Value::Bool(_))) => own.to_string() == wanted,
+        Some(Value::Number(own)) => own.to_string().eq(&wanted),
+        Some(Value::Bool(own)) => own.to_string().eq(&wanted),
         _ => false,
     })
 }

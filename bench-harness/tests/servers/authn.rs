@@ -54,7 +54,13 @@ fn judge(broker: &Broker) {
         assert_eq!(code(address, "good", "toor"), 0x86);
         assert_eq!(code(address, "nobody", "secret"), 0x87);
         // What is no name is none, whatever language the server speaks.
-        for hostile in ["' or '1'='1", "*", "good\r\nget x", "good)(uid=*", "{\"$ne\":1}"] {
+        for hostile in [
+            "' or '1'='1",
+            "*",
+            "good\r\nget x",
+            "good)(uid=*",
+            "{\"$ne\":1}",
+        ] {
             assert_eq!(code(address, hostile, "secret"), 0x87, "{hostile}");
         }
     }
@@ -74,7 +80,10 @@ fn judge_restart(broker: &Broker, server: Server, again: impl FnOnce(u16) -> Ser
     let _server = again(port);
     let deadline = Instant::now() + Duration::from_secs(60);
     while code(address, "good", "secret") != 0 {
-        assert!(Instant::now() < deadline, "the broker does not find it again");
+        assert!(
+            Instant::now() < deadline,
+            "the broker does not find it again"
+        );
         std::thread::sleep(Duration::from_millis(100));
     }
 }
@@ -83,7 +92,14 @@ fn enter_redis(cli: &[&str]) {
     for (user, password, superuser) in [("good", "secret", "0"), ("root", "toor", "1")] {
         let key = format!("mqtt_user:{user}");
         let hash = hashed(password);
-        let fields = ["password_hash", &hash, "salt", SALT, "is_superuser", superuser];
+        let fields = [
+            "password_hash",
+            &hash,
+            "salt",
+            SALT,
+            "is_superuser",
+            superuser,
+        ];
         let arguments = [cli, &["hset", &key], &fields].concat();
         Server::run("redis-cli", &arguments, &[]);
     }
@@ -131,9 +147,12 @@ fn table() -> String {
     let mut sql = "create table mqtt_user (id int primary key, username varchar(100) unique, \
                    password_hash varchar(100), salt varchar(40), is_superuser boolean);"
         .to_owned();
-    for (id, user, password, superuser) in [(1, "good", "secret", false), (2, "root", "toor", true)] {
+    for (id, user, password, superuser) in [(1, "good", "secret", false), (2, "root", "toor", true)]
+    {
         let hash = hashed(password);
-        sql += &format!("insert into mqtt_user values ({id}, '{user}', '{hash}', '{SALT}', {superuser});");
+        sql += &format!(
+            "insert into mqtt_user values ({id}, '{user}', '{hash}', '{SALT}', {superuser});"
+        );
     }
     sql
 }
@@ -143,9 +162,19 @@ fn table() -> String {
 fn users_in_mariadb() {
     let server = Server::start("mariadb");
     let port = format!("-P{}", server.port);
-    let base = ["--no-defaults", "--protocol=tcp", "-h127.0.0.1", "-umqtt", "-psecret"];
+    let base = [
+        "--no-defaults",
+        "--protocol=tcp",
+        "-h127.0.0.1",
+        "-umqtt",
+        "-psecret",
+    ];
     let sql = table();
-    Server::run("mariadb", &[&base[..], &[&port, "mqtt", "-e", &sql]].concat(), &[]);
+    Server::run(
+        "mariadb",
+        &[&base[..], &[&port, "mqtt", "-e", &sql]].concat(),
+        &[],
+    );
     let member = |query: &str| {
         format!(
             r#"{{"mechanism":"password_based","backend":"mysql","server":"{}","database":"mqtt",
@@ -165,7 +194,18 @@ fn users_in_mariadb() {
 fn users_in_postgresql() {
     let server = Server::start("postgres");
     let port = server.port.to_string();
-    let base = ["-q", "-h", "127.0.0.1", "-p", &port, "-U", "mqtt", "-d", "mqtt", "-c"];
+    let base = [
+        "-q",
+        "-h",
+        "127.0.0.1",
+        "-p",
+        &port,
+        "-U",
+        "mqtt",
+        "-d",
+        "mqtt",
+        "-c",
+    ];
     let sql = table();
     let password = [("PGPASSWORD", "secret")];
     let psql = "/usr/lib/postgresql/15/bin/psql";
@@ -212,7 +252,10 @@ fn entries() -> String {
                     o: test\ndc: mqtt\n\ndn: ou=users,dc=mqtt,dc=test\n\
                     objectClass: organizationalUnit\nou: users\n"
         .to_owned();
-    for (user, password) in [("good", "secret".to_owned()), ("root", format!("{{SSHA}}{salted}"))] {
+    for (user, password) in [
+        ("good", "secret".to_owned()),
+        ("root", format!("{{SSHA}}{salted}")),
+    ] {
         ldif += &format!(
             "\ndn: uid={user},ou=users,dc=mqtt,dc=test\nobjectClass: inetOrgPerson\nuid: {user}\n\
              cn: {user}\nsn: {user}\nuserPassword: {password}\n"

@@ -1,4 +1,8 @@
 //! A service that answers HTTP requests as a test says: keep-alive, one request at a time.
+#![allow(
+    clippy::disallowed_types,
+    reason = "a test's threads share what they have open"
+)]
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};

@@ -33,7 +33,7 @@ pub(super) struct Documents {
 enum Field {
     Text(Template),
     Fixed(Bson),
-    Table(Vec<(String, Field)>),
+    Table(Vec<(String, Self)>),
 }
 
 impl Documents {

@@ -79,7 +79,7 @@ pub(super) struct Http {
 enum Field {
     Text(Template),
     Fixed(Value),
-    Table(BTreeMap<String, Field>),
+    Table(BTreeMap<String, Self>),
 }
 
 impl Field {

@@ -45,6 +45,10 @@ pub(super) struct Found {
     pub(super) superuser: bool,
 }
 
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there is one for each entry of the configuration"
+)]
 pub(super) enum Backend {
     BuiltIn(BuiltIn),
     Jwt(Jwt),

@@ -5,6 +5,11 @@
 //! of a bounded number ([`pool`]), within a time, and not at all for a while after it has failed
 //! several times ([`member`]). A backend that fails is passed over, as in EMQX, and counted.
 
+#![allow(
+    clippy::disallowed_types,
+    reason = "tables that threads of the control plane share; no core ever takes these locks"
+)]
+
 mod builtin;
 mod chain;
 mod directory;

@@ -89,14 +89,11 @@ impl Template {
         while let Some(at) = rest.find(['$', '%']) {
             let (before, from) = rest.split_at(at);
             plain.push_str(before);
-            let (variable, len) = match read_variable(from)? {
-                Some(found) => found,
-                None => {
-                    let len = from.chars().next().map_or(0, char::len_utf8);
-                    plain.push_str(from.get(..len).unwrap_or_default());
-                    rest = from.get(len..).unwrap_or_default();
-                    continue;
-                }
+            let Some((variable, len)) = read_variable(from)? else {
+                let len = from.chars().next().map_or(0, char::len_utf8);
+                plain.push_str(from.get(..len).unwrap_or_default());
+                rest = from.get(len..).unwrap_or_default();
+                continue;
             };
             if !plain.is_empty() {
                 parts.push(Part::Text(std::mem::take(&mut plain)));
