@@ -216,7 +216,7 @@ with_broker() {
     shift
     dir=$(mktemp -d)
     "${BROKER:-target/release/broker}" --cores "$cores" --listen tcp://127.0.0.1:0 --data-dir "$dir/data" \
-        >"$dir/out" 2>"$dir/err" &
+        --set http.listen=off >"$dir/out" 2>"$dir/err" &
     BROKER_PID=$!
     for _ in $(seq 200); do
         grep -q '^ready' "$dir/out" && break

@@ -4,8 +4,8 @@
 //! - [`acl`]: one rule and its plain reading; [`acl_file`], [`acl_terms`]: rules from a file;
 //!   [`acl_compiled`]: many rules, quickly; [`acl_client`]: rules that come with a login
 //! - [`rules`]: the chain of all of them, as the cores share it; [`cache`]: answers of others
-//! - [`identity`]: who a client is
-//! - [`credential`], [`password`], [`scram`], [`jwt`]: how it proves that
+//! - [`credential`], [`password`], [`scram`], [`jwt`]: how clients prove who they
+//!   are
 
 pub mod acl;
 pub mod acl_client;
@@ -15,7 +15,6 @@ pub mod acl_terms;
 pub mod cache;
 #[cfg(not(loom))]
 pub mod credential;
-pub mod identity;
 #[cfg(not(loom))]
 pub mod jwt;
 #[cfg(not(loom))]

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 
+use crate::access::rules::AccessRules;
+use crate::base::home::Homes;
 use crate::base::ids::CoreId;
 use crate::boot::{Ready, Refusal};
 use crate::config::Config;
-use crate::control::Control;
-use crate::control::authn::{self, Authn};
+use crate::control::{Control, ControlParts};
 use crate::gate::command::Command;
 use crate::gate::port::{Gate, GatePort, WakeCore, gate};
 use crate::metrics::{CoreMetrics, MetricsRegistry};
@@ -52,8 +53,6 @@ pub struct Broker {
     pub ended: Receiver<Result<(), CoreFailed>>,
     /// Everything that is not messages.
     pub control: Control,
-    /// Those who authenticate clients.
-    pub authn: Arc<Authn>,
     /// Bound listeners: name and address.
     pub listening: Vec<(String, SocketAddr)>,
 }
@@ -82,7 +81,7 @@ pub fn start(ready: &Ready) -> Result<Broker, Refusal> {
     });
     let (gate, gate_ports) = gate(cores, wake);
     let plant = Plant {
-        rules: rules(config, cores),
+        rules: rules(config, cores, Arc::clone(&ready.access)),
         plane: PlaneConfig::for_cores(usize::from(cores), config.sizing.connections_per_core),
         hash_key: ready.hash_key,
         cores,
@@ -118,8 +117,7 @@ pub fn start(ready: &Ready) -> Result<Broker, Refusal> {
     };
     let cores = thread::start(run, &wakers, makers)
         .map_err(|error| refused("a core cannot be started", &error))?;
-    let (control, authn) = start_control(config, &gate)?;
-    let listening = listen(config, &gate)?;
+    let (control, listening) = open(ready, &gate, &metrics)?;
     let ended =
         await_end(cores).map_err(|error| refused("no thread to wait for the cores", &error))?;
     Ok(Broker {
@@ -128,20 +126,27 @@ pub fn start(ready: &Ready) -> Result<Broker, Refusal> {
         indexer,
         ended,
         control,
-        authn,
         listening,
     })
 }
 
-/// Starts everything that is not messages.
-fn start_control(config: &Config, gate: &Gate) -> Result<(Control, Arc<Authn>), Refusal> {
-    let control = Control::start().map_err(|error| {
-        Refusal::from(format!(
-            "the control plane's threads cannot be started: {error}"
-        ))
+/// Starts the control plane, then opens the listeners, then serves the API; says who listens where.
+fn open(
+    ready: &Ready,
+    gate: &Gate,
+    metrics: &MetricsRegistry,
+) -> Result<(Control, Vec<(String, SocketAddr)>), Refusal> {
+    let mut control = Control::start(ControlParts {
+        config: &ready.config,
+        data_dir: ready.data_dir.path(),
+        gate: gate.clone(),
+        metrics: metrics.clone(),
+        homes: Homes::new(ready.hash_key, gate.cores()),
     })?;
-    let authn = authn::start(control.handle(), gate, config).map_err(Refusal::from)?;
-    Ok((control, authn))
+    let mut listening = listen(&ready.config, gate)?;
+    let serving = control.serve(&listening);
+    listening.extend(serving);
+    Ok((control, listening))
 }
 
 /// Waits for the cores' end on a thread of its own.
@@ -276,7 +281,7 @@ fn seed() -> Result<[u64; 4], Refusal> {
 }
 
 /// The settings as the shards read them.
-fn rules(config: &Config, cores: u8) -> Rules {
+fn rules(config: &Config, cores: u8, access: Arc<AccessRules>) -> Rules {
     let (mqtt, retainer) = (&config.mqtt, &config.retainer);
     let seconds = |duration: Duration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
     #[expect(
@@ -291,6 +296,9 @@ fn rules(config: &Config, cores: u8) -> Rules {
         max_topic_levels: usize::from(mqtt.max_topic_levels),
         max_qos_allowed: mqtt.max_qos_allowed,
         max_topic_alias: mqtt.max_topic_alias,
+        max_topic_alias_out: mqtt.max_topic_alias_out,
+        server_reference: mqtt.server_reference.as_deref().map(Into::into),
+        response_information: mqtt.response_information.as_deref().map(Into::into),
         retain_available: mqtt.retain_available,
         wildcard_subscription: mqtt.wildcard_subscription,
         shared_subscription: mqtt.shared_subscription,
@@ -308,6 +316,12 @@ fn rules(config: &Config, cores: u8) -> Rules {
         max_subscriptions: mqtt.max_subscriptions.unwrap_or(u32::MAX),
         max_out_queue_bytes: mqtt.max_out_queue as usize,
         allow_anonymous: mqtt.allow_anonymous,
+        access,
+        listener_ids: config
+            .listeners
+            .iter()
+            .map(|l| l.to_string().into())
+            .collect(),
         authn: AuthnRules::new(config, cores),
         max_retained_messages: retainer.max_retained_messages.map_or(0, |max| max as usize),
         max_retained_payload: retainer.max_payload_size as usize,

@@ -134,7 +134,7 @@ impl Door {
             match outcome {
                 Outcome::Done(adopted) => self.adopt(shard, plane, *adopted),
                 Outcome::Failed(listener, reason) => {
-                    shard.handshake_ended(reason);
+                    shard.handshake_ended(listener, reason);
                     self.connection_closed(listener);
                     self.accept_if_room(plane);
                 }
@@ -421,7 +421,7 @@ impl Door {
         let Ok(peer) = socket::peer_address(&fd) else {
             // It has gone already.
             self.connection_closed(number);
-            return shard.handshake_ended(CloseReason::Closed);
+            return shard.handshake_ended(number, CloseReason::Closed);
         };
         let entry = Entry {
             fd,
@@ -458,7 +458,7 @@ impl Door {
                 self.pause_if_full(plane);
             }
             Err(errand) => {
-                shard.handshake_ended(CloseReason::ServerBusy);
+                shard.handshake_ended(errand.listener, CloseReason::ServerBusy);
                 self.connection_closed(errand.listener);
             }
         }
@@ -467,7 +467,7 @@ impl Door {
     /// Goes on with a socket whose envelope has begun.
     pub fn adopt(&mut self, shard: &mut Shard, plane: &mut Actions, adopted: Adopted) {
         if self.stopping {
-            shard.handshake_ended(CloseReason::Shutdown);
+            shard.handshake_ended(adopted.listener, CloseReason::Shutdown);
             return self.connection_closed(adopted.listener);
         }
         let entry = Entry {

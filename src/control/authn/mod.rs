@@ -5,11 +5,6 @@
 //! of a bounded number ([`pool`]), within a time, and not at all for a while after it has failed
 //! several times ([`member`]). A backend that fails is passed over, as in EMQX, and counted.
 
-#![allow(
-    clippy::disallowed_types,
-    reason = "tables that threads of the control plane share; no core ever takes these locks"
-)]
-
 mod builtin;
 mod chain;
 mod directory;
@@ -59,6 +54,59 @@ impl Authn {
         &self.chains
     }
 
+    /// Starts to answer the cores' questions about clients; nothing runs if nobody is to be asked.
+    ///
+    /// # Errors
+    /// A sentence for the operator: a file that cannot be read, a key that is none.
+    pub fn start(handle: &Handle, gate: &Gate, config: &Config) -> Result<Arc<Self>, String> {
+        let settings = &config.authentication_settings;
+        let cpus = thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let automatic = (cpus / 2).clamp(1, HASH_THREADS_MAX);
+        let threads = settings.hash_threads.map_or(automatic, usize::from);
+        let queue = usize::try_from(settings.hash_queue).unwrap_or(usize::MAX);
+        let asks = config
+            .listeners
+            .iter()
+            .any(|listener| config.authentication_of(listener).next().is_some());
+        if !asks {
+            return Ok(Arc::new(Self {
+                of_listener: Vec::new(),
+                chains: Vec::new(),
+            }));
+        }
+        let hashing = Hashing::start(threads, queue)
+            .map_err(|error| format!("no thread for password hashes: {error}"))?;
+        let _context = handle.enter();
+        let build = |name: &str, providers: &[AuthnProvider]| {
+            Chain::new(name, providers, &hashing)
+                .map(Arc::new)
+                .map_err(|what| match name {
+                    GLOBAL => format!("authentication: {what}"),
+                    _ => format!("listeners.{name}.authentication: {what}"),
+                })
+        };
+        let global = build(GLOBAL, &config.authentication)?;
+        let mut chains = vec![Arc::clone(&global)];
+        let mut of_listener = Vec::new();
+        for listener in &config.listeners {
+            let own = &listener.settings.authentication;
+            if own.is_empty() {
+                of_listener.push(Arc::clone(&global));
+            } else {
+                let chain = build(&listener.to_string(), own)?;
+                chains.push(Arc::clone(&chain));
+                of_listener.push(chain);
+            }
+        }
+        let authn = Arc::new(Self {
+            of_listener,
+            chains,
+        });
+        listen(handle.clone(), gate.clone(), Arc::clone(&authn))
+            .map_err(|error| format!("no thread for authentication: {error}"))?;
+        Ok(authn)
+    }
+
     async fn answer(&self, mut request: Box<AuthnRequest>) -> AuthnAnswer {
         let ticket = request.ticket;
         let chain = self.of_listener.get(usize::from(request.listener));
@@ -68,59 +116,6 @@ impl Authn {
         };
         AuthnAnswer { ticket, verdict }
     }
-}
-
-/// Starts to answer the cores' questions about clients; nothing runs if nobody is to be asked.
-///
-/// # Errors
-/// A sentence for the operator: a file that cannot be read, a key that is none.
-pub fn start(handle: &Handle, gate: &Gate, config: &Config) -> Result<Arc<Authn>, String> {
-    let settings = &config.authentication_settings;
-    let cpus = thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let automatic = (cpus / 2).clamp(1, HASH_THREADS_MAX);
-    let threads = settings.hash_threads.map_or(automatic, usize::from);
-    let queue = usize::try_from(settings.hash_queue).unwrap_or(usize::MAX);
-    let asks = config
-        .listeners
-        .iter()
-        .any(|listener| config.authentication_of(listener).next().is_some());
-    if !asks {
-        return Ok(Arc::new(Authn {
-            of_listener: Vec::new(),
-            chains: Vec::new(),
-        }));
-    }
-    let hashing = Hashing::start(threads, queue)
-        .map_err(|error| format!("no thread for password hashes: {error}"))?;
-    let _context = handle.enter();
-    let build = |name: &str, providers: &[AuthnProvider]| {
-        Chain::new(name, providers, &hashing)
-            .map(Arc::new)
-            .map_err(|what| match name {
-                GLOBAL => format!("authentication: {what}"),
-                _ => format!("listeners.{name}.authentication: {what}"),
-            })
-    };
-    let global = build(GLOBAL, &config.authentication)?;
-    let mut chains = vec![Arc::clone(&global)];
-    let mut of_listener = Vec::new();
-    for listener in &config.listeners {
-        let own = &listener.settings.authentication;
-        if own.is_empty() {
-            of_listener.push(Arc::clone(&global));
-        } else {
-            let chain = build(&listener.to_string(), own)?;
-            chains.push(Arc::clone(&chain));
-            of_listener.push(chain);
-        }
-    }
-    let authn = Arc::new(Authn {
-        of_listener,
-        chains,
-    });
-    listen(handle.clone(), gate.clone(), Arc::clone(&authn))
-        .map_err(|error| format!("no thread for authentication: {error}"))?;
-    Ok(authn)
 }
 
 /// Takes questions until the cores have ended. Their number is bounded by the cores.
