@@ -13,7 +13,9 @@ use super::kind::{
     Address, FilePath, Flag, Rate, Seconds, bytes, choice, decimal, integer, span, text, unless,
 };
 use super::sections_access::{Authorization, AuthorizationCache, AuthorizationFile, Profile};
-use super::sections_authn::{AuthnSettings, CertName, EnableAuthn, EnableAuthnKind, GlobalAuthn};
+use super::sections_authn::{
+    AccessSources, AuthnSettings, CertName, EnableAuthn, EnableAuthnKind, GlobalAuthn,
+};
 use super::sections_http::{Dashboard, Http, HttpTls};
 use super::setting::{Change, Section, Setting, parses_to, section};
 use super::values::Values;
@@ -38,6 +40,7 @@ pub(crate) const SECTIONS: &[Section] = &[
     Authorization::SECTION,
     AuthorizationCache::SECTION,
     AuthorizationFile::SECTION,
+    AccessSources::SECTION,
     GlobalAuthn::SECTION,
     AuthnSettings::SECTION,
     ShareGroupSettings::SECTION,

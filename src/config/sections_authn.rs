@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use super::authn::sources::{AccessSource, AccessSourceList};
 use super::authn::{AuthnProvider, AuthnProviders};
 use super::kind::{Choice, Kind, Raw, choice, integer, span, unless};
 use super::setting::{Change, Section, Setting, parses_to, section};
@@ -38,6 +39,16 @@ section! {
 
         /// Password hashes that may wait for such a thread; clients beyond it are refused with 0x97.
         hash_queue: u32 = "4096", integer(1, 1 << 20), Restart;
+    }
+}
+
+section! {
+    /// Sources of access rules that have to be asked.
+    pub struct AccessSources at "authorization.sources" {
+        /// Who is asked, in order, where the rules in memory say nothing: a list of tables with `type`
+        /// (`http`, `redis`, `mysql`, `postgresql`, `mongodb`) and what that needs. See
+        /// `docs/authentication.md`.
+        remote: Vec<AccessSource> = "[]", AccessSourceList, Restart;
     }
 }
 

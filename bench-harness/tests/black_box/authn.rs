@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bench_harness::client::{Client, Error, Options};
-use bench_harness::codec::{Auth, Packet, Properties, Property, Version};
+use bench_harness::codec::{Auth, Packet, Properties, Property, Publish, Version};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
@@ -150,6 +150,43 @@ fn now_s() -> u64 {
         .as_secs()
 }
 
+#[test]
+fn keys_come_from_a_set_that_is_fetched() {
+    let set = include_str!("../../../src/access/testdata/jwks.json");
+    let private = include_str!("../../../src/access/testdata/rsa-private.pem");
+    let stub = HttpStub::start(move |_| (200, set.to_owned()));
+    let broker = broker(
+        &format!(
+            r#"[{{"mechanism":"jwt","use_jwks":true,"endpoint":"http://{}/keys"}}]"#,
+            stub.address
+        ),
+        &[],
+    );
+    let key = jsonwebtoken::EncodingKey::from_rsa_pem(private.as_bytes()).unwrap();
+    let signed = |kid: &str| {
+        let mut header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::RS256);
+        header.kid = Some(kid.to_owned());
+        let claims = serde_json::json!({"exp": now_s() + 600});
+        login(
+            Version::V5,
+            "a",
+            "u",
+            &jsonwebtoken::encode(&header, &claims, &key).unwrap(),
+        )
+    };
+    // Until the set has come nobody's key is known.
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while code(broker.address(), &signed("rsa-1")) != 0 {
+        assert!(
+            std::time::Instant::now() < deadline,
+            "the key set is not used"
+        );
+        thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(code(broker.address(), &signed("rsa-2")), 0x87);
+    assert_eq!(code(broker.address(), &signed("ec-1")), 0x87);
+}
+
 fn token(claims: &serde_json::Value) -> String {
     let key = jsonwebtoken::EncodingKey::from_secret(b"not-a-word");
     jsonwebtoken::encode(&jsonwebtoken::Header::default(), claims, &key).unwrap()
@@ -245,6 +282,60 @@ fn a_service_that_is_silent_is_not_waited_for_forever() {
     );
     assert!(codes.contains(&0x88) && codes.contains(&0x97), "{codes:?}");
     assert_eq!(code(address, &login(Version::V5, "a", "u", "p")), 0x88);
+}
+
+/// The code of the PUBACK.
+fn publish_code(client: &mut Client, topic: &str) -> u8 {
+    let packet_id = client.packet_id();
+    let publish = Publish {
+        topic: topic.to_owned(),
+        qos: 1,
+        packet_id: Some(packet_id),
+        ..Publish::default()
+    };
+    client.send(&Packet::Publish(publish)).unwrap();
+    match client.expect(PATIENCE).unwrap() {
+        Packet::PubAck(ack) if ack.packet_id == packet_id => ack.code,
+        other => panic!("no PUBACK but {other:?}"),
+    }
+}
+
+#[test]
+fn another_service_decides_about_access() {
+    let stub = HttpStub::start(|request| {
+        let said =
+            |name: &str, value: &str| request.body.contains(&format!("\"{name}\":\"{value}\""));
+        assert!(
+            said("username", "good") && said("clientid", "a"),
+            "{}",
+            request.body
+        );
+        let result = if said("topic", "yes") && said("action", "publish") {
+            "allow"
+        } else if said("topic", "no") {
+            "deny"
+        } else {
+            "ignore"
+        };
+        (200, format!(r#"{{"result":"{result}"}}"#))
+    });
+    let scratch = Scratch::new();
+    let sources = format!(
+        r#"authorization.sources.remote=[{{"type":"http","url":"http://{}/acl"}}]"#,
+        stub.address
+    );
+    for (no_match, other) in [("allow", 0), ("deny", 0x87)] {
+        let no_match = format!("authorization.no_match={no_match}");
+        let chain = format!("[{}]", built_in(&scratch, ""));
+        let broker = broker(&chain, &[&sources, &no_match]);
+        let mut client = connect(broker.address(), &login(Version::V5, "a", "good", "secret"));
+        let unheard = |code: u8| if code == 0x10 { 0 } else { code };
+        assert_eq!(unheard(publish_code(&mut client, "yes")), 0);
+        assert_eq!(publish_code(&mut client, "no"), 0x87);
+        assert_eq!(unheard(publish_code(&mut client, "else")), other);
+        assert_eq!(client.subscribe("yes", 0).unwrap(), other);
+        assert_eq!(client.subscribe("no", 0).unwrap(), 0x87);
+    }
 }
 
 /// HMAC-SHA-256.

@@ -70,6 +70,32 @@ fn judge(broker: &Broker) {
     assert!(many.into_iter().all(|thread| thread.join().unwrap()));
 }
 
+/// The broker asks the source about access, and denies what it is not told.
+fn access_broker(source: &str) -> Broker {
+    let sources = format!("authorization.sources.remote=[{source}]");
+    let no_match = "authorization.no_match=deny";
+    Broker::with(&["--cores", "2", "--set", &sources, "--set", no_match])
+}
+
+/// `good` may publish and subscribe below `own/good`, but not subscribe to `own/good/secret`.
+fn judge_access(broker: &Broker) {
+    let mut options = Options::new(Version::V5, "c");
+    options.timeout = PATIENCE;
+    options.connect.username = Some("good".to_owned());
+    let mut client = Client::connect(broker.address(), &options).unwrap();
+    assert_eq!(client.subscribe("own/good/a", 1).unwrap(), 1);
+    assert_eq!(client.subscribe("own/good/secret", 1).unwrap(), 0x87);
+    assert_eq!(client.subscribe("own/root/a", 1).unwrap(), 0x87);
+    assert_eq!(client.subscribe("#", 1).unwrap(), 0x87);
+    client.publish("own/root/a", 0, b"denied").unwrap();
+    client.publish("own/good/a", 0, b"own").unwrap();
+    assert_eq!(client.expect_publish().unwrap().payload, b"own");
+    options.connect.username = Some("nobody".to_owned());
+    options.connect.client_id = "d".to_owned();
+    let mut nobody = Client::connect(broker.address(), &options).unwrap();
+    assert_eq!(nobody.subscribe("own/good/a", 0).unwrap(), 0x87);
+}
+
 /// The server is gone: nobody knows the client. It comes back: the client enters again.
 fn judge_restart(broker: &Broker, server: Server, again: impl FnOnce(u16) -> Server) {
     let (address, port) = (broker.address(), server.port);
@@ -124,6 +150,23 @@ fn users_in_redis() {
         server.address()
     ));
     judge(&broker);
+    let port = server.port.to_string();
+    let secret = r#"{"action":"subscribe","permission":"deny"}"#;
+    let rules = ["own/good/secret", secret, "own/${username}/#", "all"];
+    let cli = [
+        "-p",
+        &port,
+        "-a",
+        "secret",
+        "--no-auth-warning",
+        "hset",
+        "mqtt_acl:good",
+    ];
+    Server::run("redis-cli", &[&cli[..], &rules].concat(), &[]);
+    judge_access(&access_broker(&format!(
+        r#"{{"type":"redis","server":"{}","password":"secret"}}"#,
+        server.address()
+    )));
     judge_restart(&broker, server, |port| start_redis(Some(port)));
 }
 
@@ -157,6 +200,13 @@ fn table() -> String {
     sql
 }
 
+/// Rules, EMQX 5's table; both databases understand it.
+const RULES: &str = "create table mqtt_acl (id int primary key, ipaddress varchar(60), \
+    username varchar(100), permission varchar(10), action varchar(10), topic varchar(100), \
+    qos smallint, retain smallint);\
+    insert into mqtt_acl values (1, '', 'good', 'deny', 'subscribe', 'own/good/secret', null, null);\
+    insert into mqtt_acl values (2, '127.0.0.1', 'good', 'allow', 'all', 'own/${username}/#', null, null);";
+
 #[test]
 #[ignore = "needs MariaDB"]
 fn users_in_mariadb() {
@@ -187,6 +237,15 @@ fn users_in_mariadb() {
     let old = r#","query":"select password_hash as password, salt from mqtt_user where username = '%u' limit 1",
                 "password_hash_algorithm":"salt,sha256""#;
     judge(&broker(&member(old)));
+    Server::run(
+        "mariadb",
+        &[&base[..], &[&port, "mqtt", "-e", RULES]].concat(),
+        &[],
+    );
+    judge_access(&access_broker(&format!(
+        r#"{{"type":"mysql","server":"{}","database":"mqtt","username":"mqtt","password":"secret"}}"#,
+        server.address()
+    )));
 }
 
 #[test]
@@ -216,6 +275,12 @@ fn users_in_postgresql() {
         server.address()
     ));
     judge(&broker);
+    Server::run(psql, &[&base[..], &[RULES]].concat(), &password);
+    judge_access(&access_broker(&format!(
+        r#"{{"type":"postgresql","server":"{}","database":"mqtt","username":"mqtt",
+            "password":"secret"}}"#,
+        server.address()
+    )));
 }
 
 #[test]
@@ -242,6 +307,19 @@ fn users_in_a_stand_in_for_mongodb() {
         server.address()
     ));
     judge(&broker);
+    let script = format!(
+        "import pymongo\nt = pymongo.MongoClient('127.0.0.1', {}).mqtt.mqtt_acl\n\
+         t.insert_one({{'username': 'good', 'permission': 'deny', 'action': 'subscribe', \
+         'topics': ['own/good/secret']}})\n\
+         t.insert_one({{'username': 'good', 'permission': 'allow', 'action': 'all', \
+         'topics': ['own/${{username}}/#']}})\n",
+        server.port
+    );
+    Server::run(&python, &["-c", &script], &[]);
+    judge_access(&access_broker(&format!(
+        r#"{{"type":"mongodb","server":"{}","database":"mqtt"}}"#,
+        server.address()
+    )));
 }
 
 fn entries() -> String {

@@ -59,10 +59,10 @@ impl Directory {
     pub(super) async fn ask(&self, client: &AuthnRequest) -> Result<Opinion, String> {
         let base = self
             .base
-            .render(client, |value| dn_escape(value).into_owned());
+            .render(client, None, |value| dn_escape(value).into_owned());
         let filter = self
             .filter
-            .render(client, |value| ldap_escape(value).into_owned());
+            .render(client, None, |value| ldap_escape(value).into_owned());
         let (Some(base), Some(filter), Some(password)) = (base, filter, &client.password) else {
             return Ok(Opinion::Ignore);
         };

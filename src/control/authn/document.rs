@@ -15,6 +15,8 @@ use crate::gate::authn::AuthnRequest;
 
 /// The port of a server that is named without one.
 const PORT: u16 = 27017;
+/// Documents with rules that are read for one client.
+const DOCUMENTS_MAX: i64 = 256;
 
 pub(super) struct Documents {
     options: ClientOptions,
@@ -90,17 +92,39 @@ impl Documents {
         let Some(filter) = render(&self.filter, client) else {
             return Ok(None);
         };
+        let found = self.collection().await?.find_one(filter).await;
+        let found = found.map_err(|error| error.to_string())?;
+        Ok(found.and_then(|document| self.read(&document)))
+    }
+
+    /// The documents for a client, as JSON.
+    pub(super) async fn all(&self, client: &AuthnRequest) -> Result<Vec<Value>, String> {
+        let Some(filter) = render(&self.filter, client) else {
+            return Ok(Vec::new());
+        };
+        let collection = self.collection().await?;
+        let failed = |error: mongodb::error::Error| error.to_string();
+        let mut cursor = collection
+            .find(filter)
+            .limit(DOCUMENTS_MAX)
+            .await
+            .map_err(failed)?;
+        let mut documents = Vec::new();
+        while cursor.advance().await.map_err(failed)? {
+            let document = cursor.deserialize_current().map_err(failed)?;
+            documents.push(json_of(&Bson::Document(document)));
+        }
+        Ok(documents)
+    }
+
+    async fn collection(&self) -> Result<Collection<Document>, String> {
         let connected = self
             .client
             .get_or_try_init(async || Client::with_options(self.options.clone()))
             .await
             .map_err(|error| error.to_string())?;
-        let collection: Collection<Document> = connected
-            .database(&self.database)
-            .collection(&self.collection);
-        let found = collection.find_one(filter).await;
-        let found = found.map_err(|error| error.to_string())?;
-        Ok(found.and_then(|document| self.read(&document)))
+        let database = connected.database(&self.database);
+        Ok(database.collection(&self.collection))
     }
 
     fn read(&self, document: &Document) -> Option<Found> {
@@ -119,6 +143,23 @@ impl Documents {
             },
             superuser,
         })
+    }
+}
+
+/// A value as JSON; of types that rules do not have, null.
+fn json_of(value: &Bson) -> Value {
+    match value {
+        Bson::String(text) => text.as_str().into(),
+        Bson::Boolean(flag) => (*flag).into(),
+        Bson::Int32(number) => (*number).into(),
+        Bson::Int64(number) => (*number).into(),
+        Bson::Array(values) => values.iter().map(json_of).collect(),
+        Bson::Document(document) => document
+            .iter()
+            .map(|(name, value)| (name.clone(), json_of(value)))
+            .collect::<Map<_, _>>()
+            .into(),
+        _ => Value::Null,
     }
 }
 

@@ -9,11 +9,13 @@ use reqwest::{Response, StatusCode};
 use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 
+use crate::access::acl::Permission;
+use crate::access::acl_client::ClientAcl;
 use crate::access::jwt::seconds;
 use crate::config::{HttpAuthn, HttpMethod, HttpShape, Time};
-use crate::control::authn::grant::{acl_of, attributes_of};
+use crate::control::authn::grant::attributes_of;
 use crate::control::authn::member::Opinion;
-use crate::control::authn::template::{Template, percent_encoded};
+use crate::control::authn::template::{Template, Wish, percent_encoded};
 use crate::gate::authn::{AuthnRequest, Grant};
 use crate::mqtt::reason::ReasonCode;
 
@@ -97,13 +99,16 @@ impl Field {
     }
 
     /// The value for a client; what the client does not have is empty, as in EMQX.
-    fn render(&self, client: &AuthnRequest) -> Value {
+    fn render(&self, client: &AuthnRequest, wish: Option<&Wish<'_>>) -> Value {
         match self {
-            Self::Text(template) => template.plain(client).unwrap_or_default().into(),
+            Self::Text(template) => {
+                let text = template.render(client, wish, str::to_owned);
+                text.unwrap_or_default().into()
+            }
             Self::Fixed(value) => value.clone(),
             Self::Table(table) => {
                 let fields = table.iter();
-                let fields = fields.map(|(name, field)| (name.clone(), field.render(client)));
+                let fields = fields.map(|(name, field)| (name.clone(), field.render(client, wish)));
                 Value::Object(fields.collect())
             }
         }
@@ -167,20 +172,55 @@ impl Http {
     }
 
     pub(super) async fn ask(&self, client: &AuthnRequest) -> Result<Opinion, String> {
-        let _place = self.places.acquire().await.map_err(|e| e.to_string())?;
-        let Some(mut url) = self.url.render(client, percent_encoded) else {
+        let Some((status, body)) = self.exchange(client, None).await? else {
             return Ok(Opinion::Ignore);
+        };
+        match self.shape {
+            HttpShape::V5 => read_v5(status, &body),
+            HttpShape::V4 => read_v4(status, &body),
+        }
+    }
+
+    /// What the service says of a wish; nothing if it leaves that to others.
+    pub(super) async fn allows(
+        &self,
+        client: &AuthnRequest,
+        wish: &Wish<'_>,
+    ) -> Result<Option<Permission>, String> {
+        let Some((status, body)) = self.exchange(client, Some(wish)).await? else {
+            return Ok(None);
+        };
+        let opinion = match self.shape {
+            HttpShape::V5 => read_v5(status, &body),
+            HttpShape::V4 => read_v4(status, &body),
+        };
+        Ok(match opinion? {
+            Opinion::Allow(_) => Some(Permission::Allow),
+            Opinion::Deny(_) => Some(Permission::Deny),
+            _ => None,
+        })
+    }
+
+    /// Sends a question; status and text of the answer.
+    async fn exchange(
+        &self,
+        client: &AuthnRequest,
+        wish: Option<&Wish<'_>>,
+    ) -> Result<Option<(StatusCode, String)>, String> {
+        let _place = self.places.acquire().await.map_err(|e| e.to_string())?;
+        let Some(mut url) = self.url.render(client, wish, percent_encoded) else {
+            return Ok(None);
         };
         let request = match self.method {
             HttpMethod::Get => {
                 url.push(if url.contains('?') { '&' } else { '?' });
-                url.push_str(&self.form(client));
+                url.push_str(&self.form(client, wish));
                 self.client.get(url)
             }
-            HttpMethod::Post if self.is_form => self.client.post(url).body(self.form(client)),
+            HttpMethod::Post if self.is_form => self.client.post(url).body(self.form(client, wish)),
             HttpMethod::Post => {
                 let fields = self.body.iter();
-                let fields = fields.map(|(name, field)| (name.clone(), field.render(client)));
+                let fields = fields.map(|(name, field)| (name.clone(), field.render(client, wish)));
                 let body = Value::Object(fields.collect::<Map<_, _>>());
                 self.client.post(url).body(body.to_string())
             }
@@ -189,16 +229,12 @@ impl Http {
         // Its URL may hold what must not be logged.
         let response = response.map_err(|error| error.without_url().to_string())?;
         let status = response.status();
-        let body = read_body(response).await?;
-        match self.shape {
-            HttpShape::V5 => read_v5(status, &body),
-            HttpShape::V4 => read_v4(status, &body),
-        }
+        Ok(Some((status, read_body(response).await?)))
     }
 
-    fn form(&self, client: &AuthnRequest) -> String {
+    fn form(&self, client: &AuthnRequest, wish: Option<&Wish<'_>>) -> String {
         let pairs = self.body.iter().map(|(name, field)| {
-            let value = match field.render(client) {
+            let value = match field.render(client, wish) {
                 Value::String(text) => text,
                 other => other.to_string(),
             };
@@ -238,18 +274,21 @@ fn read_v5(status: StatusCode, body: &str) -> Result<Opinion, String> {
         Some(Value::Number(number)) => number.as_u64() == Some(1),
         Some(_) => return Err("an answer's `is_superuser` is no boolean".to_owned()),
     };
-    let acl = answer.get("acl").filter(|acl| !acl.is_null());
-    let acl = acl.map(acl_of).transpose()?.map(Box::new);
     let expires = answer.get("expire_at").filter(|at| !at.is_null());
     let expires_us = match expires.map(|at| seconds(at).ok_or(at)) {
         None => None,
         Some(Ok(at)) => Some(at.saturating_mul(1_000_000)),
         Some(Err(_)) => return Err("an answer's `expire_at` is no time".to_owned()),
     };
+    let acl = answer.get("acl").filter(|acl| !acl.is_null());
+    let expires_s = expires_us.map(|us| us / 1_000_000);
+    let acl = acl
+        .map(|acl| ClientAcl::from_json(acl, expires_s))
+        .transpose()?;
     Ok(Opinion::Allow(Box::new(Grant {
         superuser,
         expires_us,
-        acl,
+        acl: acl.map(Box::new),
         attributes: attributes_of(answer.get("client_attrs")),
         ..Grant::default()
     })))
@@ -275,7 +314,7 @@ mod tests {
                 "allow {} {} {}",
                 grant.superuser,
                 grant.expires_us.unwrap_or(0),
-                grant.acl.map_or(0, |acl| acl.rules.len())
+                u8::from(grant.acl.is_some())
             ),
             Ok(Opinion::Deny(reason)) => format!("deny {:#x}", reason.as_u8()),
             Ok(Opinion::Ignore) => "ignore".to_owned(),

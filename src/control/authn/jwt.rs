@@ -7,9 +7,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
+use crate::access::acl_client::ClientAcl;
 use crate::access::jwt::{JwtError, Keys, has_claims, seconds};
 use crate::config::{JwtAlgorithm, JwtAuthn, JwtFrom};
-use crate::control::authn::grant::{acl_of, attributes_of};
+use crate::control::authn::grant::attributes_of;
 use crate::control::authn::hashing::Hashing;
 use crate::control::authn::http::{Client, read_body};
 use crate::control::authn::member::Opinion;
@@ -106,14 +107,18 @@ impl Jwt {
         if !has_claims(claims, wanted.into_iter()) {
             return refused;
         }
-        let acl = match claims.get(&self.acl_claim).map(acl_of).transpose() {
+        let expires_s = claims.get("exp").and_then(seconds);
+        let acl = claims.get(&self.acl_claim);
+        let acl = match acl
+            .map(|acl| ClientAcl::from_json(acl, expires_s))
+            .transpose()
+        {
             Ok(acl) => acl.map(Box::new),
             Err(error) => {
                 tracing::warn!(error, "authentication: a token's rules cannot be read");
                 return refused;
             }
         };
-        let expires_s = claims.get("exp").and_then(seconds);
         let superuser = claims.get("is_superuser").and_then(Value::as_bool);
         Opinion::Allow(Box::new(Grant {
             superuser: superuser.unwrap_or(false),

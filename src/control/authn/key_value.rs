@@ -38,6 +38,7 @@ enum Connection {
 }
 
 impl KeyValue {
+    /// Users: the command names the fields of a hash.
     pub(super) fn new(config: &RedisAuthn) -> Result<Self, String> {
         let words: Vec<&str> = config.cmd.split_whitespace().collect();
         let is_hash_get = words
@@ -46,14 +47,28 @@ impl KeyValue {
         if !is_hash_get || words.len() < 3 {
             return Err("`cmd` is not HMGET with a key and fields".to_owned());
         }
+        if !words.iter().skip(2).any(|field| is_hash_field(field)) {
+            return Err("`cmd` asks for no password_hash".to_owned());
+        }
+        Self::asking(config)
+    }
+
+    /// Rules: the command returns a whole hash.
+    pub(super) fn of_pairs(config: &RedisAuthn) -> Result<Self, String> {
+        let words: Vec<&str> = config.cmd.split_whitespace().collect();
+        if !matches!(*words, [word, _] if word.eq_ignore_ascii_case("hgetall")) {
+            return Err("`cmd` is not HGETALL with a key".to_owned());
+        }
+        Self::asking(config)
+    }
+
+    fn asking(config: &RedisAuthn) -> Result<Self, String> {
+        let words: Vec<&str> = config.cmd.split_whitespace().collect();
         let fields: Vec<String> = words
             .iter()
             .skip(2)
             .map(|word| (*word).to_owned())
             .collect();
-        if !fields.iter().any(|field| is_hash_field(field)) {
-            return Err("`cmd` asks for no password_hash".to_owned());
-        }
         let infos: Vec<ConnectionInfo> = config
             .servers
             .0
@@ -99,6 +114,33 @@ impl KeyValue {
     }
 
     pub(super) async fn find(&self, client: &AuthnRequest) -> Result<Option<Found>, String> {
+        let answer = self.ask(client).await?;
+        Ok(answer.and_then(|answer| self.read(answer)))
+    }
+
+    /// Names and values of a hash.
+    pub(super) async fn pairs(
+        &self,
+        client: &AuthnRequest,
+    ) -> Result<Vec<(String, String)>, String> {
+        let flat: Vec<Value> = match self.ask(client).await? {
+            None => Vec::new(),
+            Some(Value::Array(flat)) => flat,
+            Some(Value::Map(pairs)) => pairs.into_iter().flat_map(|(k, v)| [k, v]).collect(),
+            Some(_) => return Err("the answer is no hash".to_owned()),
+        };
+        let mut texts = flat.into_iter().map(text_of);
+        let mut pairs = Vec::new();
+        while let (Some(name), Some(value)) = (texts.next(), texts.next()) {
+            let (Some(name), Some(value)) = (name, value) else {
+                return Err("the hash holds what is no text".to_owned());
+            };
+            pairs.push((name, value));
+        }
+        Ok(pairs)
+    }
+
+    async fn ask(&self, client: &AuthnRequest) -> Result<Option<Value>, String> {
         let words = self.command.iter().map(|word| word.plain(client));
         let Some(words) = words.collect::<Option<Vec<String>>>() else {
             return Ok(None);
@@ -109,7 +151,7 @@ impl KeyValue {
         }
         let answer = over_pool!(self.pool, self.connect(), |connection| connection
             .ask(&command));
-        Ok(self.read(answer))
+        Ok(Some(answer))
     }
 
     async fn connect(&self) -> RedisResult<Connection> {

@@ -1,11 +1,10 @@
 //! One member of a chain: a backend with its figures and its breaker.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use crate::access::password::{self, Stored};
 use crate::config::{AuthnProvider, PasswordHash, ProviderKind, Time};
+use crate::control::authn::breaker::Breaker;
 use crate::control::authn::builtin::BuiltIn;
 use crate::control::authn::directory::Directory;
 use crate::control::authn::document::Documents;
@@ -17,13 +16,6 @@ use crate::control::authn::scram::Scram;
 use crate::control::authn::sql::{MySql, Postgres};
 use crate::gate::authn::{AuthnRequest, Grant, Secret};
 use crate::mqtt::reason::ReasonCode;
-
-/// Failures in a row after which a backend is not asked for a while.
-const FAILURES_MAX: u32 = 5;
-/// The first such while; it doubles with each failure that follows.
-const PAUSE_MIN: Duration = Duration::from_millis(500);
-/// The longest.
-const PAUSE_MAX: Duration = Duration::from_secs(15);
 
 /// What a member of a chain says of a client.
 #[derive(Debug)]
@@ -80,13 +72,7 @@ pub struct Member {
     backend: Backend,
     hashing: Hashing,
     counts: [AtomicU64; 4],
-    breaker: Mutex<Breaker>,
-}
-
-#[derive(Debug, Default)]
-struct Breaker {
-    failures: u32,
-    closed_until: Option<Instant>,
+    breaker: Breaker,
 }
 
 impl Member {
@@ -107,7 +93,7 @@ impl Member {
             backend,
             hashing: hashing.clone(),
             counts: Default::default(),
-            breaker: Mutex::default(),
+            breaker: Breaker::default(),
         })
     }
 
@@ -150,13 +136,13 @@ impl Member {
         if client.exchange.is_some() != is_scram {
             return Opinion::Ignore;
         }
-        if self.is_paused() {
+        if self.breaker.is_paused() {
             self.count(3);
             return Opinion::Ignore;
         }
         match self.opinion(client).await {
             Ok(opinion) => {
-                self.worked();
+                self.breaker.worked(self.id);
                 match &opinion {
                     Opinion::Allow(_) => self.count(0),
                     Opinion::Deny(_) => self.count(1),
@@ -168,7 +154,7 @@ impl Member {
             }
             Err(what) => {
                 self.count(3);
-                self.failed(&what);
+                self.breaker.failed(self.id, &what);
                 Opinion::Ignore
             }
         }
@@ -239,57 +225,9 @@ impl Member {
             count.fetch_add(1, Ordering::Relaxed);
         }
     }
-
-    fn is_paused(&self) -> bool {
-        let mut breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
-        match breaker.closed_until {
-            Some(until) if until > Instant::now() => true,
-            Some(_) => {
-                // One is let through to try; the others wait for what becomes of it.
-                let pause = pause_after(breaker.failures);
-                breaker.closed_until = Some(Instant::now() + pause);
-                false
-            }
-            None => false,
-        }
-    }
-
-    fn worked(&self) {
-        let mut breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
-        let paused = breaker.closed_until.take().is_some();
-        breaker.failures = 0;
-        drop(breaker);
-        if paused {
-            tracing::info!(backend = self.id, "authentication: the backend works again");
-        }
-    }
-
-    fn failed(&self, what: &str) {
-        let mut breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
-        breaker.failures = breaker.failures.saturating_add(1);
-        let failures = breaker.failures;
-        if failures >= FAILURES_MAX {
-            breaker.closed_until = Some(Instant::now() + pause_after(failures));
-        }
-        drop(breaker);
-        // The first, then those after which it is left alone for longer and longer.
-        if failures == 1 || failures >= FAILURES_MAX {
-            tracing::warn!(
-                backend = self.id,
-                failures,
-                error = what,
-                "authentication: a backend failed and was passed over"
-            );
-        }
-    }
 }
 
-fn pause_after(failures: u32) -> Duration {
-    let doublings = failures.saturating_sub(FAILURES_MAX).min(10);
-    (PAUSE_MIN * 2_u32.pow(doublings)).min(PAUSE_MAX)
-}
-
-async fn in_time<T>(
+pub(super) async fn in_time<T>(
     time: Time,
     answer: impl Future<Output = Result<T, String>>,
 ) -> Result<T, String> {

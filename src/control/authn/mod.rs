@@ -5,6 +5,8 @@
 //! of a bounded number ([`pool`]), within a time, and not at all for a while after it has failed
 //! several times ([`member`]). A backend that fails is passed over, as in EMQX, and counted.
 
+mod access;
+mod breaker;
 mod builtin;
 mod chain;
 mod directory;
@@ -64,6 +66,7 @@ impl Authn {
         let automatic = (cpus / 2).clamp(1, HASH_THREADS_MAX);
         let threads = settings.hash_threads.map_or(automatic, usize::from);
         let queue = usize::try_from(settings.hash_queue).unwrap_or(usize::MAX);
+        access::start(handle, gate, config)?;
         let asks = config
             .listeners
             .iter()

@@ -2,7 +2,7 @@
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, OptsBuilder, Params, Row as MySqlRow, Value};
-use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::types::{FromSql, Kind, ToSql, Type};
 use tokio_postgres::{Client, NoTls, Row as PgRow};
 
 use crate::access::password::Stored;
@@ -18,14 +18,23 @@ const STATEMENTS_MAX: usize = 8;
 
 /// The parameters of a statement for a client; nothing if one is missing.
 fn values(variables: &[Variable], client: &AuthnRequest) -> Option<Vec<String>> {
-    variables.iter().map(|v| v.value(client)).collect()
+    variables.iter().map(|v| v.value(client, None)).collect()
+}
+
+/// A row: names of columns with what is in them, as text; NULL is left out.
+pub(super) type Row = Vec<(String, String)>;
+
+/// The user in a row.
+fn user_of(row: Row) -> Option<Found> {
+    let (mut found, mut known) = (Found::default(), false);
+    for (column, value) in row {
+        enter(&mut found, &mut known, &column, value);
+    }
+    known.then_some(found)
 }
 
 /// What a column is for.
-fn enter(found: &mut Found, known: &mut bool, column: &str, value: Option<String>) {
-    let Some(value) = value else {
-        return;
-    };
+fn enter(found: &mut Found, known: &mut bool, column: &str, value: String) {
     match column {
         "password_hash" | "password" => {
             found.stored = Stored {
@@ -80,30 +89,36 @@ impl MySql {
     }
 
     pub(super) async fn find(&self, client: &AuthnRequest) -> Result<Option<Found>, String> {
+        let rows = self.rows(client).await?;
+        Ok(rows.into_iter().next().and_then(user_of))
+    }
+
+    /// The rows for a client.
+    pub(super) async fn rows(&self, client: &AuthnRequest) -> Result<Vec<Row>, String> {
         let Some(values) = values(&self.variables, client) else {
-            return Ok(None);
+            return Ok(Vec::new());
         };
         let parameters =
             || Params::Positional(values.iter().map(|v| Value::from(v.as_str())).collect());
-        let row = over_pool!(self.pool, Conn::new(self.setup.clone()), |connection| {
-            connection.exec_first::<MySqlRow, _, _>(self.statement.as_str(), parameters())
+        let rows = over_pool!(self.pool, Conn::new(self.setup.clone()), |connection| {
+            connection.exec::<MySqlRow, _, _>(self.statement.as_str(), parameters())
         });
-        Ok(row.and_then(read_mysql))
+        Ok(rows.iter().map(read_mysql).collect())
     }
 }
 
-fn read_mysql(row: MySqlRow) -> Option<Found> {
-    let (mut found, mut known) = (Found::default(), false);
-    for (index, column) in row.columns_ref().iter().enumerate() {
-        let text = match row.as_ref(index) {
-            Some(Value::Bytes(bytes)) => String::from_utf8(bytes.clone()).ok(),
-            Some(Value::Int(number)) => Some(number.to_string()),
-            Some(Value::UInt(number)) => Some(number.to_string()),
-            _ => None,
+fn read_mysql(row: &MySqlRow) -> Row {
+    let columns = row.columns_ref().iter().enumerate();
+    let field = |(index, column): (usize, &mysql_async::Column)| {
+        let text = match row.as_ref(index)? {
+            Value::Bytes(bytes) => String::from_utf8(bytes.clone()).ok()?,
+            Value::Int(number) => number.to_string(),
+            Value::UInt(number) => number.to_string(),
+            _ => return None,
         };
-        enter(&mut found, &mut known, &column.name_str(), text);
-    }
-    known.then_some(found)
+        Some((column.name_str().into_owned(), text))
+    };
+    columns.filter_map(field).collect()
 }
 
 pub(super) struct Postgres {
@@ -150,8 +165,14 @@ impl Postgres {
     }
 
     pub(super) async fn find(&self, client: &AuthnRequest) -> Result<Option<Found>, String> {
+        let rows = self.rows(client).await?;
+        Ok(rows.into_iter().next().and_then(user_of))
+    }
+
+    /// The rows for a client.
+    pub(super) async fn rows(&self, client: &AuthnRequest) -> Result<Vec<Row>, String> {
         let Some(values) = values(&self.variables, client) else {
-            return Ok(None);
+            return Ok(Vec::new());
         };
         let parameters: Vec<(&(dyn ToSql + Sync), Type)> = values
             .iter()
@@ -160,10 +181,7 @@ impl Postgres {
         let rows = over_pool!(self.pool, self.connect(), |connection| {
             connection.query_typed(&self.statement, &parameters)
         });
-        rows.first()
-            .map(read_postgres)
-            .transpose()
-            .map(Option::flatten)
+        rows.iter().map(read_postgres).collect()
     }
 
     async fn connect(&self) -> Result<Client, tokio_postgres::Error> {
@@ -174,24 +192,38 @@ impl Postgres {
     }
 }
 
-fn read_postgres(row: &PgRow) -> Result<Option<Found>, String> {
-    let (mut found, mut known) = (Found::default(), false);
+/// Text of any type that sends text: enumerations of the user's own as well.
+struct AnyText(String);
+
+impl<'a> FromSql<'a> for AnyText {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
+        Ok(Self(String::from_utf8(raw.to_vec())?))
+    }
+
+    fn accepts(kind: &Type) -> bool {
+        <String as FromSql<'_>>::accepts(kind) || matches!(kind.kind(), Kind::Enum(_))
+    }
+}
+
+fn read_postgres(row: &PgRow) -> Result<Row, String> {
+    let mut fields = Vec::new();
     for (index, column) in row.columns().iter().enumerate() {
-        let kind = column.type_();
-        let text = if *kind == Type::BOOL {
-            row.try_get::<_, Option<bool>>(index)
-                .map(|flag| flag.map(|flag| flag.to_string()))
-        } else if *kind == Type::INT4 {
-            row.try_get::<_, Option<i32>>(index)
-                .map(|number| number.map(|number| number.to_string()))
-        } else if *kind == Type::INT2 {
-            row.try_get::<_, Option<i16>>(index)
-                .map(|number| number.map(|number| number.to_string()))
-        } else {
-            row.try_get::<_, Option<String>>(index)
+        let text = match *column.type_() {
+            Type::BOOL => row
+                .try_get::<_, Option<bool>>(index)
+                .map(|flag| flag.map(|flag| flag.to_string())),
+            Type::INT4 => row
+                .try_get::<_, Option<i32>>(index)
+                .map(|number| number.map(|number| number.to_string())),
+            Type::INT2 => row
+                .try_get::<_, Option<i16>>(index)
+                .map(|number| number.map(|number| number.to_string())),
+            _ => row
+                .try_get::<_, Option<AnyText>>(index)
+                .map(|text| text.map(|text| text.0)),
         };
         let text = text.map_err(|error| format!("column `{}`: {error}", column.name()))?;
-        enter(&mut found, &mut known, column.name(), text);
+        fields.extend(text.map(|text| (column.name().to_owned(), text)));
     }
-    Ok(known.then_some(found))
+    Ok(fields)
 }

@@ -1,5 +1,6 @@
 //! Texts with placeholders: EMQX 5's `${username}` and EMQX 4's `%u`.
 
+use crate::access::acl::{Action, Verb};
 use crate::gate::authn::AuthnRequest;
 use crate::mqtt::version::Version;
 
@@ -14,6 +15,19 @@ pub(super) enum Variable {
     Protocol,
     CertCommonName,
     CertSubject,
+    Topic,
+    Action,
+    Qos,
+    Retain,
+    /// EMQX 4: 1 to subscribe, 2 to publish.
+    Access,
+}
+
+/// What a client wants to do, for the placeholders of questions about access.
+#[derive(Debug, Clone)]
+pub(super) struct Wish<'a> {
+    pub(super) action: Action,
+    pub(super) topic: &'a str,
 }
 
 /// A text of letters and placeholders.
@@ -37,6 +51,10 @@ impl Variable {
             "protocol" | "proto_name" => Self::Protocol,
             "cert_common_name" => Self::CertCommonName,
             "cert_subject" => Self::CertSubject,
+            "topic" => Self::Topic,
+            "action" => Self::Action,
+            "qos" => Self::Qos,
+            "retain" => Self::Retain,
             _ => return None,
         })
     }
@@ -51,12 +69,14 @@ impl Variable {
             'r' => Self::Protocol,
             'C' => Self::CertCommonName,
             'd' => Self::CertSubject,
+            't' => Self::Topic,
+            'A' => Self::Access,
             _ => return None,
         })
     }
 
     /// Its value for a client; nothing if the client has none.
-    pub(super) fn value(&self, client: &AuthnRequest) -> Option<String> {
+    pub(super) fn value(&self, client: &AuthnRequest, wish: Option<&Wish<'_>>) -> Option<String> {
         let names = client.peer_names.as_deref();
         match self {
             Self::Username => client.username.as_deref().map(str::to_owned),
@@ -73,6 +93,23 @@ impl Variable {
             ),
             Self::CertCommonName => names?.common_name.as_deref().map(str::to_owned),
             Self::CertSubject => names?.subject.as_deref().map(str::to_owned),
+            Self::Topic => Some(wish?.topic.to_owned()),
+            Self::Qos => Some(wish?.action.qos.as_u8().to_string()),
+            Self::Retain => Some(wish?.action.retain.to_string()),
+            Self::Action => Some(
+                match wish?.action.verb {
+                    Verb::Publish => "publish",
+                    Verb::Subscribe => "subscribe",
+                }
+                .to_owned(),
+            ),
+            Self::Access => Some(
+                match wish?.action.verb {
+                    Verb::Publish => "2",
+                    Verb::Subscribe => "1",
+                }
+                .to_owned(),
+            ),
         }
     }
 }
@@ -112,13 +149,14 @@ impl Template {
     pub(super) fn render(
         &self,
         client: &AuthnRequest,
+        wish: Option<&Wish<'_>>,
         escape: impl Fn(&str) -> String,
     ) -> Option<String> {
         let mut out = String::new();
         for part in &self.0 {
             match part {
                 Part::Text(text) => out.push_str(text),
-                Part::Variable(variable) => out.push_str(&escape(&variable.value(client)?)),
+                Part::Variable(variable) => out.push_str(&escape(&variable.value(client, wish)?)),
             }
         }
         Some(out)
@@ -126,7 +164,7 @@ impl Template {
 
     /// The same as it is.
     pub(super) fn plain(&self, client: &AuthnRequest) -> Option<String> {
-        self.render(client, str::to_owned)
+        self.render(client, None, str::to_owned)
     }
 
     /// An SQL statement in which each placeholder, quoted or not, is a parameter, and the parameters.
@@ -203,7 +241,7 @@ mod tests {
             assert_eq!(template.plain(&client).as_deref(), Some(want), "{text}");
         }
         let encoded = Template::new("/a?u=${username}&p=${password}").unwrap();
-        let url = encoded.render(&client, percent_encoded);
+        let url = encoded.render(&client, None, percent_encoded);
         assert_eq!(url.as_deref(), Some("/a?u=u%2F1&p=p%20w"));
     }
 
