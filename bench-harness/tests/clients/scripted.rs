@@ -12,7 +12,9 @@ const CORES: u32 = 4;
 fn run_script(command: &mut Command, script: &str) {
     let broker = Broker::start(CORES);
     let address = broker.address();
-    command.arg(source("bench-harness/tests/clients").join(script));
+    if let Some(script) = script.strip_prefix("script ") {
+        command.arg(source("bench-harness/tests/clients").join(script));
+    }
     command.args([address.ip().to_string(), address.port().to_string()]);
     let said = run(command, TIMEOUT);
     assert_eq!(said.code, Some(0), "{}{}", said.out, said.err);
@@ -30,7 +32,7 @@ fn run_script(command: &mut Command, script: &str) {
 #[ignore = "needs paho-mqtt, which scripts/test.sh installs"]
 fn paho_mqtt_of_python() {
     let python = source("target/test-tools/venv/bin/python");
-    run_script(&mut Command::new(python), "paho_client.py");
+    run_script(&mut Command::new(python), "script paho_client.py");
 }
 
 #[test]
@@ -38,5 +40,26 @@ fn paho_mqtt_of_python() {
 fn mqtt_js_of_node() {
     let mut node = Command::new("node");
     node.env("NODE_PATH", source("target/test-tools/node/node_modules"));
-    run_script(&mut node, "mqttjs_client.cjs");
+    run_script(&mut node, "script mqttjs_client.cjs");
+}
+
+#[test]
+#[ignore = "needs aiomqtt, which scripts/test.sh installs"]
+fn aiomqtt_of_python() {
+    let python = source("target/test-tools/venv/bin/python");
+    run_script(&mut Command::new(python), "script aiomqtt_client.py");
+}
+
+#[test]
+#[ignore = "needs gmqtt, which scripts/test.sh installs"]
+fn gmqtt_of_python() {
+    let python = source("target/test-tools/venv/bin/python");
+    run_script(&mut Command::new(python), "script gmqtt_client.py");
+}
+
+#[test]
+#[ignore = "needs the program that scripts/test.sh compiles with libpaho-mqtt-dev"]
+fn paho_mqtt_of_c() {
+    let program = source("target/test-tools/paho_client");
+    run_script(&mut Command::new(program), "paho_client");
 }

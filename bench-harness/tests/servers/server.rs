@@ -6,6 +6,9 @@ use std::process::{Command, Output, Stdio};
 
 use crate::broker::{Scratch, source};
 
+/// Starts with other ports before it is given up.
+const TRIES: usize = 2;
+
 /// A server.
 pub struct Server {
     name: &'static str,
@@ -22,17 +25,22 @@ impl Server {
 
     /// Starts it at the port where another has ended.
     pub fn at(name: &'static str, port: u16) -> Self {
-        Self::begin(name, Scratch::new(), port)
+        Self::begin(name, port, |_| ()).unwrap_or_else(|why| panic!("{why}"))
     }
 
-    /// Starts it after its directory was prepared.
-    pub fn prepared(name: &'static str, prepare: impl FnOnce(&Scratch)) -> Self {
+    /// Starts it after its directory was prepared. Another may take a port that was free, so there are
+    /// several tries.
+    pub fn prepared(name: &'static str, prepare: impl Fn(&Scratch)) -> Self {
+        let mut tries = (0..TRIES).map(|_| Self::begin(name, free_ports(), &prepare));
+        let started = tries.find(|started| started.is_ok());
+        let again = || Self::begin(name, free_ports(), &prepare);
+        let started = started.unwrap_or_else(again);
+        started.unwrap_or_else(|why| panic!("{why}"))
+    }
+
+    fn begin(name: &'static str, port: u16, prepare: impl Fn(&Scratch)) -> Result<Self, String> {
         let scratch = Scratch::new();
         prepare(&scratch);
-        Self::begin(name, scratch, free_ports())
-    }
-
-    fn begin(name: &'static str, scratch: Scratch, port: u16) -> Self {
         let server = Self {
             name,
             scratch,
@@ -40,8 +48,10 @@ impl Server {
         };
         let output = server.script("start");
         let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{name} cannot be started: {said}");
-        server
+        match output.status.success() {
+            true => Ok(server),
+            false => Err(format!("{name} cannot be started: {said}")),
+        }
     }
 
     /// `127.0.0.1:PORT`.
@@ -86,7 +96,8 @@ fn free_ports() -> u16 {
         let port = first.local_addr().unwrap().port();
         if port < 55_000 {
             let free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
-            if free(port + 1) && free(port + 2) && free(port + 10_000) {
+            let bus = (10_000..10_003).all(|offset| free(port + offset));
+            if free(port + 1) && free(port + 2) && bus {
                 return port;
             }
         }
