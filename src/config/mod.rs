@@ -29,7 +29,7 @@ mod values;
 pub use authn::backends::{
     BootstrapType, BuiltInAuthn, HttpAuthn, HttpMethod, HttpShape, JwtAlgorithm, JwtAuthn, JwtFrom,
     LdapAuthn, LdapMethod, LdapType, MongoAuthn, RedisAuthn, RedisType, Salted, ScramAuthn,
-    ScramHash, Servers, SqlAuthn, Time, UserIdType,
+    ScramHash, Servers, SqlAuthn, Ssl, Time, UserIdType,
 };
 pub use authn::password::{Digest, PasswordHash, SaltPosition};
 pub use authn::sources::{AccessSource, AccessSourceKind};

@@ -2,17 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Response, StatusCode};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
 use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 
 use crate::access::acl::Permission;
 use crate::access::acl_client::ClientAcl;
 use crate::access::jwt::seconds;
-use crate::config::{HttpAuthn, HttpMethod, HttpShape, Time};
+use crate::config::{HttpAuthn, HttpMethod, HttpShape, Ssl, Time};
 use crate::control::authn::grant::attributes_of;
 use crate::control::authn::member::Opinion;
 use crate::control::authn::template::{Template, Wish, percent_encoded};
@@ -28,8 +32,13 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 pub(super) struct Client(reqwest::Client);
 
 impl Client {
-    pub(super) fn new(connect_timeout: Duration, pool_size: u16) -> Result<Self, String> {
+    pub(super) fn new(
+        connect_timeout: Duration,
+        pool_size: u16,
+        ssl: &Ssl,
+    ) -> Result<Self, String> {
         reqwest::Client::builder()
+            .tls_backend_preconfigured(tls(ssl)?)
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(connect_timeout)
             .pool_max_idle_per_host(usize::from(pool_size))
@@ -39,6 +48,39 @@ impl Client {
             .map(Self)
             .map_err(|error| format!("no HTTP client: {error}"))
     }
+}
+
+/// Who is trusted behind `https://`.
+fn tls(ssl: &Ssl) -> Result<ClientConfig, String> {
+    if ssl
+        .verify
+        .as_deref()
+        .is_some_and(|verify| verify != "verify_peer")
+    {
+        return Err("`ssl.verify` is not verify_peer".to_owned());
+    }
+    let mut roots = RootCertStore::empty();
+    match &ssl.cacertfile {
+        None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
+        Some(name) => {
+            let wrong = |error: &dyn std::fmt::Display| {
+                format!("`ssl.cacertfile` {name} cannot be read: {error}")
+            };
+            let pem = std::fs::read(name).map_err(|error| wrong(&error))?;
+            for certificate in CertificateDer::pem_slice_iter(&pem) {
+                let certificate = certificate.map_err(|error| wrong(&error))?;
+                roots.add(certificate).map_err(|error| wrong(&error))?;
+            }
+            if roots.is_empty() {
+                return Err(wrong(&"it holds no certificate"));
+            }
+        }
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config =
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let config = config.map_err(|error| format!("no TLS: {error}"))?;
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
 
 impl Deref for Client {
@@ -120,8 +162,8 @@ impl Http {
         let host_end = config.url.find("://").map_or(0, |at| at + 3);
         let host = config.url.get(host_end..).unwrap_or_default();
         let host = host.split(['/', '?']).next().unwrap_or_default();
-        if !config.url.starts_with("http://") {
-            return Err("`url` does not begin with http://".to_owned());
+        if !config.url.starts_with("http://") && !config.url.starts_with("https://") {
+            return Err("`url` begins with neither http:// nor https://".to_owned());
         }
         if host.is_empty() || host.contains(['$', '%']) {
             return Err("`url` has no host, or a placeholder in it".to_owned());
@@ -155,7 +197,7 @@ impl Http {
             .map(|(name, value)| Ok::<_, String>((name.clone(), Field::new(value)?)))
             .collect::<Result<_, _>>()?;
         Ok(Self {
-            client: Client::new(config.connect_timeout.0, config.pool_size)?,
+            client: Client::new(config.connect_timeout.0, config.pool_size, &config.ssl)?,
             places: Semaphore::new(usize::from(config.pool_size.max(1))),
             method: config.method,
             shape: config.shape,

@@ -44,7 +44,7 @@ impl Jwt {
         if config.use_jwks {
             let endpoint = config.endpoint.clone();
             let endpoint = endpoint.ok_or("`endpoint` is missing, the URL of the key set")?;
-            let client = Client::new(FETCH_TIMEOUT, 1)?;
+            let client = Client::new(FETCH_TIMEOUT, 1, &config.ssl)?;
             let interval = config.refresh_interval.0;
             tokio::spawn(refresh(Arc::downgrade(&keys), client, endpoint, interval));
         }

@@ -213,6 +213,54 @@ async fn scram_asks_and_refuses() {
     assert_eq!(decided(&chain, Some("user"), Some("pencil")).await, "0x87");
 }
 
+/// A service behind TLS that lets everybody in, once.
+async fn tls_service() -> u16 {
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let own = CertificateDer::from_pem_slice(include_bytes!("testdata/cert.pem")).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(include_bytes!("testdata/key.pem")).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![own], key)
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let Ok(mut stream) = acceptor.accept(stream).await else {
+                continue;
+            };
+            let mut request = [0; 4096];
+            let _ = stream.read(&mut request).await;
+            let answer = b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n";
+            let _ = stream.write_all(answer).await;
+            let _ = stream.shutdown().await;
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn who_is_not_trusted_is_not_asked() {
+    let port = tls_service().await;
+    let trusted = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/src/control/authn/testdata/cert.pem"
+    );
+    let url = format!("https://localhost:{port}/auth");
+    let member = |ssl: serde_json::Value| json!([{"mechanism": "password_based", "backend": "http", "url": url, "ssl": ssl}]);
+    let good = chain(&member(json!({"enable": true, "cacertfile": trusted})));
+    assert_eq!(decided(&good, Some("a"), Some("pw")).await, "allow");
+    let stranger = chain(&member(json!({})));
+    assert_eq!(decided(&stranger, Some("a"), Some("pw")).await, "0x87");
+    assert_eq!(stranger.members()[0].figures().errors, 1);
+}
+
 #[test]
 fn files_and_keys_that_are_none_end_the_start() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
