@@ -37,7 +37,7 @@ pub fn rules(config: &Config, version: u64) -> Result<AccessRules, Refusal> {
         version,
         file,
         built_in: None,
-        asks: false,
+        asks: config.access_sources.iter().any(|source| source.enable),
         ask_timeout_ms: millis(settings.authorization.timeout),
         no_match: match settings.authorization.no_match {
             Some(NoMatch::Allow) => Permission::Allow,
