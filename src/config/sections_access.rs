@@ -27,6 +27,10 @@ section! {
         /// the connection as well.
         deny_action: OnDeny = "ignore", choice(OnDeny::WORDS), Live;
 
+        /// Whether the SUBACK of a denied subscription says why: 0x87, not authorized. If not it says
+        /// 0x80, unspecified error, as MQTT allows a server that does not wish to tell.
+        deny_reason: bool = "true", Flag, Live;
+
         /// Whether a rule that denies `secret/#` also denies a subscription to `#` or `+/x`, which would
         /// get some of it. EMQX does not. `auto`: with `node.profile` `hardened`.
         deny_overlapping: Option<bool> = "auto", unless(&["auto"], Flag), Live;
