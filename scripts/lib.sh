@@ -134,6 +134,7 @@ need() {
 
 install_clients() {
     need mosquitto_sub mosquitto-clients
+    PATH=$PATH:/usr/sbin need mosquitto mosquitto
     need python3 python3 python3-venv
     need node nodejs npm
     local venv=$TOOLS/venv node=$TOOLS/node

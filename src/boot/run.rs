@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 
+use crate::access::bans::Ban;
 use crate::access::rules::AccessRules;
 use crate::base::home::Homes;
 use crate::base::ids::CoreId;
-use crate::boot::{Ready, Refusal};
+use crate::boot::{Ready, Refusal, access};
 use crate::config::Config;
 use crate::control::{Control, ControlParts};
 use crate::gate::command::Command;
+use crate::gate::listeners::{ListenerControl, ListenerState};
 use crate::gate::port::{Gate, GatePort, WakeCore, gate};
 use crate::metrics::{CoreMetrics, MetricsRegistry};
 use crate::routing::reader::IndexReader;
@@ -29,6 +31,7 @@ use crate::runtime::mesh::{MeshEnd, mesh};
 use crate::runtime::plane::Plane;
 use crate::runtime::thread::{self, CoreFailed, CoresConfig};
 use crate::runtime::wake::Wakers;
+use crate::shard::addons::AddonRules;
 use crate::shard::auth::AuthnRules;
 use crate::shard::cross::Parcel;
 use crate::shard::rules::Rules;
@@ -82,6 +85,7 @@ pub fn start(ready: &Ready) -> Result<Broker, Refusal> {
     let (gate, gate_ports) = gate(cores, wake);
     let plant = Plant {
         rules: rules(config, cores, Arc::clone(&ready.access)),
+        bans: Arc::clone(&ready.bans),
         plane: PlaneConfig::for_cores(usize::from(cores), config.sizing.connections_per_core),
         hash_key: ready.hash_key,
         cores,
@@ -144,9 +148,42 @@ fn open(
         homes: Homes::new(ready.hash_key, gate.cores()),
     })?;
     let mut listening = listen(&ready.config, gate)?;
-    let serving = control.serve(&listening);
+    let serving = control.serve(Arc::new(Fixed::new(&ready.config, &listening)));
     listening.extend(serving);
     Ok((control, listening))
+}
+
+/// Listeners that stay as they were opened.
+struct Fixed(Vec<ListenerState>);
+
+impl Fixed {
+    fn new(config: &Config, listening: &[(String, SocketAddr)]) -> Self {
+        let open = config.listeners.iter().zip(listening);
+        let states = open.map(|(listener, (id, address))| ListenerState {
+            id: id.clone(),
+            kind: listener.kind.name(),
+            bind: address.to_string(),
+            running: true,
+            current_connections: 0,
+            max_connections: listener.settings.max_connections,
+            proxy_protocol: false,
+        });
+        Self(states.collect())
+    }
+}
+
+impl ListenerControl for Fixed {
+    fn states(&self) -> Vec<ListenerState> {
+        self.0.clone()
+    }
+
+    fn stop(&self, _id: &str) -> Result<(), String> {
+        Err("listeners cannot be stopped at run time".to_owned())
+    }
+
+    fn start(&self, _id: &str) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 /// Waits for the cores' end on a thread of its own.
@@ -162,6 +199,7 @@ fn await_end(cores: thread::Cores) -> std::io::Result<Receiver<Result<(), CoreFa
 #[derive(Clone)]
 struct Plant {
     rules: Rules,
+    bans: Arc<[Arc<Ban>]>,
     plane: PlaneConfig,
     hash_key: [u8; 16],
     cores: u8,
@@ -187,7 +225,7 @@ impl Plant {
     /// Makes a core, on its own thread.
     fn core(self, own: CoreEnds) -> std::io::Result<Core> {
         let plane = Plane::new(&self.plane).map_err(std::io::Error::other)?;
-        let shard = Shard::new(ShardParts {
+        let mut shard = Shard::new(ShardParts {
             core: own.core,
             cores: self.cores,
             rules: self.rules,
@@ -198,6 +236,9 @@ impl Plant {
             metrics: own.metrics,
             now: self.clock.now(),
         });
+        for ban in self.bans.iter() {
+            shard.ban(Arc::clone(ban));
+        }
         let parts = CoreParts {
             core: own.core,
             shard,
@@ -281,7 +322,7 @@ fn seed() -> Result<[u64; 4], Refusal> {
 }
 
 /// The settings as the shards read them.
-fn rules(config: &Config, cores: u8, access: Arc<AccessRules>) -> Rules {
+fn rules(config: &Config, cores: u8, access_rules: Arc<AccessRules>) -> Rules {
     let (mqtt, retainer) = (&config.mqtt, &config.retainer);
     let seconds = |duration: Duration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
     #[expect(
@@ -316,7 +357,10 @@ fn rules(config: &Config, cores: u8, access: Arc<AccessRules>) -> Rules {
         max_subscriptions: mqtt.max_subscriptions.unwrap_or(u32::MAX),
         max_out_queue_bytes: mqtt.max_out_queue as usize,
         allow_anonymous: mqtt.allow_anonymous,
-        access,
+        access: access_rules,
+        limits: access::limits(config),
+        flapping: access::flapping(config),
+        overload: access::overload(config),
         listener_ids: config
             .listeners
             .iter()
@@ -329,5 +373,6 @@ fn rules(config: &Config, cores: u8, access: Arc<AccessRules>) -> Rules {
         queue_memory_bytes: usize::try_from(config.sizing.queue_bytes_per_core)
             .unwrap_or(usize::MAX),
         max_connections: config.sizing.connections_per_core,
+        addons: Arc::new(AddonRules::new(config)),
     }
 }

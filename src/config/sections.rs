@@ -12,10 +12,15 @@ use super::authn::{AuthnProvider, AuthnProviders};
 use super::kind::{
     Address, FilePath, Flag, Rate, Seconds, bytes, choice, decimal, integer, span, text, unless,
 };
-use super::sections_access::{Authorization, AuthorizationCache, AuthorizationFile, Profile};
+use super::sections_access::{
+    Authorization, AuthorizationCache, AuthorizationFile, Banned, FlappingDetect,
+    OverloadProtection, Profile, Quota, QuotaKind, RateAndBurst, RateAndBurstKind, RateExceeded,
+};
 use super::sections_authn::{AuthnSettings, CertName, EnableAuthn, EnableAuthnKind, GlobalAuthn};
 use super::sections_http::{Dashboard, Http, HttpTls};
+use super::sections_messaging::{AutoSubscription, Delayed, Pattern, Priorities, RewriteSettings};
 use super::setting::{Change, Section, Setting, parses_to, section};
+use super::template::{Places, Template};
 use super::values::Values;
 
 /// The most cores a broker runs on: sets of cores are one 64-bit word, two bits of which are taken.
@@ -38,10 +43,16 @@ pub(crate) const SECTIONS: &[Section] = &[
     Authorization::SECTION,
     AuthorizationCache::SECTION,
     AuthorizationFile::SECTION,
+    Banned::SECTION,
+    FlappingDetect::SECTION,
+    OverloadProtection::SECTION,
     GlobalAuthn::SECTION,
     AuthnSettings::SECTION,
     ShareGroupSettings::SECTION,
     Retainer::SECTION,
+    Delayed::SECTION,
+    RewriteSettings::SECTION,
+    AutoSubscription::SECTION,
     Http::SECTION,
     HttpTls::SECTION,
     Dashboard::SECTION,
@@ -110,6 +121,26 @@ section! {
         /// the backlog.
         max_conn_rate: Option<u32> = "infinity", unless(&["infinity"], Rate), Live;
 
+        /// PUBLISH packets that one connection may send.
+        messages_rate: Option<Quota> = "infinity", unless(&["infinity"], QuotaKind), Restart;
+
+        /// How many more a connection may send at once that sent fewer before.
+        messages_burst: u32 = "0", integer(0, u32::MAX as u64), Restart;
+
+        /// Bytes that one connection may send.
+        bytes_rate: Option<Quota> = "infinity", unless(&["infinity"], QuotaKind), Restart;
+
+        /// How many more bytes a connection may send at once that sent fewer before.
+        bytes_burst: u32 = "0", bytes(0, u32::MAX as u64), Restart;
+
+        /// The same in EMQX 3's form: bytes a second, and bytes at once. Goes before `bytes_rate`.
+        rate_limit: Option<RateAndBurst> = "infinity",
+            unless(&["infinity"], RateAndBurstKind), Restart;
+
+        /// What happens to a connection above its rate. `pause`: nothing is read from it until the rate
+        /// allows it. `drop`: messages are dropped, at QoS 1 and 2 with 0x97.
+        rate_exceeded: RateExceeded = "pause", choice(RateExceeded::WORDS), Restart;
+
         /// Connections that may wait to be accepted, on each core. The kernel caps it at
         /// `net.core.somaxconn`. The default is that cap's own default: when many devices reconnect at
         /// once they wait here instead of sending their SYN again a second later.
@@ -122,6 +153,11 @@ section! {
         /// that nothing can be sent, until its connection is broken (TCP_USER_TIMEOUT).
         send_timeout: Duration = "15s", span(SECOND, HOUR), Restart;
 
+        /// Put before every topic and filter of the listener's clients, and taken off again from what
+        /// they get: they see nothing else. `${clientid}` (`%c`) and `${username}` (`%u`) are the
+        /// client's; one whose values are absent or hold `/`, `+` or `#` is refused.
+        mountpoint: Option<Template> = "none",
+            unless(&["none", ""], Pattern(Places::Client)), Restart;
         /// Whether clients of this listener are authenticated. `quick_deny_anonymous`: those without a
         /// user name are refused before anybody is asked. `false`: everybody enters.
         enable_authn: EnableAuthn = "true", EnableAuthnKind, Restart;
@@ -176,6 +212,25 @@ section! {
         shared_subscription_strategy: ShareStrategy = "round_robin",
             choice(ShareStrategy::WORDS), Live;
 
+        /// Whether a client may claim a topic for itself alone: `$exclusive/<topic>`. Whoever comes
+        /// second gets 0x97.
+        exclusive_subscription: bool = "false", Flag, Restart;
+
+        /// Whether clients of 3.1 and 3.1.1 get none of what they have published themselves, as MQTT 5
+        /// clients can say for themselves.
+        ignore_loop_deliver: bool = "false", Flag, Restart;
+
+        /// Whether a message is delivered at the greater of its QoS and the subscription's, not at the
+        /// lesser.
+        upgrade_qos: bool = "false", Flag, Restart;
+
+        /// After how long a QoS 1 or 2 message that a connected client of 3.1 or 3.1.1 has not
+        /// acknowledged is sent again; half of it may be added. (MQTT 5 forbids it for its clients.)
+        retry_interval: Option<Duration> = "30s",
+            unless(&["infinity", "0"], span(SECOND, DAY)), Restart;
+
+        /// Whether clients are let in without authentication. If not, every client is refused: no
+        /// other way in is configured.
         /// Whether clients are let in on listeners that have no `authentication`. If not, they are
         /// refused there. With `authentication` it decides.
         allow_anonymous: bool = "true", Flag, Live;
@@ -228,6 +283,14 @@ section! {
         /// Whether QoS 0 messages are queued as well.
         mqueue_store_qos0: bool = "true", Flag, Live;
 
+        /// Topics whose messages leave a session's queue before those of others, by their priority.
+        mqueue_priorities: Vec<(String, u8)> = "disabled", Priorities, Restart;
+
+        /// The priority of topics that `mqueue_priorities` does not name: below or above all of them.
+        mqueue_default_priority: DefaultPriority = "lowest",
+            choice(&[("lowest", DefaultPriority::Lowest), ("highest", DefaultPriority::Highest)]),
+            Restart;
+
         /// Subscriptions one session may have.
         max_subscriptions: Option<u32> = "infinity",
             unless(&["infinity"], integer(1, u32::MAX as u64)), Live;
@@ -251,7 +314,20 @@ section! {
         /// How long a message is stored that does not name its own expiry; `0` is for ever.
         expiry_interval: Option<Duration> = "infinity",
             unless(&["infinity", "0"], span(SECOND, EXPIRY_MAX)), Live;
+
+        /// Whether the empty message that clears a topic goes to nobody.
+        stop_publish_clear_msg: bool = "false", Flag, Restart;
     }
+}
+
+/// The priority of topics that have none of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DefaultPriority {
+    /// Below all others.
+    #[default]
+    Lowest,
+    /// Above all others.
+    Highest,
 }
 
 section! {

@@ -1,8 +1,7 @@
 //! What every part of the control plane sees.
 
-use std::net::SocketAddr;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use crate::config::Config;
 use crate::control::ControlParts;
@@ -12,6 +11,7 @@ use crate::control::http::pages::Places;
 use crate::control::http::session::Sessions;
 use crate::control::monitor::Monitor;
 use crate::control::state::State;
+use crate::gate::listeners::ListenerControl;
 use crate::metrics::MetricsRegistry;
 
 /// One broker, as its control plane sees it.
@@ -32,7 +32,8 @@ pub struct Context {
     pub monitor: Monitor,
     started_ms: u64,
     messages: AtomicU64,
-    listening: OnceLock<Vec<(String, SocketAddr)>>,
+    /// The listeners, and the ids of them in their order.
+    listeners: OnceLock<(Arc<dyn ListenerControl>, Vec<String>)>,
     stopping: AtomicBool,
 }
 
@@ -53,7 +54,7 @@ impl Context {
             monitor: Monitor::default(),
             started_ms: clock::unix_ms(),
             messages: AtomicU64::new(0),
-            listening: OnceLock::new(),
+            listeners: OnceLock::new(),
             stopping: AtomicBool::new(false),
         })
     }
@@ -74,25 +75,31 @@ impl Context {
         format!("{:016X}{number:016X}", clock::unix_ms())
     }
 
-    /// The open listeners by number: id and address.
-    pub fn listening(&self) -> &[(String, SocketAddr)] {
-        self.listening.get().map_or(&[], Vec::as_slice)
+    /// The listeners; nothing before they are open.
+    pub fn listeners(&self) -> Option<Arc<dyn ListenerControl>> {
+        self.listeners.get().map(|(control, _)| Arc::clone(control))
     }
 
     /// The id of a listener by its number.
     pub fn listener(&self, number: u8) -> &str {
-        let listener = self.listening().get(usize::from(number));
-        listener.map_or("unknown", |(id, _)| id)
+        let ids = self.listeners.get().map(|(_, ids)| ids);
+        let id = ids.and_then(|ids| ids.get(usize::from(number)));
+        id.map_or("unknown", String::as_str)
     }
 
     /// Whether clients are taken in: the listeners are open and it does not stop.
     pub fn is_ready(&self) -> bool {
-        self.listening.get().is_some() && !self.stopping.load(Ordering::Relaxed)
+        self.listeners.get().is_some() && !self.stopping.load(Ordering::Relaxed)
     }
 
-    pub(super) fn set_listening(&self, listening: &[(String, SocketAddr)]) {
+    pub(super) fn set_listeners(&self, listeners: Arc<dyn ListenerControl>) {
+        let ids = listeners
+            .states()
+            .into_iter()
+            .map(|state| state.id)
+            .collect();
         // Set once, by the start.
-        let _ = self.listening.set(listening.to_vec());
+        let _ = self.listeners.set((listeners, ids));
     }
 
     pub(super) fn set_stopping(&self) {

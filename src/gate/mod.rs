@@ -5,6 +5,7 @@ pub mod access;
 pub mod authn;
 pub mod command;
 pub mod event;
+pub mod listeners;
 pub mod manage;
 pub mod port;
 pub mod reply;

@@ -6,6 +6,7 @@
 //! their sessions nothing is left. The input is read by `raw_input.rs`.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use crate::base::ids::CoreId;
 use crate::base::time::Now;
@@ -20,14 +21,16 @@ use crate::mqtt::reason::ReasonCode;
 use crate::mqtt::topic::TopicName;
 use crate::mqtt::version::Version;
 use crate::routing::delta::Delta;
+use crate::routing::exclusive::ClaimToken;
 use crate::routing::local::{LocalDelta, PendingFilter};
 use crate::routing::shared::SharedIndex;
 use crate::routing::writer::IndexWriter;
+use crate::shard::addons::AddonRules;
 use crate::shard::close::CloseReason;
 use crate::shard::handshake::{Handover, Handshake, Step};
 use crate::shard::outgoing::Outgoing;
 use crate::shard::rules::Rules;
-use crate::shard::subscribe::IndexAnswer;
+use crate::shard::subscribe::{Decision, IndexAnswer};
 use crate::shard::{Shard, ShardParts};
 use crate::sim::net::{address_of, conn_of};
 
@@ -76,6 +79,8 @@ pub(super) struct Conn {
 enum OwnedDelta {
     Add(PendingFilter, String),
     Remove(crate::base::ids::FilterId),
+    Claim(ClaimToken, String),
+    Release(String),
 }
 
 /// The shard and everything around it.
@@ -238,6 +243,8 @@ impl Raw {
             self.deltas.push(match delta {
                 LocalDelta::Add { token, filter } => OwnedDelta::Add(token, filter.to_owned()),
                 LocalDelta::Remove { filter } => OwnedDelta::Remove(filter),
+                LocalDelta::Claim { token, topic } => OwnedDelta::Claim(token, topic.to_owned()),
+                LocalDelta::Release { topic } => OwnedDelta::Release(topic.to_owned()),
             });
         }
         self.shard.end_turn();
@@ -352,21 +359,23 @@ impl Raw {
                         filter: &filter,
                         core,
                     };
-                    answers.push((token, self.writer.apply(add).ok().map(|a| a.filter)));
+                    let filter = self.writer.apply(add).ok().map(|a| a.filter);
+                    answers.push(Decision::Filter { token, filter });
                 }
                 OwnedDelta::Remove(filter) => {
                     let applied = self.writer.apply(Delta::Remove { filter, core });
                     assert!(applied.is_ok_and(|a| a.changed), "a core leaves once");
                 }
+                OwnedDelta::Claim(token, topic) => {
+                    let granted = self.writer.claims.claim(&topic, core);
+                    answers.push(Decision::Claim { token, granted });
+                }
+                OwnedDelta::Release(topic) => self.writer.claims.release(&topic, core),
             }
         }
         let epoch = self.writer.publish();
-        for (token, filter) in answers {
-            self.shard.index_applied(IndexAnswer {
-                token,
-                filter,
-                epoch,
-            });
+        for decision in answers {
+            self.shard.index_applied(IndexAnswer { decision, epoch });
         }
         self.writer.reclaim();
     }
@@ -559,6 +568,10 @@ fn rules() -> Rules {
         max_out_queue_bytes: 2000,
         max_subscriptions: 12,
         max_topic_levels: 8,
+        addons: Arc::new(AddonRules {
+            exclusive_subscription: true,
+            ..AddonRules::default()
+        }),
         ..Rules::for_tests()
     }
 }

@@ -524,6 +524,9 @@ fn rules(plan: &Plan) -> Rules {
         max_out_queue_bytes: plan.max_out_queue_bytes,
         allow_anonymous: true,
         access: crate::access::rules::AccessRules::open().into(),
+        limits: Default::default(),
+        flapping: None,
+        overload: crate::access::overload::OverloadRules::OFF,
         listener_ids: Default::default(),
         authn: Default::default(),
         max_retained_messages: 0,
@@ -531,5 +534,6 @@ fn rules(plan: &Plan) -> Rules {
         retained_expiry_s: 0,
         queue_memory_bytes: plan.queue_memory_bytes,
         max_connections: 10_000,
+        addons: Default::default(),
     }
 }

@@ -3,8 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 #![allow(unreachable_pub)] // The support module serves several test binaries.
 
+mod access;
+mod addons;
 #[path = "../broker/mod.rs"]
 mod broker;
+mod ends;
+mod http;
 mod matrices;
 mod messages;
 #[path = "../../../src/sim/will_oracle.rs"]

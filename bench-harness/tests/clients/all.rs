@@ -10,6 +10,7 @@
 #[path = "../broker/mod.rs"]
 mod broker;
 mod mosquitto;
+mod mosquitto_bridge;
 mod rumqttc_v4;
 mod rumqttc_v5;
 mod scripted;
