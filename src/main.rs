@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use crossbeam_channel::Receiver;
 use millrace::boot::{self, Refusal, run::Broker};
 use millrace::cli::Arguments;
+use millrace::gate::listeners::ListenerControl;
 use millrace::runtime::log;
 use millrace::shutdown::{self, Ending, Signal};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
@@ -70,6 +71,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Refusal> {
             ExitCode::from(EXIT_FAILED)
         }
     };
+    broker.listeners.remove_files();
     drop(log);
     if ending != Ending::Clean {
         // Cores that do not end would keep the process.
@@ -83,8 +85,8 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Refusal> {
 /// One line a listener, then `ready`.
 fn announce(broker: &Broker) {
     let mut out = std::io::stdout().lock();
-    for (name, address) in &broker.listening {
-        let _ = writeln!(out, "listening {name} {address}");
+    for listener in broker.listeners.states() {
+        let _ = writeln!(out, "listening {} {}", listener.id, listener.bind);
     }
     let _ = writeln!(out, "ready");
     let _ = out.flush();

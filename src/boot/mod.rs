@@ -1,6 +1,7 @@
 //! From the command line to a broker that may start: configuration, machine, data directory.
 
 pub mod data_dir;
+pub mod listeners;
 pub mod load;
 pub mod machine;
 pub mod preflight;

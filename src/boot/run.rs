@@ -1,28 +1,25 @@
 //! From a configuration that may start to a running broker, and to its end. The only file that sees
 //! both planes.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 
 use crate::base::ids::CoreId;
+use crate::boot::listeners::Listeners;
 use crate::boot::{Ready, Refusal};
 use crate::config::Config;
 use crate::control::Control;
-use crate::gate::command::Command;
 use crate::gate::port::{Gate, GatePort, WakeCore, gate};
 use crate::metrics::{CoreMetrics, MetricsRegistry};
 use crate::routing::reader::IndexReader;
 use crate::routing::shared::SharedIndex;
-use crate::runtime::admission::ListenerShare;
 use crate::runtime::clock::Clock;
 use crate::runtime::completion::PlaneConfig;
 use crate::runtime::core::{Core, CoreParts};
 use crate::runtime::front::Front;
 use crate::runtime::indexer::{IndexPort, Indexer};
-use crate::runtime::listener::{self, ListenerConfig};
 use crate::runtime::mesh::{MeshEnd, mesh};
 use crate::runtime::plane::Plane;
 use crate::runtime::thread::{self, CoreFailed, CoresConfig};
@@ -35,8 +32,6 @@ use crate::shard::{Shard, ShardParts};
 const HANDSHAKE_SHARE: u64 = 4;
 /// Each core may have at least so many sockets in handshake.
 const HANDSHAKES_MIN: u64 = 16;
-/// How long a listener's socket waits for room in the command channel of a core.
-const LISTEN_WAIT: Duration = Duration::from_millis(10);
 
 /// A broker at work.
 pub struct Broker {
@@ -50,8 +45,8 @@ pub struct Broker {
     pub ended: Receiver<Result<(), CoreFailed>>,
     /// Everything that is not messages.
     pub control: Control,
-    /// Bound listeners: name and address.
-    pub listening: Vec<(String, SocketAddr)>,
+    /// Its listeners.
+    pub listeners: Arc<Listeners>,
 }
 
 /// Starts index thread and cores, then opens the listeners.
@@ -69,14 +64,11 @@ pub fn start(ready: &Ready) -> Result<Broker, Refusal> {
         .map_err(|error| refused("no address space for the subscription index", &error))?;
     // The index thread counts as well.
     let (metrics, mut core_metrics) = MetricsRegistry::new(usize::from(cores) + 1);
-    let index_metrics = core_metrics.remove(usize::from(cores));
-    let (indexer, index_ports) = Indexer::start(writer, cores, Arc::clone(&wakers), index_metrics)
+    let of_index = core_metrics.remove(usize::from(cores));
+    let (indexer, index_ports) = Indexer::start(writer, cores, Arc::clone(&wakers), of_index)
         .map_err(|error| refused("the index thread cannot be started", &error))?;
-    let wake = Arc::clone(&wakers);
-    let wake: WakeCore = Arc::new(move |core| {
-        wake.wake_from_outside(core.index());
-    });
-    let (gate, gate_ports) = gate(cores, wake);
+    let (gate, gate_ports) = gate(cores, wake_by(&wakers));
+    let fronts: Arc<[Front]> = config.listeners.iter().map(Front::of).collect();
     let plant = Plant {
         rules: rules(config),
         plane: PlaneConfig::for_cores(usize::from(cores), config.sizing.connections_per_core),
@@ -84,7 +76,7 @@ pub fn start(ready: &Ready) -> Result<Broker, Refusal> {
         cores,
         epochs,
         wakers: Arc::clone(&wakers),
-        listeners: fronts(config),
+        listeners: Arc::clone(&fronts),
         handshakes_max: handshakes_per_core(ready.machine.descriptors_hard, cores),
         clock: Clock::start(),
     };
@@ -116,7 +108,7 @@ pub fn start(ready: &Ready) -> Result<Broker, Refusal> {
         .map_err(|error| refused("a core cannot be started", &error))?;
     let control = Control::start()
         .map_err(|error| refused("the control plane's threads cannot be started", &error))?;
-    let listening = listen(config, &gate)?;
+    let listeners = Arc::new(Listeners::open(&config.listeners, fronts, &gate)?);
     let ended =
         await_end(cores).map_err(|error| refused("no thread to wait for the cores", &error))?;
     Ok(Broker {
@@ -125,7 +117,15 @@ pub fn start(ready: &Ready) -> Result<Broker, Refusal> {
         indexer,
         ended,
         control,
-        listening,
+        listeners,
+    })
+}
+
+/// How whoever commands a core wakes it.
+fn wake_by(wakers: &Arc<Wakers>) -> WakeCore {
+    let wakers = Arc::clone(wakers);
+    Arc::new(move |core| {
+        wakers.wake_from_outside(core.index());
     })
 }
 
@@ -192,54 +192,6 @@ impl Plant {
         };
         Core::new(parts, plane)
     }
-}
-
-/// Opens every listener on every core.
-fn listen(config: &Config, gate: &Gate) -> Result<Vec<(String, SocketAddr)>, Refusal> {
-    let mut bound = Vec::new();
-    for listener in &config.listeners {
-        let wanted = ListenerConfig {
-            address: listener.settings.bind,
-            backlog: listener.settings.backlog,
-            nodelay: listener.settings.nodelay,
-            send_timeout: listener.settings.send_timeout,
-        };
-        let (address, sockets) =
-            listener::bind(&wanted, usize::from(gate.cores())).map_err(|error| {
-                Refusal::from(format!(
-                    "listener {listener} cannot be opened on {}: {error}",
-                    listener.settings.bind
-                ))
-            })?;
-        bound.push((listener.to_string(), address, sockets));
-    }
-    let mut listening = Vec::new();
-    for (number, (name, address, sockets)) in bound.into_iter().enumerate() {
-        let number = u8::try_from(number).unwrap_or(u8::MAX);
-        for (core, socket) in sockets.into_iter().enumerate() {
-            let core = CoreId(u8::try_from(core).unwrap_or(u8::MAX));
-            let mut command = Command::Listen {
-                listener: number,
-                socket,
-            };
-            while let Err(back) = gate.ask(core, command) {
-                command = back;
-                crossbeam_channel::after(LISTEN_WAIT).recv().ok();
-            }
-        }
-        listening.push((name, address));
-    }
-    Ok(listening)
-}
-
-fn fronts(config: &Config) -> Arc<[Front]> {
-    let front = |listener: &crate::config::Listener| {
-        Front::plain(ListenerShare::new(
-            listener.settings.max_connections,
-            listener.settings.max_conn_rate,
-        ))
-    };
-    config.listeners.iter().map(front).collect()
 }
 
 fn handshakes_per_core(descriptors: u64, cores: u8) -> usize {

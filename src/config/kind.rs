@@ -27,6 +27,8 @@ pub(crate) enum Raw {
     Float(f64),
     /// `true` or `false` of a TOML file.
     Flag(bool),
+    /// A list of texts of a TOML file.
+    List(Vec<String>),
     /// Something that no setting takes, by its name ("an array").
     Other(&'static str),
 }
@@ -38,7 +40,7 @@ impl Raw {
         match self {
             Self::Bare(text) | Self::Text(text) => Some(text.clone()),
             Self::Integer(number) => Some(number.to_string()),
-            Self::Float(_) | Self::Flag(_) | Self::Other(_) => None,
+            Self::Float(_) | Self::Flag(_) | Self::List(_) | Self::Other(_) => None,
         }
     }
 
@@ -58,6 +60,7 @@ impl fmt::Display for Raw {
             Self::Integer(number) => write!(f, "{number}"),
             Self::Float(number) => write!(f, "{number}"),
             Self::Flag(flag) => write!(f, "{flag}"),
+            Self::List(_) => f.write_str("a list"),
             Self::Other(what) => f.write_str(what),
         }
     }

@@ -10,20 +10,27 @@
 
 mod kind;
 mod listener;
+mod network;
 mod quantity;
 mod reference;
 mod schema;
 mod sections;
+mod sections_listeners;
 mod setting;
 mod sizing;
 mod source;
 mod values;
 
-pub use listener::{Listener, ListenerKind};
+pub use listener::{Bind, Listener, ListenerKind};
+pub use network::{AccessRule, Network};
 pub use reference::{help, reference};
 pub use sections::{
     CORES_MAX, Log, LogFormat, LogLevel, Mqtt, Node, Retainer, ShareGroup, ShareGroupSettings,
-    ShareStrategy, TcpListener,
+    ShareStrategy,
+};
+pub use sections_listeners::{
+    ListenerSettings, Piggyback, TcpListener, UnixListener, WebSocketSettings, WsListener,
+    WsWebSocket,
 };
 pub use sizing::{Machine, Sizing};
 pub use source::{Sources, TomlFile};
@@ -124,12 +131,15 @@ impl Config {
 
     /// The warning that anyone who reaches this machine may connect, if it is so.
     pub fn open_access_warning(&self) -> Option<String> {
-        let outside = |l: &&Listener| !l.settings.bind.ip().to_canonical().is_loopback();
+        let outside = |l: &&Listener| match &l.bind {
+            Bind::Ip(address) => !address.ip().to_canonical().is_loopback(),
+            Bind::Path(_) => false,
+        };
         let open: Vec<String> = self
             .listeners
             .iter()
             .filter(outside)
-            .map(|l| format!("{l} on {}", l.settings.bind))
+            .map(|l| format!("{l} on {}", l.bind))
             .collect();
         if open.is_empty() || !self.mqtt.allow_anonymous {
             return None;

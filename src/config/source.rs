@@ -190,7 +190,14 @@ fn raw_of(value: &Spanned<DeValue<'_>>) -> Raw {
             .parse()
             .map_or(Raw::Other("a number out of all range"), Raw::Float),
         DeValue::Datetime(_) => Raw::Other("a date"),
-        DeValue::Array(_) => Raw::Other("a list"),
+        DeValue::Array(list) => {
+            let text = |entry: &Spanned<DeValue<'_>>| match entry.get_ref() {
+                DeValue::String(text) => Some(text.to_string()),
+                _ => None,
+            };
+            let texts: Option<Vec<String>> = list.iter().map(text).collect();
+            texts.map_or(Raw::Other("a list"), Raw::List)
+        }
         DeValue::Table(_) => Raw::Other("a table"),
     }
 }

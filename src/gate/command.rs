@@ -2,6 +2,8 @@
 
 use std::os::fd::OwnedFd;
 
+use crate::gate::reply::Reply;
+
 /// A request to one core. A full channel refuses it; the sender decides what that means.
 #[derive(Debug)]
 pub enum Command {
@@ -11,6 +13,14 @@ pub enum Command {
         listener: u8,
         /// The core's own listening socket.
         socket: OwnedFd,
+    },
+    /// Accept no more on a listener; those who wait in its queue are let in first. Loss: the caller
+    /// hears that it was not done.
+    StopListening {
+        /// The listener's number.
+        listener: u8,
+        /// Told when the core's socket is closed.
+        done: Reply<()>,
     },
     /// Say how large the tables are. Loss: the report is incomplete.
     ReportTables,

@@ -3,5 +3,6 @@
 
 pub mod command;
 pub mod event;
+pub mod listeners;
 pub mod port;
 pub mod reply;

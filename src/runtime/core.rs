@@ -409,6 +409,9 @@ impl Inner {
         self.shard.clients.metrics.inc(Counter::GateCommands);
         match command {
             Command::Listen { listener, socket } => self.door.listen(plane, listener, socket),
+            Command::StopListening { listener, done } => {
+                self.door.stop_listening(plane, listener, done);
+            }
             Command::ReportTables => {
                 self.tell(What::Tables(self.tables(plane)));
             }
