@@ -27,8 +27,8 @@ pub(crate) enum Raw {
     Float(f64),
     /// `true` or `false` of a TOML file.
     Flag(bool),
-    /// A list of texts of a TOML file.
-    List(Vec<String>),
+    /// A list of a TOML file.
+    List(serde_json::Value),
     /// Something that no setting takes, by its name ("an array").
     Other(&'static str),
 }

@@ -98,7 +98,10 @@ impl AccessRule {
 /// Texts in a TOML list, or in one text with commas between them.
 fn entries(raw: &Raw) -> Option<Vec<String>> {
     match raw {
-        Raw::List(list) => Some(list.clone()),
+        Raw::List(list) => {
+            let text = |entry: &serde_json::Value| entry.as_str().map(str::to_owned);
+            list.as_array()?.iter().map(text).collect()
+        }
         Raw::Bare(text) | Raw::Text(text) => {
             let all = text.split(',').map(|entry| entry.trim().to_owned());
             Some(all.filter(|entry| !entry.is_empty()).collect())

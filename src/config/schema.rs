@@ -48,6 +48,9 @@ pub(crate) fn is_group(key: &str) -> bool {
 
 /// What is left of `key` after the section's prefix, where `<name>` fits any listener name.
 fn strip_section<'k>(section: &Section, key: &'k str) -> Option<&'k str> {
+    if section.prefix.is_empty() {
+        return Some(key);
+    }
     let Some((fixed, behind)) = section.prefix.split_once("<name>") else {
         return key.strip_prefix(section.prefix)?.strip_prefix('.');
     };

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::kind::{FilePath, Flag, Seconds, bytes, choice, decimal, integer, span, text, unless};
+use super::sections_authn::{AuthnSettings, CertName, GlobalAuthn};
 use super::sections_listeners::{TcpListener, UnixListener, WsListener, WsWebSocket};
 use super::setting::{Change, Section, Setting, parses_to, section};
 use super::values::Values;
@@ -32,6 +33,8 @@ pub(crate) const SECTIONS: &[Section] = &[
     WsWebSocket::SECTION,
     UnixListener::SECTION,
     Mqtt::SECTION,
+    GlobalAuthn::SECTION,
+    AuthnSettings::SECTION,
     ShareGroupSettings::SECTION,
     Retainer::SECTION,
     Log::SECTION,
@@ -108,9 +111,21 @@ section! {
         shared_subscription_strategy: ShareStrategy = "round_robin",
             choice(ShareStrategy::WORDS), Live;
 
-        /// Whether clients are let in without authentication. If not, every client is refused: no
-        /// other way in is configured.
+        /// Whether clients are let in on listeners that have no `authentication`. If not, they are
+        /// refused there. With `authentication` it decides.
         allow_anonymous: bool = "true", Flag, Live;
+
+        /// Whether a client's user name becomes its client id, before anything else is done with it.
+        use_username_as_clientid: bool = "false", Flag, Restart;
+
+        /// What of a client's certificate becomes its user name, whatever CONNECT says: `cn` common
+        /// name, `dn` distinguished name, `crt` DER in base64, `pem`, `md5`.
+        peer_cert_as_username: Option<CertName> = "disabled",
+            unless(&["disabled"], CertName::KIND), Restart;
+
+        /// What of a client's certificate becomes its client id.
+        peer_cert_as_clientid: Option<CertName> = "disabled",
+            unless(&["disabled"], CertName::KIND), Restart;
 
         /// How long a new connection may take until its CONNECT is complete.
         idle_timeout: Duration = "15s", span(SECOND, HOUR), Live;
