@@ -25,7 +25,7 @@ impl Door {
             match outcome {
                 Outcome::Done(adopted) => self.adopt(shard, plane, *adopted),
                 Outcome::Failed(listener, reason) => {
-                    shard.handshake_ended(reason);
+                    shard.handshake_ended(listener, reason);
                     self.connection_closed(listener);
                     self.accept_if_room(plane);
                 }
@@ -85,7 +85,7 @@ impl Door {
                 self.pause_if_full(plane);
             }
             Err(errand) => {
-                shard.handshake_ended(CloseReason::ServerBusy);
+                shard.handshake_ended(errand.listener, CloseReason::ServerBusy);
                 self.connection_closed(errand.listener);
             }
         }
@@ -94,7 +94,7 @@ impl Door {
     /// Goes on with a socket whose envelope has begun.
     pub fn adopt(&mut self, shard: &mut Shard, plane: &mut Actions, adopted: Adopted) {
         if self.stopping {
-            shard.handshake_ended(CloseReason::Shutdown);
+            shard.handshake_ended(adopted.listener, CloseReason::Shutdown);
             return self.connection_closed(adopted.listener);
         }
         self.plain.clear();
