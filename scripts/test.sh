@@ -65,6 +65,13 @@ clients() {
     cargo test --test real_clients --locked -- --include-ignored --test-threads=4
 }
 
+# Proxies in front, a browser, the Autobahn suite; those that cannot be installed are named.
+servers() {
+    install_servers
+    cargo test --test servers --locked -- --nocapture --test-threads=2 | tee "$LOGS/servers.out"
+    sed -n 's/^SKIPPED /NOTE: skipped: /p' "$LOGS/servers.out"
+}
+
 # The program as users build it, under a load that is small and judged message by message.
 load() {
     cargo build --release --workspace --locked --quiet
@@ -92,7 +99,7 @@ allocations() {
     scripts/allocations.sh
 }
 
-export -f allocations tools format lint unit simulation models documentation harness black_box conformance clients load small_load
+export -f allocations tools format lint unit simulation models documentation harness black_box conformance clients servers load small_load
 
 # name, seconds at most, function
 PARTS=(
@@ -104,6 +111,7 @@ PARTS=(
     "black-box 600 black_box"
     "conformance 600 conformance"
     "clients 600 clients"
+    "servers 1500 servers"
     "harness 600 harness"
     "docs 300 documentation"
     "models 900 models"

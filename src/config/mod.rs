@@ -11,6 +11,7 @@
 mod authn;
 mod kind;
 mod listener;
+mod network;
 mod quantity;
 mod reference;
 mod schema;
@@ -18,6 +19,7 @@ mod sections;
 mod sections_access;
 mod sections_authn;
 mod sections_http;
+mod sections_listeners;
 mod setting;
 mod shown;
 mod sizing;
@@ -31,17 +33,22 @@ pub use authn::backends::{
 };
 pub use authn::password::{Digest, PasswordHash, SaltPosition};
 pub use authn::{AuthnProvider, Hidden, ProviderKind};
-pub use listener::{Listener, ListenerKind};
+pub use listener::{Bind, Listener, ListenerKind};
+pub use network::{AccessRule, Network};
 pub use reference::{help, reference};
 pub use sections::{
     CORES_MAX, Log, LogFormat, LogLevel, Mqtt, Node, Retainer, ShareGroup, ShareGroupSettings,
-    ShareStrategy, TcpListener,
+    ShareStrategy,
 };
 pub use sections_access::{
     AccessSettings, Authorization, AuthorizationCache, AuthorizationFile, NoMatch, OnDeny, Profile,
 };
 pub use sections_authn::{AuthnSettings, CertName, EnableAuthn, GlobalAuthn};
 pub use sections_http::{Dashboard, Http, HttpTls};
+pub use sections_listeners::{
+    ListenerSettings, Piggyback, TcpListener, UnixListener, WebSocketSettings, WsListener,
+    WsWebSocket,
+};
 pub use shown::Shown;
 pub use sizing::{Machine, Sizing};
 pub use source::{Sources, TomlFile};
@@ -224,13 +231,13 @@ impl Config {
 
     /// The warning that anyone who reaches this machine may connect, if it is so.
     pub fn open_access_warning(&self) -> Option<String> {
-        let outside = |l: &&Listener| !l.settings.bind.ip().to_canonical().is_loopback();
+        let outside = |l: &&Listener| !l.bind.is_inside();
         let open: Vec<String> = self
             .listeners
             .iter()
             .filter(outside)
             .filter(|l| self.is_open(l))
-            .map(|l| format!("{l} on {}", l.settings.bind))
+            .map(|l| format!("{l} on {}", l.bind))
             .collect();
         if open.is_empty() {
             return None;

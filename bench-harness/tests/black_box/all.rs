@@ -6,6 +6,7 @@
 #[path = "../broker/mod.rs"]
 mod broker;
 mod http;
+mod listeners;
 mod messages;
 mod peer;
 mod retained;
@@ -14,4 +15,6 @@ mod shares;
 mod shutdown;
 mod start;
 mod storms;
+mod websocket;
 mod wills;
+mod ws_peer;

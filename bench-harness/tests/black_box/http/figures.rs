@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{Api, fields};
 use crate::broker::source;
-use crate::peer::{collect, subscriber};
+use crate::peer::{clean, collect, connect, ping, subscriber};
 
 #[test]
 fn counters_gauges_and_nodes_tell_what_happened() {
@@ -93,6 +93,24 @@ fn listeners_are_told_with_why_connections_ended() {
             .status,
         404
     );
+}
+
+#[test]
+fn a_listener_is_stopped_and_started_and_its_clients_stay() {
+    let api = Api::start(2);
+    let mut client = subscriber(api.mqtt(), Version::V5, "c", "t", 1);
+    let path = "/api/v5/listeners/tcp:default";
+    assert_eq!(api.get(path)["current_connections"], 1);
+    assert_eq!(api.ask("POST", &format!("{path}/stop"), None).status, 204);
+    assert_eq!(api.get(path)["running"], false);
+    assert!(std::net::TcpStream::connect(api.mqtt()).is_err());
+    ping(&mut client);
+    assert_eq!(api.ask("POST", &format!("{path}/start"), None).status, 204);
+    ping(&mut connect(api.mqtt(), &clean(Version::V311, "new")));
+    let restart = api.ask("PUT", "/api/v4/listeners/mqtt:tcp:default/restart", None);
+    assert_eq!(restart.body["code"], 0, "{restart:?}");
+    assert_eq!(api.get(path)["running"], true);
+    ping(&mut client);
 }
 
 #[test]
