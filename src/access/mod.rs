@@ -3,6 +3,8 @@
 //!
 //! - [`acl`]: one rule and its plain reading; [`acl_file`], [`acl_terms`]: rules from a file;
 //!   [`acl_compiled`]: many rules, quickly; [`acl_client`]: rules that come with a login
+//! - [`bans`], [`flapping`]: who may not enter; [`limiter`]: how much one may send; [`overload`]: when
+//!   nobody new is let in
 //! - [`rules`]: the chain of all of them, as the cores share it; [`cache`]: answers of others
 
 pub mod acl;
@@ -10,7 +12,11 @@ pub mod acl_client;
 pub mod acl_compiled;
 pub mod acl_file;
 pub mod acl_terms;
+pub mod bans;
 pub mod cache;
+pub mod flapping;
+pub mod limiter;
+pub mod overload;
 pub mod rules;
 
 #[cfg(test)]

@@ -1,16 +1,23 @@
 //! Access rules as the configuration and the file they name give them, at the start and again later.
 
 use std::fs;
+use std::num::NonZeroU64;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use crate::access::acl::Permission;
 use crate::access::acl_compiled::CompiledRules;
 use crate::access::acl_file::read_rules;
+use crate::access::bans::{Ban, read_bans};
 use crate::access::cache::CacheRules;
+use crate::access::flapping::FlappingRules;
+use crate::access::limiter::{ConnectionLimits, Excess, RateLimit};
+use crate::access::overload::OverloadRules;
 use crate::access::rules::{AccessRules, DenyAction};
 use crate::base::limits::ACL_FILE_BYTES_MAX;
 use crate::boot::{Refusal, preflight};
-use crate::config::{Config, NoMatch, OnDeny, Profile};
+use crate::config::{Config, Listener, NoMatch, OnDeny, Profile, Quota, RateExceeded};
 
 /// The rules that the configuration and its file give; `version` counts reloads.
 ///
@@ -23,7 +30,6 @@ pub fn rules(config: &Config, version: u64) -> Result<AccessRules, Refusal> {
         Some(path) if settings.file.enable => Some(read(path, is_hardened)?),
         _ => None,
     };
-    let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     Ok(AccessRules {
         version,
         file,
@@ -51,6 +57,84 @@ pub fn rules(config: &Config, version: u64) -> Result<AccessRules, Refusal> {
             ttl_ms: millis(settings.cache.ttl),
         },
     })
+}
+
+/// The bans of the bootstrap file, if there is one.
+///
+/// # Errors
+/// A sentence that names the file, the line and what is wrong there.
+pub fn bans(config: &Config) -> Result<Arc<[Arc<Ban>]>, Refusal> {
+    let Some(path) = &config.access.banned.bootstrap_file else {
+        return Ok(Vec::new().into());
+    };
+    let shown = path.display();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let now_unix_s = now.map_or(0, |now| now.as_secs());
+    let text = fs::read_to_string(path).map_err(|error| {
+        Refusal::from(format!("the file of bans {shown} cannot be read: {error}"))
+    })?;
+    let bans =
+        read_bans(&text, now_unix_s).map_err(|what| Refusal::from(format!("{shown} {what}")))?;
+    Ok(bans.into_iter().map(Arc::new).collect())
+}
+
+/// What a listener's settings allow each of its connections.
+pub fn limits(config: &Config) -> Arc<[ConnectionLimits]> {
+    let of = |listener: &Listener| {
+        let settings = &listener.settings;
+        let rate = |quota: Quota, more: u32| RateLimit {
+            amount: quota.amount,
+            per_ms: quota.per_ms,
+            burst: quota.amount.get().saturating_add(u64::from(more)),
+        };
+        let messages = settings.messages_rate;
+        let bytes = settings
+            .bytes_rate
+            .map(|quota| rate(quota, settings.bytes_burst));
+        let pair = settings.rate_limit.map(|pair| RateLimit {
+            amount: pair.rate,
+            per_ms: NonZeroU64::MIN.saturating_add(999),
+            burst: pair.burst.get(),
+        });
+        ConnectionLimits {
+            messages: messages.map(|quota| rate(quota, settings.messages_burst)),
+            bytes: pair.or(bytes),
+            excess: match settings.rate_exceeded {
+                RateExceeded::Pause => Excess::Pause,
+                RateExceeded::Drop => Excess::Drop,
+            },
+        }
+    };
+    let limits: Vec<ConnectionLimits> = config.listeners.iter().map(of).collect();
+    match limits.iter().all(ConnectionLimits::is_empty) {
+        true => Vec::new().into(),
+        false => limits.into(),
+    }
+}
+
+/// When a client comes and goes too often, if that is looked for.
+pub fn flapping(config: &Config) -> Option<FlappingRules> {
+    let settings = &config.access.flapping;
+    settings.enable.then(|| FlappingRules {
+        window_ms: millis(settings.window_time),
+        max_count: settings.max_count,
+        ban_s: settings.ban_time.as_secs(),
+    })
+}
+
+/// When nobody new is let in.
+pub fn overload(config: &Config) -> OverloadRules {
+    let settings = &config.access.overload;
+    let threshold_us = u64::try_from(settings.turn_threshold.as_micros()).unwrap_or(u64::MAX);
+    OverloadRules {
+        turn_us_max: settings.enable.then_some(threshold_us),
+        cool_down_ms: millis(settings.cool_down),
+        accept_delay_ms: millis(settings.accept_delay),
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// For `--check`: reads the file, if there is one.

@@ -20,10 +20,12 @@ mod sections_access;
 mod sections_authn;
 mod sections_http;
 mod sections_listeners;
+mod sections_messaging;
 mod setting;
 mod shown;
 mod sizing;
 mod source;
+mod template;
 mod values;
 
 pub use authn::backends::{
@@ -37,11 +39,12 @@ pub use listener::{Bind, Listener, ListenerKind};
 pub use network::{AccessRule, Network};
 pub use reference::{help, reference};
 pub use sections::{
-    CORES_MAX, Log, LogFormat, LogLevel, Mqtt, Node, Retainer, ShareGroup, ShareGroupSettings,
-    ShareStrategy,
+    CORES_MAX, DefaultPriority, Log, LogFormat, LogLevel, Mqtt, Node, Retainer, ShareGroup,
+    ShareGroupSettings, ShareStrategy,
 };
 pub use sections_access::{
-    AccessSettings, Authorization, AuthorizationCache, AuthorizationFile, NoMatch, OnDeny, Profile,
+    AccessSettings, Authorization, AuthorizationCache, AuthorizationFile, Banned, FlappingDetect,
+    NoMatch, OnDeny, OverloadProtection, Profile, Quota, RateAndBurst, RateExceeded,
 };
 pub use sections_authn::{AuthnSettings, CertName, EnableAuthn, GlobalAuthn};
 pub use sections_http::{Dashboard, Http, HttpTls};
@@ -49,9 +52,13 @@ pub use sections_listeners::{
     ListenerSettings, Piggyback, TcpListener, UnixListener, WebSocketSettings, WsListener,
     WsWebSocket,
 };
+pub use sections_messaging::{
+    AutoSubscription, Delayed, Messaging, RewriteAction, RewriteSettings, compile,
+};
 pub use shown::Shown;
 pub use sizing::{Machine, Sizing};
 pub use source::{Sources, TomlFile};
+pub use template::{Piece, Template};
 pub use values::{Origin, Problem};
 
 use std::fmt;
@@ -77,6 +84,8 @@ pub struct Config {
     pub share_groups: Vec<ShareGroup>,
     /// Retained messages.
     pub retainer: Retainer,
+    /// What EMQX adds to MQTT.
+    pub messaging: Messaging,
     /// The HTTP API.
     pub http: Http,
     /// Its TLS.
@@ -132,6 +141,7 @@ impl Config {
         let values = sources.collect()?;
         let listeners =
             listener::listeners(&values).map_err(|problems| ConfigError { problems })?;
+        let messaging = Messaging::read(&values).map_err(|problems| ConfigError { problems })?;
         let node = Node::read(&values, Node::SECTION.prefix);
         let sizing = Sizing::new(&node, machine);
         let http_tls = HttpTls::read(&values, HttpTls::SECTION.prefix);
@@ -157,6 +167,7 @@ impl Config {
             authentication_settings: AuthnSettings::read(&values, AuthnSettings::SECTION.prefix),
             share_groups: ShareGroupSettings::groups(&values),
             retainer: Retainer::read(&values, Retainer::SECTION.prefix),
+            messaging,
             http: Http::read(&values, Http::SECTION.prefix),
             http_tls,
             dashboard: Dashboard::read(&values, Dashboard::SECTION.prefix),
@@ -164,6 +175,28 @@ impl Config {
             shown: shown::shown(&values),
             sizing,
         })
+    }
+
+    /// The configuration that a file gives, which is right.
+    #[cfg(test)]
+    pub fn from_text_for_tests(text: &str) -> Self {
+        let file = Some(TomlFile {
+            name: "test.toml".to_owned(),
+            text: text.to_owned(),
+        });
+        let sources = Sources {
+            file,
+            ..Sources::default()
+        };
+        let machine = Machine {
+            cpus: 1,
+            memory_bytes: 1 << 30,
+            descriptors_hard: 1 << 20,
+        };
+        match Self::new(&sources, &machine) {
+            Ok(config) => config,
+            Err(error) => panic!("{error}"),
+        }
     }
 
     /// Everything at its default.

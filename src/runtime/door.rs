@@ -420,6 +420,14 @@ impl Door {
                     listener.paused_until_ms = Some(now_ms + ms);
                 }
             }
+            Admission::Take if shard.is_overloaded() => {
+                shard.clients.metrics.inc(Counter::OverloadDelay);
+                let delay_ms = shard.clients.rules.overload.accept_delay_ms;
+                plane.pause_accept(number);
+                if let Some(listener) = self.listener(number) {
+                    listener.paused_until_ms = Some(now_ms + delay_ms);
+                }
+            }
             Admission::Take => {}
         }
         let Some(front) = self.fronts.get(usize::from(number)) else {

@@ -100,6 +100,11 @@ impl Shard {
         Ok(permits)
     }
 
+    /// Whether a client may have a subscription that is made for it. (Others are not asked.)
+    pub(super) fn may_auto_subscribe(&mut self, slot: u32, filter: &str, qos: QoS) -> bool {
+        self.permits(slot, Action::subscribe(qos), real_filter(filter))
+    }
+
     /// Takes the will of a connection away that ends without a good-bye, if it may not be published.
     pub(super) fn judge_will(&mut self, slot: u32) {
         let session = self.clients.connections.at(slot).map(|c| c.session);
@@ -122,6 +127,9 @@ impl Shard {
             self.clients.metrics.inc(Counter::WillDenied);
             return self.clients.budget.release(will.message);
         }
+        let Some(will) = self.own_will(slot, will) else {
+            return self.clients.metrics.inc(Counter::WillDenied);
+        };
         let session = self.clients.connections.at(slot).map(|c| c.session);
         if let Some(session) = session.and_then(|index| self.clients.registry.at_mut(index)) {
             session.will = Some(will);
@@ -342,13 +350,18 @@ impl Shard {
         drained
     }
 
-    /// What a client is told whose PUBLISH is refused: 5.0 0x87, 3.x nothing, which is what success
+    /// What a client is told whose PUBLISH is refused: 5.0 the reason, 3.x nothing, which is what success
     /// looks like there [MQTT-3.3.5-2 of 3.1.1].
-    pub(super) fn refuse_publish(&mut self, slot: u32, publish: &Publish<'_>) -> Result<(), Fault> {
+    pub(super) fn refuse_publish(
+        &mut self,
+        slot: u32,
+        publish: &Publish<'_>,
+        reason: ReasonCode,
+    ) -> Result<(), Fault> {
         self.count_published(publish.qos);
         if publish.qos != QoS::AtMostOnce {
             let waits = crate::base::core_set::CoreSet::EMPTY;
-            self.acknowledge_in_order(slot, publish, ReasonCode::NotAuthorized, waits);
+            self.acknowledge_in_order(slot, publish, reason, waits);
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ use crate::mqtt::frame::next_frame;
 use crate::mqtt::message::{Message, Publication, PublisherRef};
 use crate::mqtt::qos::QoS;
 use crate::mqtt::reason::ReasonCode;
+use crate::mqtt::version::Version;
 use crate::session::state::{Identity, Session};
 use crate::session::will::{Will, WillFate, fate_at_take_over};
 use crate::shard::Shard;
@@ -32,7 +33,9 @@ impl Shard {
         let Some(connect) = decode_again(packet, self.clients.rules.max_packet_size) else {
             return debug_assert!(false, "the accepting core has decoded this CONNECT");
         };
-        if let Some(reason) = self.no_room(&handover.client_id) {
+        let banned = self.is_banned(&handover).then_some(ReasonCode::Banned);
+        let no_entry = banned.or_else(|| self.no_room(&handover.client_id));
+        if let Some(reason) = no_entry.or_else(|| self.unmountable(&handover)) {
             self.count_close(handover.listener, CloseReason::of_refusal(reason));
             self.count_refusal(reason);
             self.clients.metrics.inc(Counter::HandoverRefused);
@@ -46,6 +49,7 @@ impl Shard {
         self.ask_about_will(slot);
         self.shares_come_back(session_index);
         self.greet(slot, session_index, &handover, &connect, present);
+        self.auto_subscribe(slot);
         self.clients.replay_session(session_index);
         if !unread.is_empty() {
             self.take_bytes(slot, unread);
@@ -152,6 +156,7 @@ impl Shard {
             .receive_maximum
             .min(self.clients.rules.max_inflight);
         let expiry_s = self.session_expiry_s(connect);
+        self.keep_mountpoint(key.index, &handover.client_id);
         let will = connect
             .will
             .as_ref()
@@ -258,22 +263,15 @@ impl Shard {
         };
         let version = connect.version;
         // 3.1 has no session-present flag [MQTT-3.2.2-2 is of 3.1.1].
-        let present = present && version != crate::mqtt::version::Version::V31;
-        // What does not fit is left out; the rest does fit, as `admit` has seen.
-        for response_information in [information, None] {
-            let begin = out.bytes.len();
-            let properties = ConnAckProperties {
-                response_information,
-                ..properties
-            };
-            let success = ReasonCode::Success;
-            encode_connack(&mut out.bytes, version, present, success, &properties);
-            let len = out.bytes.len() - begin;
-            if response_information.is_none() || most.is_none_or(|most| len <= most as usize) {
-                break;
-            }
-            out.bytes.truncate(begin);
-        }
+        let present = present && version != Version::V31;
+        put_connack(
+            &mut out.bytes,
+            version,
+            present,
+            &properties,
+            information,
+            most,
+        );
         let took_us = self
             .clients
             .now
@@ -283,6 +281,31 @@ impl Shard {
         self.clients.metrics.inc(Counter::ClientConnack);
         self.clients.metrics.inc(Counter::ClientConnected);
         self.clients.metrics.inc(Counter::PacketsConnackSent);
+    }
+}
+
+/// Appends the CONNACK that accepts. Response information that does not fit beside the rest is left out;
+/// the rest does fit, as `admit` has seen.
+fn put_connack(
+    out: &mut Vec<u8>,
+    version: Version,
+    present: bool,
+    properties: &ConnAckProperties<'_>,
+    information: Option<&str>,
+    most: Option<u32>,
+) {
+    let begin = out.len();
+    for response_information in [information, None] {
+        out.truncate(begin);
+        let properties = ConnAckProperties {
+            response_information,
+            ..*properties
+        };
+        encode_connack(out, version, present, ReasonCode::Success, &properties);
+        let len = out.len() - begin;
+        if most.is_none_or(|most| len <= most as usize) {
+            return;
+        }
     }
 }
 

@@ -3,11 +3,17 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 #![allow(unreachable_pub)] // The support module serves several test binaries.
 
+mod access;
+mod addons;
 #[path = "../broker/mod.rs"]
 mod broker;
+mod ends;
 mod http;
 mod listeners;
+mod matrices;
 mod messages;
+#[path = "../../../src/sim/will_oracle.rs"]
+mod oracle;
 mod peer;
 mod retained;
 mod sessions;
