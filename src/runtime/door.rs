@@ -415,18 +415,12 @@ impl Door {
         match admission {
             Admission::Full => return metrics.inc(Counter::AcceptRefusedMaxConnections),
             Admission::TakeAndPause(ms) => {
-                plane.pause_accept(number);
-                if let Some(listener) = self.listener(number) {
-                    listener.paused_until_ms = Some(now_ms + ms);
-                }
+                self.pause_accept(plane, number, now_ms + ms);
             }
             Admission::Take if shard.is_overloaded() => {
                 shard.clients.metrics.inc(Counter::OverloadDelay);
                 let delay_ms = shard.clients.rules.overload.accept_delay_ms;
-                plane.pause_accept(number);
-                if let Some(listener) = self.listener(number) {
-                    listener.paused_until_ms = Some(now_ms + delay_ms);
-                }
+                self.pause_accept(plane, number, now_ms + delay_ms);
             }
             Admission::Take => {}
         }
@@ -474,6 +468,14 @@ impl Door {
             self.await_header(handshake, number, now_ms + header_ms);
         }
         plane.handshake_receive(handshake);
+    }
+
+    /// Accepts nothing on a listener for a while.
+    fn pause_accept(&mut self, plane: &mut Actions, number: u8, until_ms: u64) {
+        plane.pause_accept(number);
+        if let Some(listener) = self.listener(number) {
+            listener.paused_until_ms = Some(until_ms);
+        }
     }
 
     /// Notes that a socket has to begin with a PROXY header.
