@@ -11,6 +11,7 @@
 mod authn;
 mod kind;
 mod listener;
+mod network;
 mod quantity;
 mod reference;
 mod schema;
@@ -18,6 +19,7 @@ mod sections;
 mod sections_access;
 mod sections_authn;
 mod sections_http;
+mod sections_listeners;
 mod sections_messaging;
 mod setting;
 mod shown;
@@ -34,11 +36,12 @@ pub use authn::backends::{
 pub use authn::password::{Digest, PasswordHash, SaltPosition};
 pub use authn::sources::{AccessSource, AccessSourceKind};
 pub use authn::{AuthnProvider, Hidden, ProviderKind};
-pub use listener::{Listener, ListenerKind};
+pub use listener::{Bind, Listener, ListenerKind};
+pub use network::{AccessRule, Network};
 pub use reference::{help, reference};
 pub use sections::{
     CORES_MAX, DefaultPriority, Log, LogFormat, LogLevel, Mqtt, Node, Retainer, ShareGroup,
-    ShareGroupSettings, ShareStrategy, TcpListener,
+    ShareGroupSettings, ShareStrategy,
 };
 pub use sections_access::{
     AccessSettings, Authorization, AuthorizationCache, AuthorizationFile, Banned, FlappingDetect,
@@ -46,6 +49,10 @@ pub use sections_access::{
 };
 pub use sections_authn::{AccessSources, AuthnSettings, CertName, EnableAuthn, GlobalAuthn};
 pub use sections_http::{Dashboard, Http, HttpTls};
+pub use sections_listeners::{
+    ListenerSettings, Piggyback, TcpListener, UnixListener, WebSocketSettings, WsListener,
+    WsWebSocket,
+};
 pub use sections_messaging::{
     AutoSubscription, Delayed, Messaging, RewriteAction, RewriteSettings, compile,
 };
@@ -261,13 +268,13 @@ impl Config {
 
     /// The warning that anyone who reaches this machine may connect, if it is so.
     pub fn open_access_warning(&self) -> Option<String> {
-        let outside = |l: &&Listener| !l.settings.bind.ip().to_canonical().is_loopback();
+        let outside = |l: &&Listener| !l.bind.is_inside();
         let open: Vec<String> = self
             .listeners
             .iter()
             .filter(outside)
             .filter(|l| self.is_open(l))
-            .map(|l| format!("{l} on {}", l.settings.bind))
+            .map(|l| format!("{l} on {}", l.bind))
             .collect();
         if open.is_empty() {
             return None;

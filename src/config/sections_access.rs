@@ -298,16 +298,11 @@ pub(crate) fn hardened_problems(
     let mut problems = Vec::new();
     let origin = |key: &str| values.origin(key).cloned().unwrap_or(Origin::Set);
     for listener in listeners {
-        let encrypted = matches!(
-            listener.kind,
-            super::ListenerKind::Ssl | super::ListenerKind::Wss
-        );
-        let inside = listener.settings.bind.ip().to_canonical().is_loopback();
-        if !encrypted && !inside {
+        if !listener.kind.is_tls() && !listener.bind.is_inside() {
             problems.push(Problem::overall(format!(
                 "node.profile is hardened, but listener {listener} takes connections without TLS on \
                  {}; bind it to 127.0.0.1, or use a listener of kind ssl",
-                listener.settings.bind
+                listener.bind
             )));
         }
     }

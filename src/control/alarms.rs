@@ -60,10 +60,7 @@ pub fn deactivate(state: &State, name: &str) -> Result<bool, StateError> {
 /// # Errors
 /// The change cannot be kept.
 pub fn forget(state: &State) -> Result<(), StateError> {
-    for (name, _) in state.alarm_history.all() {
-        state.alarm_history.remove(&name)?;
-    }
-    Ok(())
+    state.alarm_history.clear().map(drop)
 }
 
 #[cfg(test)]

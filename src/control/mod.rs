@@ -87,6 +87,11 @@ impl Control {
         })
     }
 
+    /// Tells the cores who is banned; to be called before the listeners are open.
+    pub fn tell_bans(&self) {
+        bans::tell_all(&self.context);
+    }
+
     /// The listeners are open: the API is served from now on. Says where.
     pub fn serve(&mut self, listeners: Arc<dyn ListenerControl>) -> Vec<(String, SocketAddr)> {
         self.context.set_listeners(listeners);

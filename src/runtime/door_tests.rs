@@ -43,7 +43,7 @@ impl Bench {
             lingering_max: 0,
         };
         let mut plane = Plane::new(&config).expect("this machine has io_uring");
-        let shares = Arc::new([Front::plain(ListenerShare::new(None, None))]);
+        let shares = Arc::new([Front::plain(ListenerShare::new(None, None, None))]);
         let mut door = Door::new(shares, handshakes_max);
         let config = ListenerConfig {
             address: "127.0.0.1:0".parse().unwrap(),
@@ -216,7 +216,7 @@ fn tls_bench(room: usize) -> Bench {
     let mut bench = Bench::new(8);
     let front = Front {
         tls: true,
-        ..Front::plain(ListenerShare::new(None, None))
+        ..Front::plain(ListenerShare::new(None, None, None))
     };
     let mut door = Door::new(Arc::new([front]), 8);
     door.set_desk(Box::new(TestDesk {

@@ -12,6 +12,7 @@ mod ends;
 mod http;
 #[path = "../support/http_stub.rs"]
 mod http_stub;
+mod listeners;
 mod matrices;
 mod messages;
 #[path = "../../../src/sim/will_oracle.rs"]
@@ -23,4 +24,6 @@ mod shares;
 mod shutdown;
 mod start;
 mod storms;
+mod websocket;
 mod wills;
+mod ws_peer;

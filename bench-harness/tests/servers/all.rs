@@ -1,11 +1,18 @@
-//! The broker against real servers: started by `server.sh`, installed by `scripts/lib.sh`. A server
-//! that is not installed makes its test fail: `cargo test --test servers` is for machines that have
-//! them (`scripts/test.sh servers`), so the tests are ignored otherwise.
+//! The broker and real servers: databases that it asks (ignored otherwise, since they must be
+//! installed), proxies in front of it, a browser, and the Autobahn suite as judge of the WebSocket code.
+//!
+//! What they need is installed by `scripts/test.sh servers`. Where a proxy, a browser or the suite
+//! cannot be had, its test says so by name (`SKIPPED ...`) and passes.
 #![allow(missing_docs)]
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 #![allow(unreachable_pub)] // The support module serves several test binaries.
 
 mod authn;
+mod autobahn;
 #[path = "../broker/mod.rs"]
 mod broker;
+mod browser;
+mod echo;
+mod process;
+mod proxies;
 mod server;
