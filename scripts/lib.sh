@@ -22,6 +22,7 @@ export PAHO_VERSION=2.2.0
 export AIOMQTT_VERSION=2.5.1
 export GMQTT_VERSION=0.8.0
 export MQTTJS_VERSION=5.16.0
+export SECANTUSDB_VERSION=0.7.0b3
 
 passed=0
 failed=0
@@ -164,6 +165,27 @@ install_clients() {
     NODE_PATH=$node/node_modules node -e 'require("mqtt")'
 }
 
+# Real servers for `cargo test --test servers`, started by bench-harness/tests/servers/server.sh.
+# MongoDB's place is taken by SecantusDB, which speaks its protocol; mongod is in no package source here.
+install_servers() {
+    # Debian starts what it installs unless it is told not to.
+    [ -e /usr/sbin/policy-rc.d ] ||
+        as_root sh -c 'printf "#!/bin/sh\nexit 101\n" >/usr/sbin/policy-rc.d && chmod +x /usr/sbin/policy-rc.d'
+    need redis-server redis-server redis-tools
+    need mariadbd mariadb-server
+    need slapd slapd ldap-utils
+    need ldapwhoami ldap-utils
+    need /usr/lib/postgresql/15/bin/postgres postgresql-15 postgresql-client-15
+    need python3 python3 python3-venv
+    local mongodb=$CACHE/servers/mongodb
+    if [ ! -e "$mongodb/secantusdb-$SECANTUSDB_VERSION" ]; then
+        rm -rf "$mongodb"
+        python3 -m venv "$mongodb"
+        "$mongodb/bin/pip" install --quiet --disable-pip-version-check "secantusdb==$SECANTUSDB_VERSION"
+        touch "$mongodb/secantusdb-$SECANTUSDB_VERSION"
+    fi
+}
+
 # Fetches all crates first, so that a registry that is slow is not seen as a test that hangs.
 install_crates() {
     cargo fetch --locked --quiet
@@ -262,5 +284,5 @@ with_broker() {
     return "$status"
 }
 
-export -f as_root need install_clients install_crates build_fuzz fuzz_target install_cargo_deny deny \
-    with_broker
+export -f as_root need install_clients install_servers install_crates build_fuzz fuzz_target \
+    install_cargo_deny deny with_broker

@@ -66,6 +66,12 @@ clients() {
     cargo test --test real_clients --locked -- --include-ignored --test-threads=4
 }
 
+# Against real servers: one after another, each of them is large.
+servers() {
+    install_servers
+    cargo test --test servers --locked -- --include-ignored --test-threads=2
+}
+
 # The program as users build it, under a load that is small and judged message by message.
 load() {
     cargo build --release --workspace --locked --quiet
@@ -101,7 +107,7 @@ allocations() {
     scripts/allocations.sh
 }
 
-export -f allocations tools format lint unit simulation models documentation harness black_box conformance clients load small_load fuzz
+export -f allocations tools format lint unit simulation models documentation harness black_box conformance clients servers load small_load fuzz
 
 # name, seconds at most, function
 PARTS=(
@@ -113,6 +119,7 @@ PARTS=(
     "black-box 600 black_box"
     "conformance 600 conformance"
     "clients 600 clients"
+    "servers 900 servers"
     "harness 600 harness"
     "docs 300 documentation"
     "models 900 models"

@@ -48,6 +48,8 @@ const LISTEN_WAIT: Duration = Duration::from_millis(10);
 pub struct Broker {
     /// The way to its cores.
     pub gate: Gate,
+    /// Its access rules, which may be read again.
+    pub access: access::Reloading,
     /// Its figures.
     pub metrics: MetricsRegistry,
     /// Its index thread.
@@ -126,6 +128,7 @@ pub fn start(ready: &Ready) -> Result<Broker, Refusal> {
         await_end(cores).map_err(|error| refused("no thread to wait for the cores", &error))?;
     Ok(Broker {
         gate,
+        access: access::Reloading::new(config.clone()),
         metrics,
         indexer,
         ended,

@@ -16,7 +16,9 @@ use super::sections_access::{
     Authorization, AuthorizationCache, AuthorizationFile, Banned, FlappingDetect,
     OverloadProtection, Profile, Quota, QuotaKind, RateAndBurst, RateAndBurstKind, RateExceeded,
 };
-use super::sections_authn::{AuthnSettings, CertName, EnableAuthn, EnableAuthnKind, GlobalAuthn};
+use super::sections_authn::{
+    AccessSources, AuthnSettings, CertName, EnableAuthn, EnableAuthnKind, GlobalAuthn,
+};
 use super::sections_http::{Dashboard, Http, HttpTls};
 use super::sections_messaging::{AutoSubscription, Delayed, Pattern, Priorities, RewriteSettings};
 use super::setting::{Change, Section, Setting, parses_to, section};
@@ -43,6 +45,7 @@ pub(crate) const SECTIONS: &[Section] = &[
     Authorization::SECTION,
     AuthorizationCache::SECTION,
     AuthorizationFile::SECTION,
+    AccessSources::SECTION,
     Banned::SECTION,
     FlappingDetect::SECTION,
     OverloadProtection::SECTION,

@@ -96,7 +96,7 @@ section! {
         enable: bool = "true", Flag, Live;
 
         /// A turn of a core's loop that takes longer is the sign of it: so long a client had to wait.
-        turn_threshold: Duration = "500ms", span(MILLISECOND, DAY), Live;
+        turn_threshold: Duration = "1s", span(MILLISECOND, DAY), Live;
 
         /// For how long after such a turn CONNECT is refused with 0x9F (3.x: 3).
         cool_down: Duration = "1s", span(MILLISECOND, DAY), Live;

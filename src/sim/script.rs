@@ -15,6 +15,7 @@ use crate::mqtt::version::Version;
 use crate::sim::ledger::{ConnLog, End};
 use crate::sim::net::{Conn, Stage};
 use crate::sim::plan::Plan;
+use crate::sim::turn::Core;
 use crate::sim::world::World;
 
 /// Rounds after which the broker must have come to rest.
@@ -222,9 +223,12 @@ impl Script {
             if let Some(failure) = &self.world.ledger.failure {
                 panic!("{failure}");
             }
-            // What is stored comes a moment after the SUBACK.
-            let tick = busy && self.world.rng.percent(20);
-            self.world.advance_ms(u64::from(tick));
+            let replays = |core: &Core| core.shard.census().replays > 0;
+            if self.world.cores.iter().any(replays) {
+                // Replays wait for the clock to go on.
+                self.world.now.ms += 1;
+                self.world.now.unix_us += 1000;
+            }
             quiet = if busy { 0 } else { quiet + 1 };
             if quiet > 2 {
                 return;
