@@ -19,9 +19,12 @@ ulimit -n "$(ulimit -Hn)"
 # Versions that are installed; the tests are written against these.
 export CARGO_DENY_VERSION=0.20.2
 export PAHO_VERSION=2.2.0
+export AIOMQTT_VERSION=2.5.1
+export GMQTT_VERSION=0.8.0
 export MQTTJS_VERSION=5.16.0
 export ENVOY_VERSION=1.40.0
 export AUTOBAHN_VERSION=25.10.1
+export SECANTUSDB_VERSION=0.7.0b3
 
 passed=0
 failed=0
@@ -134,17 +137,20 @@ need() {
 
 install_clients() {
     need mosquitto_sub mosquitto-clients
+    PATH=$PATH:/usr/sbin need mosquitto mosquitto
     need python3 python3 python3-venv
     need node nodejs npm
     local venv=$TOOLS/venv node=$TOOLS/node
-    if [ ! -e "$venv/paho-$PAHO_VERSION" ]; then
+    local python_clients="paho-mqtt==$PAHO_VERSION aiomqtt==$AIOMQTT_VERSION gmqtt==$GMQTT_VERSION"
+    if [ "$(cat "$venv/installed" 2>/dev/null)" != "$python_clients" ]; then
         rm -rf "$venv"
             if ! python3 -m venv "$venv"; then
             need no-such-program python3-venv || true
             python3 -m venv --clear "$venv"
         fi
-        "$venv/bin/pip" install --quiet --disable-pip-version-check "paho-mqtt==$PAHO_VERSION"
-        touch "$venv/paho-$PAHO_VERSION"
+        # shellcheck disable=SC2086
+        "$venv/bin/pip" install --quiet --disable-pip-version-check $python_clients
+        echo "$python_clients" >"$venv/installed"
     fi
     if [ ! -e "$node/mqtt-$MQTTJS_VERSION" ]; then
         rm -rf "$node"
@@ -153,12 +159,38 @@ install_clients() {
             npm install --silent --no-audit --no-fund --ignore-scripts "mqtt@$MQTTJS_VERSION")
         touch "$node/mqtt-$MQTTJS_VERSION"
     fi
-    "$venv/bin/python" -c 'import paho.mqtt.client'
+    "$venv/bin/python" -c 'import paho.mqtt.client, aiomqtt, gmqtt'
+    if [ ! -e /usr/include/MQTTClient.h ]; then
+        need no-such-program gcc libc6-dev libpaho-mqtt-dev || true
+    fi
+    cc -O1 -Wall -Werror -o "$TOOLS/paho_client" bench-harness/tests/clients/paho_client.c -lpaho-mqtt3c
     NODE_PATH=$node/node_modules node -e 'require("mqtt")'
 }
 
-# Proxies, a browser, the Autobahn suite. What cannot be installed is named, and its test skipped.
+# Real servers for `cargo test --test servers`, started by bench-harness/tests/servers/server.sh.
+# MongoDB's place is taken by SecantusDB, which speaks its protocol; mongod is in no package source here.
 install_servers() {
+    # Debian starts what it installs unless it is told not to.
+    [ -e /usr/sbin/policy-rc.d ] ||
+        as_root sh -c 'printf "#!/bin/sh\nexit 101\n" >/usr/sbin/policy-rc.d && chmod +x /usr/sbin/policy-rc.d'
+    need redis-server redis-server redis-tools
+    need mariadbd mariadb-server
+    need slapd slapd ldap-utils
+    need ldapwhoami ldap-utils
+    need /usr/lib/postgresql/15/bin/postgres postgresql-15 postgresql-client-15
+    need python3 python3 python3-venv
+    local mongodb=$CACHE/servers/mongodb
+    if [ ! -e "$mongodb/secantusdb-$SECANTUSDB_VERSION" ]; then
+        rm -rf "$mongodb"
+        python3 -m venv "$mongodb"
+        "$mongodb/bin/pip" install --quiet --disable-pip-version-check "secantusdb==$SECANTUSDB_VERSION"
+        touch "$mongodb/secantusdb-$SECANTUSDB_VERSION"
+    fi
+    install_proxies
+}
+
+# Proxies, a browser, the Autobahn suite. What cannot be installed is named, and its test skipped.
+install_proxies() {
     install_clients
     need haproxy haproxy || echo "NOTE: HAProxy cannot be installed"
     need nginx nginx-light libnginx-mod-stream || echo "NOTE: nginx cannot be installed"
@@ -197,6 +229,42 @@ install_autobahn() {
 # Fetches all crates first, so that a registry that is slow is not seen as a test that hangs.
 install_crates() {
     cargo fetch --locked --quiet
+}
+
+# The fuzz targets need a nightly toolchain: the coverage runtime is unstable.
+FUZZ_TARGETS="decoder session index config"
+export FUZZ_TARGETS CARGO_FUZZ_VERSION=0.13.2
+
+# Builds the targets; says so and returns 1 where that cannot be done here.
+build_fuzz() {
+    if ! cargo +nightly --version >/dev/null 2>&1; then
+        echo "NOTE: nothing was fuzzed: there is no nightly toolchain"
+        return 1
+    fi
+    if [[ $(cargo fuzz --version 2>/dev/null) != *" $CARGO_FUZZ_VERSION" ]]; then
+        CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_TARGET_DIR=$TOOLS/cargo-fuzz-build \
+            cargo install --quiet --locked --root "$CACHE" "cargo-fuzz@$CARGO_FUZZ_VERSION"
+        rm -rf "$TOOLS/cargo-fuzz-build"
+    fi
+    cargo +nightly fuzz build --fuzz-dir bench-harness/fuzz --sanitizer none
+}
+
+# fuzz_target NAME SECONDS: one target from the committed corpus; what is new stays below target/, a
+# crash is kept there and shown.
+fuzz_target() {
+    local name=$1 seconds=$2 work=$TOOLS/fuzz/$1
+    local program=bench-harness/fuzz/target/x86_64-unknown-linux-gnu/release/$name
+    mkdir -p "$work/corpus" "$work/crashes"
+    "$program" "$work/corpus" "bench-harness/fuzz/corpus/$name" -max_total_time="$seconds" \
+        -max_len=1024 -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 \
+        -artifact_prefix="$work/crashes/" >"$LOGS/fuzz-$name.log" 2>&1 || {
+        tail -n 60 "$LOGS/fuzz-$name.log"
+        echo "$name: found something: see $work/crashes"
+        return 1
+    }
+    local runs
+    runs=$(awk '/stat::number_of_executed_units/ {print $2}' "$LOGS/fuzz-$name.log")
+    echo "NOTE: $name: $runs inputs in $seconds s, nothing found"
 }
 
 install_cargo_deny() {
@@ -256,4 +324,5 @@ with_broker() {
     return "$status"
 }
 
-export -f as_root need install_clients install_servers install_envoy install_autobahn install_crates install_cargo_deny deny with_broker
+export -f as_root need install_clients install_servers install_proxies install_envoy install_autobahn \
+    install_crates build_fuzz fuzz_target install_cargo_deny deny with_broker

@@ -8,13 +8,14 @@
 #   scripts/test-long.sh soak       these parts only
 #   scripts/test-long.sh --list     their names
 #
-# SOAK_SECONDS (1800), SIM_SEEDS (2000) and CONNECTIONS (200000) may be set.
+# SOAK_SECONDS (1800), SIM_SEEDS (2000), FUZZ_SECONDS (3600) and CONNECTIONS (200000) may be set.
 
 # shellcheck source=scripts/lib.sh
 source "$(dirname "$0")/lib.sh"
 
 export SOAK_SECONDS=${SOAK_SECONDS:-1800}
 export SIM_SEEDS=${SIM_SEEDS:-2000}
+export FUZZ_SECONDS=${FUZZ_SECONDS:-3600}
 export CONNECTIONS=${CONNECTIONS:-200000}
 
 release() {
@@ -100,6 +101,32 @@ soak() {
         --topology wildcard "$faultless" --scenario soak
 }
 
+# All targets at once, FUZZ_SECONDS each.
+fuzz() {
+    build_fuzz || return 0
+    local pids=() failed=0 target
+    for target in $FUZZ_TARGETS; do
+        fuzz_target "$target" "$FUZZ_SECONDS" &
+        pids+=("$!")
+    done
+    for pid in "${pids[@]}"; do
+        wait "$pid" || failed=1
+    done
+    return "$failed"
+}
+
+# A hundred thousand retained messages: what a look-up costs, whether `#` gets all of them, what a
+# stream notices.
+retained() {
+    with_broker 2 harness retained --scenario retained --max-leaf-ratio 1.5 --max-stream-ratio 2
+}
+
+# Seeds of the matrices: wills, shared groups, what comes again.
+matrices() {
+    MILLRACE_SIM_SEEDS=${MATRIX_SEEDS:-10000} cargo test --release --lib --locked -- \
+        in_every_combination what_comes_again --nocapture
+}
+
 # The same small loads against mosquitto, whose results stand beside ours.
 peers() {
     need mosquitto mosquitto
@@ -124,7 +151,7 @@ peers() {
 }
 
 export -f release simulation properties miri black_box harness million overload lossy_load \
-    connections soak peers
+    connections soak peers fuzz retained matrices
 
 # name, seconds at most, function
 PARTS=(
@@ -137,6 +164,9 @@ PARTS=(
     "million 3600 million"
     "overload 600 overload"
     "connections 1200 connections"
+    "retained 900 retained"
+    "matrices 1800 matrices"
+    "fuzz $((FUZZ_SECONDS + 900)) fuzz"
     "soak $((SOAK_SECONDS + 300)) soak"
     "peers 1200 peers"
 )

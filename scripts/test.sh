@@ -53,6 +53,7 @@ harness() {
 }
 
 black_box() {
+    cargo test --test allocations --locked
     cargo test --test black_box --locked -- --test-threads=4
 }
 
@@ -65,10 +66,11 @@ clients() {
     cargo test --test real_clients --locked -- --include-ignored --test-threads=4
 }
 
-# Proxies in front, a browser, the Autobahn suite; those that cannot be installed are named.
+# Against real servers, large ones: behind proxies, with a browser, judged by the Autobahn suite.
 servers() {
     install_servers
-    cargo test --test servers --locked -- --nocapture --test-threads=2 | tee "$LOGS/servers.out"
+    cargo test --test servers --locked -- --include-ignored --nocapture --test-threads=2 |
+        tee "$LOGS/servers.out"
     sed -n 's/^SKIPPED /NOTE: skipped: /p' "$LOGS/servers.out"
 }
 
@@ -94,12 +96,20 @@ small_load() {
         --max-failed-connects 0 --max-disconnects 0
 }
 
+# From the committed corpus, for a quarter of a minute a target; hours are in test-long.sh.
+fuzz() {
+    build_fuzz || return 0
+    for target in $FUZZ_TARGETS; do
+        fuzz_target "$target" 15
+    done
+}
+
 # What the cores allocate for a message, in a build that counts it.
 allocations() {
     scripts/allocations.sh
 }
 
-export -f allocations tools format lint unit simulation models documentation harness black_box conformance clients servers load small_load
+export -f allocations tools format lint unit simulation models documentation harness black_box conformance clients servers load small_load fuzz
 
 # name, seconds at most, function
 PARTS=(
@@ -116,6 +126,7 @@ PARTS=(
     "docs 300 documentation"
     "models 900 models"
     "load 900 load"
+    "fuzz 900 fuzz"
     "allocations 600 allocations"
     "deny 1200 deny"
 )

@@ -135,8 +135,10 @@ class Broker:
 def main():
     for ws in (False, True):
         with Broker() as broker:
-            bytes_each, _clients = idle(broker.pid, broker.addresses[ws], ws)
+            bytes_each, clients = idle(broker.pid, broker.addresses[ws], ws)
             print(f"idle {'ws ' if ws else 'tcp'}: {bytes_each:.0f} bytes a connection", flush=True)
+            for client in clients:
+                client.socket.close()
     with Broker() as broker:
         rounds = [[messages(broker.pid, broker.addresses[ws], ws) for ws in (False, True)]
                   for _ in range(ROUNDS)]

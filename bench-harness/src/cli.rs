@@ -26,6 +26,8 @@ pub enum Command {
     Connect(ConnectArgs),
     /// Send messages through topics and check every delivery.
     Pubsub(PubsubArgs),
+    /// Store many retained messages, look some up, get all of them, and watch a stream meanwhile.
+    Retained(RetainedArgs),
 }
 
 /// MQTT versions by their usual names.
@@ -317,6 +319,47 @@ pub struct PubsubArgs {
     /// Verdict: deliveries a second, at least.
     #[arg(long)]
     pub min_deliveries_per_second: Option<f64>,
+}
+
+/// Options of `retained`.
+#[derive(Args, Clone, Debug)]
+pub struct RetainedArgs {
+    /// Options of every sub-command.
+    #[command(flatten)]
+    pub common: Common,
+    /// Retained messages for the first measurement.
+    #[arg(long, default_value_t = 1_000)]
+    pub few: usize,
+    /// Retained messages for the second one.
+    #[arg(long, default_value_t = 100_000)]
+    pub many: usize,
+    /// Look-ups of a pattern with ten matches, of which the median counts.
+    #[arg(long, default_value_t = 5)]
+    pub rounds: usize,
+    /// Bytes of a retained message.
+    #[arg(long, default_value_t = 64)]
+    pub size: usize,
+    /// QoS of the subscriptions, 0 or 1.
+    #[arg(long, short, default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=1))]
+    pub qos: u8,
+    /// Messages a second of the stream.
+    #[arg(long, short, default_value_t = 500.0)]
+    pub rate: f64,
+    /// Seconds of the stream alone, and at least of the stream beside subscribers to `#`.
+    #[arg(long, short, default_value_t = 10.0)]
+    pub duration: f64,
+    /// Seconds without a message after which what is missing is lost.
+    #[arg(long, default_value_t = 5.0)]
+    pub drain: f64,
+    /// Leave the messages there.
+    #[arg(long)]
+    pub keep: bool,
+    /// Verdict: a look-up among many takes so many times the time of one among few, at most.
+    #[arg(long)]
+    pub max_leaf_ratio: Option<f64>,
+    /// Verdict: the stream's p99 beside subscribers to `#` is so many times that without, at most.
+    #[arg(long)]
+    pub max_stream_ratio: Option<f64>,
 }
 
 impl Common {

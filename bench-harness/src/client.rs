@@ -157,12 +157,15 @@ impl Client {
         }
         self.stream.set_read_timeout(Some(left))?;
         let mut buffer = [0; 16 * 1024];
-        match self.stream.read(&mut buffer)? {
-            0 => Err(Error::Closed),
-            n => {
+        match self.stream.read(&mut buffer) {
+            Ok(0) => Err(Error::Closed),
+            Ok(n) => {
                 self.received.extend_from_slice(&buffer[..n]);
                 Ok(())
             }
+            // A signal, or a machine that was stopped for a moment: the caller looks again.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            Err(error) => Err(error.into()),
         }
     }
 

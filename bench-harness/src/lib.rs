@@ -4,7 +4,8 @@
 //! use, and it drives any broker, so that all are measured by the same program.
 //!
 //! - [`cli`]: the options; [`run`]: the entry.
-//! - [`connect`]: many connections on a schedule; [`pubsub`]: messages, each one judged.
+//! - [`connect`]: many connections on a schedule; [`pubsub`]: messages, each one judged;
+//!   [`retained`]: what many retained messages cost.
 //! - [`codec`]: a complete MQTT codec (3.1, 3.1.1, 5.0); [`client`]: a scripted client for
 //!   black-box tests; `wire`: the fast path of load runs.
 //! - `payload`, `checker`: what a message carries and what its arrival means.
@@ -29,6 +30,7 @@ mod probe;
 mod progress;
 pub mod pubsub;
 pub mod results;
+pub mod retained;
 mod sys;
 mod wire;
 
@@ -46,6 +48,7 @@ pub fn run(cli: &Cli) -> Result<Report, Failure> {
     let (report, common) = match &cli.command {
         Command::Connect(args) => (connect::run(args)?, &args.common),
         Command::Pubsub(args) => (pubsub::run(args)?, &args.common),
+        Command::Retained(args) => (retained::run(args)?, &args.common),
     };
     report.print();
     if !common.no_results {

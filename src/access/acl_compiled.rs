@@ -99,16 +99,17 @@ enum Key<'a> {
 impl CompiledRules {
     /// Compiles rules; the first that hits decides.
     pub fn new(rules: Vec<Rule>) -> Self {
+        // What is hashed is the operator's, what is looked up is not in there or finds its like.
+        let hasher = RandomState::with_seeds(0x6D69, 0x6C6C, 0x7261, 0x6365);
         let mut compiled = Self {
             heads: Vec::with_capacity(rules.len()),
             rules: Box::default(),
             nodes: Vec::new(),
             edges: HashTable::new(),
-            // What is hashed is the operator's, what is looked up is not in there or finds its like.
-            hasher: RandomState::with_seeds(0x6D69, 0x6C6C, 0x7261, 0x6365),
             anybody: None,
-            users: HashMap::default(),
-            clients: HashMap::default(),
+            users: HashMap::with_hasher(hasher.clone()),
+            clients: HashMap::with_hasher(hasher.clone()),
+            hasher,
             nets: Vec::new(),
             levels_max: 0,
         };
@@ -341,8 +342,9 @@ impl CompiledRules {
             Key::Net(net) => match self.nets.iter_mut().find(|(size, _)| *size == net.size()) {
                 Some((_, nets)) => drop(nets.insert(*net, tree)),
                 None => {
-                    let one = [(*net, tree)].into_iter().collect();
-                    self.nets.push((net.size(), one));
+                    let mut nets = HashMap::with_hasher(self.hasher.clone());
+                    nets.insert(*net, tree);
+                    self.nets.push((net.size(), nets));
                 }
             },
         }
@@ -358,9 +360,10 @@ fn file_under<'a>(who: &'a Who, keys: &mut Vec<Key<'a>>) -> bool {
         Who::Nets(nets) => keys.extend(nets.iter().map(|net| Key::Net(*net))),
         Who::Or(any) => {
             let before = keys.len();
-            let settled = any
-                .iter()
-                .fold(true, |all, one| file_under(one, keys) && all);
+            let mut settled = true;
+            for one in any {
+                settled &= file_under(one, keys);
+            }
             if keys[before..].iter().any(|key| matches!(key, Key::Anybody)) {
                 keys.truncate(before);
                 keys.push(Key::Anybody);

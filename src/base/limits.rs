@@ -81,6 +81,16 @@ pub const QUEUE_DROPS_MAX: usize = 64;
 /// Wills published in one turn: about 100 us.
 pub const WILLS_PER_TURN: usize = 64;
 
+/// Delayed messages published in one turn: about 100 us.
+pub const DELAYED_PER_TURN: usize = 64;
+
+/// Exclusive topics in the whole broker, and those that one core may hold or want: at 64 bytes and the
+/// topic each, 100 MiB.
+pub const EXCLUSIVE_TOPICS_MAX: usize = 1 << 20;
+
+/// Messages sent again to one client when its retry timer fires; the rest follows a tick later.
+pub const RETRIES_PER_TIMER: usize = 64;
+
 /// Stored messages looked at in one turn for expired ones: about 20 us.
 pub const RETAINED_SWEEP_PER_TURN: usize = 256;
 
@@ -169,6 +179,19 @@ pub const AUTHN_STEPS_MAX: u8 = 8;
 
 /// Bytes that may be added to CONNACK by the last data of enhanced authentication; SCRAM's are 90.
 pub const AUTHN_DATA_BYTES_MAX: u32 = 128;
+
+/// Bans that a core holds: about 20 MiB.
+pub const BANS_MAX: usize = 100_000;
+
+/// Bans that are networks or regular expressions, each of which is compared with every CONNECT: some
+/// microseconds.
+pub const BAN_PATTERNS_MAX: usize = 100;
+
+/// Client ids of a core that are watched for coming and going: about 6 MiB. The oldest makes room.
+pub const FLAPPING_CLIENTS_MAX: usize = 65_536;
+
+/// Connections looked at in one turn for whom a new ban means: about 100 us.
+pub const BAN_SWEEP_PER_TURN: u32 = 4096;
 
 /// Entries that one step of an operator's request gives out: at about 1 us each 100 us of work.
 pub const MANAGE_ROWS_PER_STEP: usize = 100;

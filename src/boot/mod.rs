@@ -13,6 +13,7 @@ mod sys;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::access::bans::Ban;
 use crate::access::rules::AccessRules;
 use crate::cli::Arguments;
 use crate::config::{Config, ConfigError, Machine};
@@ -30,6 +31,8 @@ pub struct Ready {
     pub facts: Facts,
     /// What clients may do.
     pub access: Arc<AccessRules>,
+    /// Who is not let in from the start.
+    pub bans: Arc<[Arc<Ban>]>,
     /// The data directory, locked as long as this lives.
     pub data_dir: DataDir,
     /// The key that gives each client id its home core.
@@ -81,6 +84,7 @@ pub fn prepare(arguments: &Arguments) -> Result<Ready, Refusal> {
         return Err(Refusal { sentences });
     }
     let access = access::rules(&config, 0)?;
+    let bans = access::bans(&config)?;
     let data_dir = DataDir::open(&config.node.data_dir)?;
     let hash_key = data_dir.hash_key()?;
     Ok(Ready {
@@ -88,6 +92,7 @@ pub fn prepare(arguments: &Arguments) -> Result<Ready, Refusal> {
         machine,
         facts,
         access: access.into(),
+        bans,
         data_dir,
         hash_key,
     })

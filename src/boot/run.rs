@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 
+use crate::access::bans::Ban;
 use crate::access::rules::AccessRules;
 use crate::base::home::Homes;
 use crate::base::ids::CoreId;
 use crate::boot::listeners::Listeners;
-use crate::boot::{Ready, Refusal};
+use crate::boot::{Ready, Refusal, access};
 use crate::config::Config;
 use crate::control::{Control, ControlParts};
-use crate::gate::listeners::{ListenerControl, ListenerState};
+use crate::gate::listeners::ListenerControl;
 use crate::gate::port::{Gate, GatePort, WakeCore, gate};
 use crate::metrics::{CoreMetrics, MetricsRegistry};
 use crate::routing::reader::IndexReader;
@@ -27,6 +28,7 @@ use crate::runtime::mesh::{MeshEnd, mesh};
 use crate::runtime::plane::Plane;
 use crate::runtime::thread::{self, CoreFailed, CoresConfig};
 use crate::runtime::wake::Wakers;
+use crate::shard::addons::AddonRules;
 use crate::shard::auth::AuthnRules;
 use crate::shard::cross::Parcel;
 use crate::shard::rules::Rules;
@@ -41,6 +43,8 @@ const HANDSHAKES_MIN: u64 = 16;
 pub struct Broker {
     /// The way to its cores.
     pub gate: Gate,
+    /// Its access rules, which may be read again.
+    pub access: access::Reloading,
     /// Its figures.
     pub metrics: MetricsRegistry,
     /// Its index thread.
@@ -77,6 +81,7 @@ pub fn start(ready: &Ready) -> Result<Broker, Refusal> {
     let fronts: Arc<[Front]> = config.listeners.iter().map(Front::of).collect();
     let plant = Plant {
         rules: rules(config, cores, Arc::clone(&ready.access)),
+        bans: Arc::clone(&ready.bans),
         plane: PlaneConfig::for_cores(usize::from(cores), config.sizing.connections_per_core),
         hash_key: ready.hash_key,
         cores,
@@ -117,6 +122,7 @@ pub fn start(ready: &Ready) -> Result<Broker, Refusal> {
         await_end(cores).map_err(|error| refused("no thread to wait for the cores", &error))?;
     Ok(Broker {
         gate,
+        access: access::Reloading::new(config.clone()),
         metrics,
         indexer,
         ended,
@@ -143,20 +149,14 @@ fn open(ready: &Ready, fronts: Arc<[Front]>, gate: &Gate, metrics: &MetricsRegis
         metrics: metrics.clone(),
         homes: Homes::new(ready.hash_key, gate.cores()),
     })?;
-    let listeners = Listeners::open(&ready.config.listeners, fronts, gate)?;
-    let states = listeners.states();
-    let on_ip = |state: &ListenerState| Some((state.id.clone(), state.bind.parse().ok()?));
-    let serving = control.serve(&states.iter().filter_map(on_ip).collect::<Vec<_>>());
-    let mut listening: Vec<(String, String)> = states
-        .into_iter()
-        .map(|state| (state.id, state.bind))
-        .collect();
-    listening.extend(
-        serving
-            .into_iter()
-            .map(|(name, address)| (name, address.to_string())),
-    );
-    Ok((control, Arc::new(listeners), listening))
+    let listeners = Arc::new(Listeners::open(&ready.config.listeners, fronts, gate)?);
+    let open: Arc<dyn ListenerControl> = listeners.clone();
+    let serving = control.serve(open);
+    let states = listeners.states().into_iter();
+    let serving = serving.into_iter().map(|(name, at)| (name, at.to_string()));
+    let listening = states.map(|state| (state.id, state.bind)).chain(serving);
+    let listening = listening.collect();
+    Ok((control, listeners, listening))
 }
 
 /// The control plane, the listeners, and who listens where.
@@ -175,6 +175,7 @@ fn await_end(cores: thread::Cores) -> std::io::Result<Receiver<Result<(), CoreFa
 #[derive(Clone)]
 struct Plant {
     rules: Rules,
+    bans: Arc<[Arc<Ban>]>,
     plane: PlaneConfig,
     hash_key: [u8; 16],
     cores: u8,
@@ -200,7 +201,7 @@ impl Plant {
     /// Makes a core, on its own thread.
     fn core(self, own: CoreEnds) -> std::io::Result<Core> {
         let plane = Plane::new(&self.plane).map_err(std::io::Error::other)?;
-        let shard = Shard::new(ShardParts {
+        let mut shard = Shard::new(ShardParts {
             core: own.core,
             cores: self.cores,
             rules: self.rules,
@@ -211,6 +212,9 @@ impl Plant {
             metrics: own.metrics,
             now: self.clock.now(),
         });
+        for ban in self.bans.iter() {
+            shard.ban(Arc::clone(ban));
+        }
         let parts = CoreParts {
             core: own.core,
             shard,
@@ -246,7 +250,7 @@ fn seed() -> Result<[u64; 4], Refusal> {
 }
 
 /// The settings as the shards read them.
-fn rules(config: &Config, cores: u8, access: Arc<AccessRules>) -> Rules {
+fn rules(config: &Config, cores: u8, access_rules: Arc<AccessRules>) -> Rules {
     let (mqtt, retainer) = (&config.mqtt, &config.retainer);
     let seconds = |duration: Duration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
     #[expect(
@@ -281,7 +285,10 @@ fn rules(config: &Config, cores: u8, access: Arc<AccessRules>) -> Rules {
         max_subscriptions: mqtt.max_subscriptions.unwrap_or(u32::MAX),
         max_out_queue_bytes: mqtt.max_out_queue as usize,
         allow_anonymous: mqtt.allow_anonymous,
-        access,
+        access: access_rules,
+        limits: access::limits(config),
+        flapping: access::flapping(config),
+        overload: access::overload(config),
         listener_ids: config
             .listeners
             .iter()
@@ -294,5 +301,6 @@ fn rules(config: &Config, cores: u8, access: Arc<AccessRules>) -> Rules {
         queue_memory_bytes: usize::try_from(config.sizing.queue_bytes_per_core)
             .unwrap_or(usize::MAX),
         max_connections: config.sizing.connections_per_core,
+        addons: Arc::new(AddonRules::new(config)),
     }
 }

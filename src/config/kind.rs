@@ -36,7 +36,7 @@ pub(crate) enum Raw {
 impl Raw {
     /// The value as text, if it is text or stands for it: a number may be given with or without
     /// quotes where the setting takes both.
-    fn text(&self) -> Option<String> {
+    pub(crate) fn text(&self) -> Option<String> {
         match self {
             Self::Bare(text) | Self::Text(text) => Some(text.clone()),
             Self::Integer(number) => Some(number.to_string()),

@@ -20,36 +20,46 @@ mod sections_access;
 mod sections_authn;
 mod sections_http;
 mod sections_listeners;
+mod sections_messaging;
 mod setting;
+mod shown;
 mod sizing;
 mod source;
+mod template;
 mod values;
 
 pub use authn::backends::{
     BootstrapType, BuiltInAuthn, HttpAuthn, HttpMethod, HttpShape, JwtAlgorithm, JwtAuthn, JwtFrom,
     LdapAuthn, LdapMethod, LdapType, MongoAuthn, RedisAuthn, RedisType, Salted, ScramAuthn,
-    ScramHash, Servers, SqlAuthn, Time, UserIdType,
+    ScramHash, Servers, SqlAuthn, Ssl, Time, UserIdType,
 };
 pub use authn::password::{Digest, PasswordHash, SaltPosition};
+pub use authn::sources::{AccessSource, AccessSourceKind};
 pub use authn::{AuthnProvider, Hidden, ProviderKind};
 pub use listener::{Bind, Listener, ListenerKind};
 pub use network::{AccessRule, Network};
 pub use reference::{help, reference};
 pub use sections::{
-    CORES_MAX, Log, LogFormat, LogLevel, Mqtt, Node, Retainer, ShareGroup, ShareGroupSettings,
-    ShareStrategy,
+    CORES_MAX, DefaultPriority, Log, LogFormat, LogLevel, Mqtt, Node, Retainer, ShareGroup,
+    ShareGroupSettings, ShareStrategy,
 };
 pub use sections_access::{
-    AccessSettings, Authorization, AuthorizationCache, AuthorizationFile, NoMatch, OnDeny, Profile,
+    AccessSettings, Authorization, AuthorizationCache, AuthorizationFile, Banned, FlappingDetect,
+    NoMatch, OnDeny, OverloadProtection, Profile, Quota, RateAndBurst, RateExceeded,
 };
-pub use sections_authn::{AuthnSettings, CertName, EnableAuthn, GlobalAuthn};
+pub use sections_authn::{AccessSources, AuthnSettings, CertName, EnableAuthn, GlobalAuthn};
 pub use sections_http::{Dashboard, Http, HttpTls};
 pub use sections_listeners::{
     ListenerSettings, Piggyback, TcpListener, UnixListener, WebSocketSettings, WsListener,
     WsWebSocket,
 };
+pub use sections_messaging::{
+    AutoSubscription, Delayed, Messaging, RewriteAction, RewriteSettings, compile,
+};
+pub use shown::Shown;
 pub use sizing::{Machine, Sizing};
 pub use source::{Sources, TomlFile};
+pub use template::{Piece, Template};
 pub use values::{Origin, Problem};
 
 use std::fmt;
@@ -69,12 +79,16 @@ pub struct Config {
     pub access: AccessSettings,
     /// Who authenticates clients where a listener has no chain of its own.
     pub authentication: Vec<AuthnProvider>,
+    /// Sources of access rules that have to be asked.
+    pub access_sources: Vec<AccessSource>,
     /// Limits of authentication.
     pub authentication_settings: AuthnSettings,
     /// Groups of shared subscribers with a strategy of their own.
     pub share_groups: Vec<ShareGroup>,
     /// Retained messages.
     pub retainer: Retainer,
+    /// What EMQX adds to MQTT.
+    pub messaging: Messaging,
     /// The HTTP API.
     pub http: Http,
     /// Its TLS.
@@ -83,6 +97,8 @@ pub struct Config {
     pub dashboard: Dashboard,
     /// The log.
     pub log: Log,
+    /// All settings as they were written.
+    pub shown: Vec<Shown>,
     /// What the settings that say `auto` came to.
     pub sizing: Sizing,
 }
@@ -128,6 +144,7 @@ impl Config {
         let values = sources.collect()?;
         let listeners =
             listener::listeners(&values).map_err(|problems| ConfigError { problems })?;
+        let messaging = Messaging::read(&values).map_err(|problems| ConfigError { problems })?;
         let node = Node::read(&values, Node::SECTION.prefix);
         let sizing = Sizing::new(&node, machine);
         let http_tls = HttpTls::read(&values, HttpTls::SECTION.prefix);
@@ -150,15 +167,40 @@ impl Config {
             mqtt,
             access: AccessSettings::read(&values),
             authentication: GlobalAuthn::read(&values, GlobalAuthn::SECTION.prefix).authentication,
+            access_sources: AccessSources::read(&values, AccessSources::SECTION.prefix).remote,
             authentication_settings: AuthnSettings::read(&values, AuthnSettings::SECTION.prefix),
             share_groups: ShareGroupSettings::groups(&values),
             retainer: Retainer::read(&values, Retainer::SECTION.prefix),
+            messaging,
             http: Http::read(&values, Http::SECTION.prefix),
             http_tls,
             dashboard: Dashboard::read(&values, Dashboard::SECTION.prefix),
             log: Log::read(&values, Log::SECTION.prefix),
+            shown: shown::shown(&values),
             sizing,
         })
+    }
+
+    /// The configuration that a file gives, which is right.
+    #[cfg(test)]
+    pub fn from_text_for_tests(text: &str) -> Self {
+        let file = Some(TomlFile {
+            name: "test.toml".to_owned(),
+            text: text.to_owned(),
+        });
+        let sources = Sources {
+            file,
+            ..Sources::default()
+        };
+        let machine = Machine {
+            cpus: 1,
+            memory_bytes: 1 << 30,
+            descriptors_hard: 1 << 20,
+        };
+        match Self::new(&sources, &machine) {
+            Ok(config) => config,
+            Err(error) => panic!("{error}"),
+        }
     }
 
     /// Everything at its default.

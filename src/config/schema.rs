@@ -53,6 +53,12 @@ pub(crate) fn is_group(key: &str) -> bool {
     SECTIONS.iter().any(|section| below(section.prefix))
 }
 
+/// Whether `key` stands for numbered sections, which a list of tables may give.
+pub(crate) fn is_list(key: &str) -> bool {
+    let of_list = |section: &Section| section.prefix.strip_suffix(".<name>") == Some(key);
+    !key.starts_with("listeners.") && SECTIONS.iter().any(of_list)
+}
+
 /// What is left of `key` after the section's prefix, where `<name>` fits any listener name.
 fn strip_section<'k>(section: &Section, key: &'k str) -> Option<&'k str> {
     if section.prefix.is_empty() {
@@ -174,7 +180,7 @@ mod tests {
         ] {
             assert_eq!(nearest(wrong).as_deref(), Some(right), "{wrong}");
         }
-        assert_eq!(nearest("bridges.kafka.topic"), None);
+        assert_eq!(nearest("bridges.kafka.broker"), None);
         assert_eq!(nearest("x"), None);
     }
 

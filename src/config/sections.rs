@@ -8,10 +8,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::kind::{FilePath, Flag, Seconds, bytes, choice, decimal, integer, span, text, unless};
-use super::sections_access::{Authorization, AuthorizationCache, AuthorizationFile, Profile};
-use super::sections_authn::{AuthnSettings, CertName, GlobalAuthn};
+use super::sections_access::{
+    Authorization, AuthorizationCache, AuthorizationFile, Banned, FlappingDetect,
+    OverloadProtection, Profile,
+};
+use super::sections_authn::{AccessSources, AuthnSettings, CertName, GlobalAuthn};
 use super::sections_http::{Dashboard, Http, HttpTls};
 use super::sections_listeners::{TcpListener, UnixListener, WsListener, WsWebSocket};
+use super::sections_messaging::{AutoSubscription, Delayed, Priorities, RewriteSettings};
 use super::setting::{Change, Section, Setting, parses_to, section};
 use super::values::Values;
 
@@ -38,10 +42,17 @@ pub(crate) const SECTIONS: &[Section] = &[
     Authorization::SECTION,
     AuthorizationCache::SECTION,
     AuthorizationFile::SECTION,
+    AccessSources::SECTION,
+    Banned::SECTION,
+    FlappingDetect::SECTION,
+    OverloadProtection::SECTION,
     GlobalAuthn::SECTION,
     AuthnSettings::SECTION,
     ShareGroupSettings::SECTION,
     Retainer::SECTION,
+    Delayed::SECTION,
+    RewriteSettings::SECTION,
+    AutoSubscription::SECTION,
     Http::SECTION,
     HttpTls::SECTION,
     Dashboard::SECTION,
@@ -135,6 +146,25 @@ section! {
         shared_subscription_strategy: ShareStrategy = "round_robin",
             choice(ShareStrategy::WORDS), Live;
 
+        /// Whether a client may claim a topic for itself alone: `$exclusive/<topic>`. Whoever comes
+        /// second gets 0x97.
+        exclusive_subscription: bool = "false", Flag, Restart;
+
+        /// Whether clients of 3.1 and 3.1.1 get none of what they have published themselves, as MQTT 5
+        /// clients can say for themselves.
+        ignore_loop_deliver: bool = "false", Flag, Restart;
+
+        /// Whether a message is delivered at the greater of its QoS and the subscription's, not at the
+        /// lesser.
+        upgrade_qos: bool = "false", Flag, Restart;
+
+        /// After how long a QoS 1 or 2 message that a connected client of 3.1 or 3.1.1 has not
+        /// acknowledged is sent again; half of it may be added. (MQTT 5 forbids it for its clients.)
+        retry_interval: Option<Duration> = "30s",
+            unless(&["infinity", "0"], span(SECOND, DAY)), Restart;
+
+        /// Whether clients are let in without authentication. If not, every client is refused: no
+        /// other way in is configured.
         /// Whether clients are let in on listeners that have no `authentication`. If not, they are
         /// refused there. With `authentication` it decides.
         allow_anonymous: bool = "true", Flag, Live;
@@ -187,6 +217,14 @@ section! {
         /// Whether QoS 0 messages are queued as well.
         mqueue_store_qos0: bool = "true", Flag, Live;
 
+        /// Topics whose messages leave a session's queue before those of others, by their priority.
+        mqueue_priorities: Vec<(String, u8)> = "disabled", Priorities, Restart;
+
+        /// The priority of topics that `mqueue_priorities` does not name: below or above all of them.
+        mqueue_default_priority: DefaultPriority = "lowest",
+            choice(&[("lowest", DefaultPriority::Lowest), ("highest", DefaultPriority::Highest)]),
+            Restart;
+
         /// Subscriptions one session may have.
         max_subscriptions: Option<u32> = "infinity",
             unless(&["infinity"], integer(1, u32::MAX as u64)), Live;
@@ -210,7 +248,20 @@ section! {
         /// How long a message is stored that does not name its own expiry; `0` is for ever.
         expiry_interval: Option<Duration> = "infinity",
             unless(&["infinity", "0"], span(SECOND, EXPIRY_MAX)), Live;
+
+        /// Whether the empty message that clears a topic goes to nobody.
+        stop_publish_clear_msg: bool = "false", Flag, Restart;
     }
+}
+
+/// The priority of topics that have none of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DefaultPriority {
+    /// Below all others.
+    #[default]
+    Lowest,
+    /// Above all others.
+    Highest,
 }
 
 section! {

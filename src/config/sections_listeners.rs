@@ -8,8 +8,11 @@ use std::time::Duration;
 use super::authn::{AuthnProvider, AuthnProviders};
 use super::kind::{Address, FilePath, Flag, Rate, bytes, choice, integer, span, text, unless};
 use super::network::{ACCESS_RULES, AccessRule, Mode, NETWORKS, Network, UrlPath, WORDS};
+use super::sections_access::{Quota, QuotaKind, RateAndBurst, RateAndBurstKind, RateExceeded};
 use super::sections_authn::{EnableAuthn, EnableAuthnKind};
+use super::sections_messaging::Pattern;
 use super::setting::{Change, Section, Setting, parses_to, section};
+use super::template::{Places, Template};
 use super::values::Values;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -39,6 +42,20 @@ pub struct ListenerSettings {
     pub proxy_protocol_trusted: Vec<Network>,
     /// Who may connect.
     pub access_rules: Vec<AccessRule>,
+    /// PUBLISH packets of one connection.
+    pub messages_rate: Option<Quota>,
+    /// How many more at once.
+    pub messages_burst: u32,
+    /// Bytes of one connection.
+    pub bytes_rate: Option<Quota>,
+    /// How many more at once.
+    pub bytes_burst: u32,
+    /// Both of bytes in one.
+    pub rate_limit: Option<RateAndBurst>,
+    /// What happens above a rate.
+    pub rate_exceeded: RateExceeded,
+    /// What stands before every topic.
+    pub mountpoint: Option<Template>,
     /// Whether clients are authenticated.
     pub enable_authn: EnableAuthn,
     /// By whom, instead of the chain for all.
@@ -111,6 +128,34 @@ macro_rules! network_listener {
                 /// rule that fits decides; who fits none may connect.
                 access_rules: Vec<AccessRule> = "allow all", ACCESS_RULES, Restart;
 
+                /// PUBLISH packets that one connection may send.
+                messages_rate: Option<Quota> = "infinity", unless(&["infinity"], QuotaKind), Restart;
+
+                /// How many more a connection may send at once that sent fewer before.
+                messages_burst: u32 = "0", integer(0, u32::MAX as u64), Restart;
+
+                /// Bytes that one connection may send.
+                bytes_rate: Option<Quota> = "infinity", unless(&["infinity"], QuotaKind), Restart;
+
+                /// How many more bytes a connection may send at once that sent fewer before.
+                bytes_burst: u32 = "0", bytes(0, u32::MAX as u64), Restart;
+
+                /// The same in EMQX 3's form: bytes a second, and bytes at once. Goes before
+                /// `bytes_rate`.
+                rate_limit: Option<RateAndBurst> = "infinity",
+                    unless(&["infinity"], RateAndBurstKind), Restart;
+
+                /// What happens to a connection above its rate. `pause`: nothing is read from it until
+                /// the rate allows it. `drop`: messages are dropped, at QoS 1 and 2 with 0x97.
+                rate_exceeded: RateExceeded = "pause", choice(RateExceeded::WORDS), Restart;
+
+                /// Put before every topic and filter of the listener's clients, and taken off again
+                /// from what they get: they see nothing else. `${clientid}` (`%c`) and `${username}`
+                /// (`%u`) are the client's; one whose values are absent or hold `/`, `+` or `#` is
+                /// refused.
+                mountpoint: Option<Template> = "none",
+                    unless(&["none", ""], Pattern(Places::Client)), Restart;
+
                 /// Whether clients of this listener are authenticated. `quick_deny_anonymous`: those
                 /// without a user name are refused before anybody is asked. `false`: everybody enters.
                 enable_authn: EnableAuthn = "true", EnableAuthnKind, Restart;
@@ -135,6 +180,13 @@ macro_rules! network_listener {
                     proxy_protocol_timeout: self.proxy_protocol_timeout,
                     proxy_protocol_trusted: self.proxy_protocol_trusted.clone(),
                     access_rules: self.access_rules.clone(),
+                    messages_rate: self.messages_rate,
+                    messages_burst: self.messages_burst,
+                    bytes_rate: self.bytes_rate,
+                    bytes_burst: self.bytes_burst,
+                    rate_limit: self.rate_limit,
+                    rate_exceeded: self.rate_exceeded,
+                    mountpoint: self.mountpoint.clone(),
                     enable_authn: self.enable_authn,
                     authentication: self.authentication.clone(),
                 }
@@ -189,6 +241,34 @@ section! {
         /// How long the PROXY header may take.
         proxy_protocol_timeout: Duration = "3s", span(TENTH, HOUR), Restart;
 
+        /// PUBLISH packets that one connection may send.
+        messages_rate: Option<Quota> = "infinity", unless(&["infinity"], QuotaKind), Restart;
+
+        /// How many more a connection may send at once that sent fewer before.
+        messages_burst: u32 = "0", integer(0, u32::MAX as u64), Restart;
+
+        /// Bytes that one connection may send.
+        bytes_rate: Option<Quota> = "infinity", unless(&["infinity"], QuotaKind), Restart;
+
+        /// How many more bytes a connection may send at once that sent fewer before.
+        bytes_burst: u32 = "0", bytes(0, u32::MAX as u64), Restart;
+
+        /// The same in EMQX 3's form: bytes a second, and bytes at once. Goes before
+        /// `bytes_rate`.
+        rate_limit: Option<RateAndBurst> = "infinity",
+            unless(&["infinity"], RateAndBurstKind), Restart;
+
+        /// What happens to a connection above its rate. `pause`: nothing is read from it until
+        /// the rate allows it. `drop`: messages are dropped, at QoS 1 and 2 with 0x97.
+        rate_exceeded: RateExceeded = "pause", choice(RateExceeded::WORDS), Restart;
+
+        /// Put before every topic and filter of the listener's clients, and taken off again
+        /// from what they get: they see nothing else. `${clientid}` (`%c`) and `${username}`
+        /// (`%u`) are the client's; one whose values are absent or hold `/`, `+` or `#` is
+        /// refused.
+        mountpoint: Option<Template> = "none",
+            unless(&["none", ""], Pattern(Places::Client)), Restart;
+
         /// Whether clients of this listener are authenticated. `quick_deny_anonymous`: those without a
         /// user name are refused before anybody is asked. `false`: everybody enters.
         enable_authn: EnableAuthn = "true", EnableAuthnKind, Restart;
@@ -208,6 +288,13 @@ impl UnixListener {
             backlog: self.backlog,
             proxy_protocol: self.proxy_protocol,
             proxy_protocol_timeout: self.proxy_protocol_timeout,
+            messages_rate: self.messages_rate,
+            messages_burst: self.messages_burst,
+            bytes_rate: self.bytes_rate,
+            bytes_burst: self.bytes_burst,
+            rate_limit: self.rate_limit,
+            rate_exceeded: self.rate_exceeded,
+            mountpoint: self.mountpoint.clone(),
             enable_authn: self.enable_authn,
             authentication: self.authentication.clone(),
             ..ListenerSettings::default()

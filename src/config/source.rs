@@ -175,11 +175,34 @@ fn flatten(prefix: &str, table: &DeTable<'_>, leaves: &mut Vec<(String, usize, R
         match value.get_ref() {
             // A section may be empty, say with every line of it commented out.
             DeValue::Table(inner) if !inner.is_empty() || schema::is_group(&key) => {
-                flatten(&key, inner, leaves);
+                match as_lines(&key, inner) {
+                    Some(lines) => leaves.push((key, name.span().start, Raw::Text(lines))),
+                    None => flatten(&key, inner, leaves),
+                }
+            }
+            // `[[rewrite]]`: sections by number.
+            DeValue::Array(items) if schema::is_list(&key) => {
+                for (index, item) in items.iter().enumerate() {
+                    let key = format!("{key}.{}", index + 1);
+                    match item.get_ref() {
+                        DeValue::Table(inner) => flatten(&key, inner, leaves),
+                        _ => leaves.push((key, item.span().start, raw_of(item))),
+                    }
+                }
             }
             _ => leaves.push((key, name.span().start, raw_of(value))),
         }
     }
+}
+
+/// A table that is the value of one setting: an entry a line.
+fn as_lines(key: &str, table: &DeTable<'_>) -> Option<String> {
+    schema::find(key).ok()?;
+    let entry = |(name, value): (&Spanned<_>, &Spanned<DeValue<'_>>)| {
+        let value = raw_of(value);
+        format!("{}={}\n", name.get_ref(), value.text().unwrap_or_default())
+    };
+    Some(table.iter().map(entry).collect())
 }
 
 fn raw_of(value: &Spanned<DeValue<'_>>) -> Raw {

@@ -124,6 +124,11 @@ impl Values {
         self.given.get(key).map(|given| &given.origin)
     }
 
+    /// The value of a setting with its origin; `None` for a default.
+    pub(crate) fn given(&self, key: &str) -> Option<&Given> {
+        self.given.get(key)
+    }
+
     /// Everything that was given below `prefix.`, by the rest of its name.
     pub(crate) fn below(&self, prefix: &str) -> Vec<(&str, &Given)> {
         let rest = |key: &'_ str| -> Option<usize> {

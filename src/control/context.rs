@@ -1,17 +1,18 @@
 //! What every part of the control plane sees.
 
-use std::net::SocketAddr;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use crate::config::Config;
 use crate::control::ControlParts;
+use crate::control::authn::Authn;
 use crate::control::clock;
 use crate::control::cores::Cores;
 use crate::control::http::pages::Places;
 use crate::control::http::session::Sessions;
 use crate::control::monitor::Monitor;
 use crate::control::state::State;
+use crate::gate::listeners::ListenerControl;
 use crate::metrics::MetricsRegistry;
 
 /// One broker, as its control plane sees it.
@@ -30,9 +31,12 @@ pub struct Context {
     pub places: Places,
     /// Figures over time.
     pub monitor: Monitor,
+    /// Those who authenticate clients.
+    pub authn: Arc<Authn>,
     started_ms: u64,
     messages: AtomicU64,
-    listening: OnceLock<Vec<(String, SocketAddr)>>,
+    /// The listeners, and the ids of them in their order.
+    listeners: OnceLock<(Arc<dyn ListenerControl>, Vec<String>)>,
     stopping: AtomicBool,
 }
 
@@ -41,7 +45,7 @@ impl Context {
     ///
     /// # Errors
     /// A sentence for the user.
-    pub fn new(parts: ControlParts<'_>) -> Result<Self, String> {
+    pub fn new(parts: ControlParts<'_>, authn: Arc<Authn>) -> Result<Self, String> {
         let state = State::open(parts.data_dir).map_err(|error| error.to_string())?;
         Ok(Self {
             config: parts.config.clone(),
@@ -51,9 +55,10 @@ impl Context {
             sessions: Sessions::default(),
             places: Places::default(),
             monitor: Monitor::default(),
+            authn,
             started_ms: clock::unix_ms(),
             messages: AtomicU64::new(0),
-            listening: OnceLock::new(),
+            listeners: OnceLock::new(),
             stopping: AtomicBool::new(false),
         })
     }
@@ -74,25 +79,31 @@ impl Context {
         format!("{:016X}{number:016X}", clock::unix_ms())
     }
 
-    /// The open listeners by number: id and address.
-    pub fn listening(&self) -> &[(String, SocketAddr)] {
-        self.listening.get().map_or(&[], Vec::as_slice)
+    /// The listeners; nothing before they are open.
+    pub fn listeners(&self) -> Option<Arc<dyn ListenerControl>> {
+        self.listeners.get().map(|(control, _)| Arc::clone(control))
     }
 
     /// The id of a listener by its number.
     pub fn listener(&self, number: u8) -> &str {
-        let listener = self.listening().get(usize::from(number));
-        listener.map_or("unknown", |(id, _)| id)
+        let ids = self.listeners.get().map(|(_, ids)| ids);
+        let id = ids.and_then(|ids| ids.get(usize::from(number)));
+        id.map_or("unknown", String::as_str)
     }
 
     /// Whether clients are taken in: the listeners are open and it does not stop.
     pub fn is_ready(&self) -> bool {
-        self.listening.get().is_some() && !self.stopping.load(Ordering::Relaxed)
+        self.listeners.get().is_some() && !self.stopping.load(Ordering::Relaxed)
     }
 
-    pub(super) fn set_listening(&self, listening: &[(String, SocketAddr)]) {
+    pub(super) fn set_listeners(&self, listeners: Arc<dyn ListenerControl>) {
+        let ids = listeners
+            .states()
+            .into_iter()
+            .map(|state| state.id)
+            .collect();
         // Set once, by the start.
-        let _ = self.listening.set(listening.to_vec());
+        let _ = self.listeners.set((listeners, ids));
     }
 
     pub(super) fn set_stopping(&self) {

@@ -4,13 +4,19 @@
 //! - [`context`]: what every part of it sees; [`cores`]: asking the cores; [`clock`]: the wall clock
 //! - [`state`]: what is kept over restarts
 //! - [`http`]: the API
-//! - [`monitor`]: figures over time
+//! - [`monitor`]: figures over time; [`alarms`], [`bans`]: what is wrong, and who is not let in
+//! - [`authn`]: who may enter
+//! - [`machine`]: what the kernel tells
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)] // Here are locks: no core waits for one.
 
+pub mod alarms;
+pub mod authn;
+pub mod bans;
 pub mod clock;
 pub mod context;
 pub mod cores;
 pub mod http;
+pub mod machine;
 pub mod monitor;
 pub mod state;
 
@@ -23,8 +29,10 @@ use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::base::home::Homes;
 use crate::config::Config;
+use crate::control::authn::Authn;
 use crate::control::context::Context;
 use crate::control::http::serve::Server;
+use crate::gate::listeners::ListenerControl;
 use crate::gate::port::Gate;
 use crate::metrics::MetricsRegistry;
 
@@ -66,7 +74,8 @@ impl Control {
             .enable_all()
             .build()
             .map_err(|error| format!("the control plane's threads cannot be started: {error}"))?;
-        let context = Arc::new(Context::new(parts)?);
+        let authn = Authn::start(runtime.handle(), &parts.gate, parts.config)?;
+        let context = Arc::new(Context::new(parts, authn)?);
         let servers = http::serve::bind(&context.config)?;
         if !servers.is_empty() {
             http::users::make_first(&context)?;
@@ -79,8 +88,8 @@ impl Control {
     }
 
     /// The listeners are open: the API is served from now on. Says where.
-    pub fn serve(&mut self, listening: &[(String, SocketAddr)]) -> Vec<(String, SocketAddr)> {
-        self.context.set_listening(listening);
+    pub fn serve(&mut self, listeners: Arc<dyn ListenerControl>) -> Vec<(String, SocketAddr)> {
+        self.context.set_listeners(listeners);
         let _guard = self.runtime.enter();
         monitor::start(&self.context);
         let mut addresses = Vec::new();

@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use crate::access::bans::{Ban, BanWho};
 use crate::access::rules::AccessRules;
 use crate::gate::access::AccessAnswer;
 
@@ -40,6 +41,10 @@ pub enum Command {
     /// Forget what others have answered about access: for one client, or for all. Loss: the answers
     /// run out by themselves.
     DrainAccessCache(Option<Box<str>>),
+    /// Let these in no more, and end their connections. Loss: the sender tries again.
+    Ban(Arc<Ban>),
+    /// Let these in again. Loss: the sender tries again.
+    Unban(Arc<BanWho>),
     /// First step of a shutdown: no new connections; those in handshake are closed.
     StopAccepting,
     /// Second step: nothing more is read from clients.

@@ -66,6 +66,8 @@ catalogue! {
         PacketsPublishError = "packets.publish.error",
         /// PUBLISH packets refused because the client may not publish to the topic.
         PacketsPublishAuthError = "packets.publish.auth_error",
+        /// PUBLISH packets refused because they came above the rate of their connection.
+        PacketsPublishQuotaExceeded = "packets.publish.quota_exceeded",
         /// PUBLISH packets received over the receive maximum.
         PacketsPublishDropped = "packets.publish.dropped",
         /// PUBACK packets received.
@@ -139,6 +141,28 @@ catalogue! {
         MessagesDroppedAwaitPubrelTimeout = "messages.dropped.await_pubrel_timeout",
         /// Messages refused because the client exceeded its receive maximum.
         MessagesDroppedReceiveMaximum = "messages.dropped.receive_maximum",
+        /// Messages dropped because they came above the rate of their connection.
+        MessagesDroppedQuotaExceeded = "messages.dropped.quota_exceeded",
+        /// Messages to be published later.
+        MessagesDelayed = "messages.delayed",
+        /// Delayed messages dropped: no valid delay or topic.
+        MessagesDroppedDelayedInvalid = "messages.dropped.delayed_invalid",
+        /// Delayed messages refused: as many as may wait already did.
+        MessagesDroppedDelayedFull = "messages.dropped.delayed_full",
+        /// Delayed messages refused: the core's budget for queued messages was used up.
+        MessagesDroppedDelayedMemory = "messages.dropped.delayed_memory",
+        /// Delayed messages dropped: they expired before their time came.
+        MessagesDroppedDelayedExpired = "messages.dropped.delayed_expired",
+        /// Topics and filters left as they were because topic rewrite made none that is valid of them.
+        RewriteInvalid = "rewrite.invalid",
+        /// Exclusive subscriptions refused because another client has the topic.
+        ExclusiveRefused = "exclusive.refused",
+        /// Subscriptions made for clients when they connected.
+        AutoSubscribed = "auto_subscribe.made",
+        /// Subscriptions not made for clients: refused, or a name to put into them was absent or unfit.
+        AutoSubscribeFailed = "auto_subscribe.failed",
+        /// Deliveries sent again because the client did not acknowledge them in time.
+        MessagesRetried = "messages.retried",
         /// Messages of 3.x publishers taken although more than the receive maximum were not acknowledged.
         MessagesOverReceiveMaximum = "messages.over_receive_maximum",
         /// Messages stored as retained ones.
@@ -220,6 +244,19 @@ catalogue! {
         /// Questions that other sources did not answer in time, which denies.
         AuthorizationTimeout = "authorization.timeout",
 
+        /// CONNECTs refused because of a ban.
+        ClientBanned = "client.banned",
+        /// Clients banned because they came and went too often.
+        ClientFlapping = "client.flapping",
+        /// Bans that found no room.
+        BannedRefused = "banned.refused",
+        /// CONNECTs refused because the core had enough to do.
+        OverloadRefused = "overload_protection.new_conn",
+        /// Times the core began to let nobody in because it had enough to do.
+        OverloadBegun = "overload_protection.begun",
+        /// Pauses between accepts because the core had enough to do.
+        OverloadDelay = "overload_protection.delay",
+
         /// Sessions created.
         SessionCreated = "session.created",
         /// Sessions that a client came back to.
@@ -267,7 +304,7 @@ catalogue! {
         ShutdownReceiveMaximum = "shutdown_count.receive_maximum",
         /// Connections ended: the broker had no room for the client.
         ShutdownServerBusy = "shutdown_count.server_busy",
-        /// Connections ended: by an operator.
+        /// Connections ended: by an operator or a ban.
         ShutdownKicked = "shutdown_count.kicked",
         /// Connections ended: the broker stopped.
         ShutdownShutdown = "shutdown_count.shutdown",
@@ -315,6 +352,8 @@ catalogue! {
         Parks = "turn.parks",
         /// Pauses of reading: many of the client's SUBSCRIBEs wait for the index thread.
         ReadPausedIndex = "read.paused.index",
+        /// Times reading from a connection paused because it sent above its rate.
+        ReadPausedQuota = "read.paused.quota",
         /// Pauses of reading: the outbox to another core was over its limit.
         ReadPausedOutbox = "read.paused.outbox",
 
@@ -359,6 +398,8 @@ catalogue! {
         SubscriptionsShared = "subscriptions.shared.count",
         /// Filters in the shared index.
         Topics = "topics.count",
+        /// Delayed messages that wait.
+        Delayed = "delayed.count",
         /// Retained messages.
         Retained = "retained.count",
         /// Bytes of the store of retained messages.
@@ -465,6 +506,11 @@ pub const TOTALS: &[Total] = {
                 MessagesDroppedNoSubscribers,
                 MessagesDroppedAwaitPubrelTimeout,
                 MessagesDroppedReceiveMaximum,
+                MessagesDroppedQuotaExceeded,
+                MessagesDroppedDelayedInvalid,
+                MessagesDroppedDelayedFull,
+                MessagesDroppedDelayedMemory,
+                MessagesDroppedDelayedExpired,
             ],
         },
         Total {

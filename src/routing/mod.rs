@@ -2,6 +2,7 @@
 //!
 //! - `shared`: the protocol of the shared index; `writer` and `reader` are its two ends, `delta`
 //!   what goes between them
+//! - `exclusive`: which core holds which exclusive topic, kept by the writer
 //! - `local`: one core's subscribers
 //! - `topic_match`: one filter against one topic
 //! - below: `table` (hash table changed in place), `shape` (wildcards by tuple space), `trie` (their
@@ -10,6 +11,7 @@
 
 mod arena;
 pub mod delta;
+pub mod exclusive;
 mod hash;
 pub mod local;
 mod memory;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::arena::Address;
 use super::delta::{Applied, CORE_MAX, Delta};
+use super::exclusive::Claims;
 use super::memory::{IndexBytes, IndexFull, Kind, Memory, RETIRED_BLOCKS_MAX};
 use super::node::{self, FLAG_IN_TRIE, FLAG_WILDCARD, node_words};
 use super::shape::ShapeCounts;
@@ -31,6 +32,8 @@ pub struct IndexWriter {
     len: usize,
     in_trie: usize,
     text: Vec<u8>,
+    /// Which core holds which exclusive topic: decided in the order of the deltas.
+    pub claims: Claims,
 }
 
 impl IndexWriter {
@@ -45,6 +48,7 @@ impl IndexWriter {
             len: 0,
             in_trie: 0,
             text: Vec::new(),
+            claims: Claims::default(),
         }
     }
 

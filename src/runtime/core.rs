@@ -303,11 +303,12 @@ impl Inner {
         self.shard.begin_turn(self.clock.now());
     }
 
-    fn count_turn(&self) {
+    fn count_turn(&mut self) {
         let (clients, now) = (&self.shard.clients, self.clock.now());
         clients.metrics.inc(Counter::Turns);
         let us = now.unix_us.saturating_sub(clients.now.unix_us);
         clients.metrics.record(Latency::Turn, us);
+        self.shard.note_turn(us);
     }
 
     fn has_inbox_work(&self) -> bool {
@@ -452,6 +453,12 @@ impl Inner {
                 self.tell(What::Crossing(self.shard.crossing()));
             }
             Command::SetAccess(rules) => self.shard.set_access(rules),
+            Command::Ban(ban) => {
+                self.shard.ban(ban);
+            }
+            Command::Unban(who) => {
+                self.shard.unban(&who);
+            }
             Command::Access(answer) => self.shard.access_answered(answer),
             Command::DrainAccessCache(client_id) => {
                 self.shard.drain_access_cache(client_id.as_deref());

@@ -52,6 +52,7 @@ pub struct Door {
     /// same for all.
     waits: VecDeque<(u64, u32, u64)>,
     /// Questions about clients, for the control plane.
+    #[allow(clippy::vec_box, reason = "they go on as boxes")]
     questions: Vec<Box<AuthnRequest>>,
     /// By how much earlier they are given up while others wait for their places.
     hurry_ms: u64,
@@ -420,6 +421,14 @@ impl Door {
                     listener.paused_until_ms = Some(now_ms + ms);
                 }
             }
+            Admission::Take if shard.is_overloaded() => {
+                shard.clients.metrics.inc(Counter::OverloadDelay);
+                let delay_ms = shard.clients.rules.overload.accept_delay_ms;
+                plane.pause_accept(number);
+                if let Some(listener) = self.listener(number) {
+                    listener.paused_until_ms = Some(now_ms + delay_ms);
+                }
+            }
             Admission::Take => {}
         }
         let Some(front) = self.fronts.get(usize::from(number)) else {
@@ -434,14 +443,7 @@ impl Door {
             front.share.closed();
             return shard.handshake_ended(number, CloseReason::Closed);
         };
-        let refused = match &front.proxy {
-            Some(proxy) if !front.unix && !proxy.trusts(peer.ip()) => {
-                Some(Counter::AcceptRefusedProxy)
-            }
-            // The rules are for the address in the header.
-            Some(_) => None,
-            None => (!front.admits(peer.ip())).then_some(Counter::AcceptRefusedAccessRules),
-        };
+        let refused = front.refuses(peer.ip());
         if let Some(counter) = refused {
             front.share.closed();
             return metrics.inc(counter);

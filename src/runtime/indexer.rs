@@ -18,10 +18,11 @@ use crate::base::wake_flag::WakeFlag;
 use crate::metrics::{CoreMetrics, Counter, Gauge};
 use crate::routing::IndexBytes;
 use crate::routing::delta::Delta;
+use crate::routing::exclusive::ClaimToken;
 use crate::routing::local::{LocalDelta, PendingFilter};
 use crate::routing::writer::IndexWriter;
 use crate::runtime::wake::Wakers;
-use crate::shard::subscribe::IndexAnswer;
+use crate::shard::subscribe::{Decision, IndexAnswer};
 
 /// Deltas and answers that one core's rings hold.
 const RING_ENTRIES: usize = 1024;
@@ -41,6 +42,13 @@ enum OwnedDelta {
     },
     Remove {
         filter: FilterId,
+    },
+    Claim {
+        token: ClaimToken,
+        topic: Box<str>,
+    },
+    Release {
+        topic: Box<str>,
     },
 }
 
@@ -90,6 +98,13 @@ impl IndexPort {
                 filter: filter.into(),
             },
             LocalDelta::Remove { filter } => OwnedDelta::Remove { filter },
+            LocalDelta::Claim { token, topic } => OwnedDelta::Claim {
+                token,
+                topic: topic.into(),
+            },
+            LocalDelta::Release { topic } => OwnedDelta::Release {
+                topic: topic.into(),
+            },
         };
         let sent = self.deltas.push(owned);
         assert!(sent.is_ok(), "the caller has asked for room");
@@ -212,7 +227,7 @@ impl Worker {
         if self.writer.is_backlogged() {
             return false;
         }
-        let mut fresh: Vec<(usize, IndexAnswer)> = Vec::new();
+        let mut fresh: Vec<(usize, Decision)> = Vec::new();
         let mut deltas = 0;
         for (at, link) in self.links.iter_mut().enumerate() {
             for _ in 0..BATCH_PER_CORE {
@@ -220,8 +235,8 @@ impl Worker {
                     break;
                 };
                 deltas += 1;
-                if let Some(answer) = apply(&mut self.writer, link.core, &delta) {
-                    fresh.push((at, answer));
+                if let Some(decision) = apply(&mut self.writer, link.core, &delta) {
+                    fresh.push((at, decision));
                 }
             }
         }
@@ -230,10 +245,9 @@ impl Worker {
             self.metrics.add(Counter::IndexDeltas, deltas);
             self.metrics.inc(Counter::IndexBatches);
             self.metrics.set(Gauge::IndexEpoch, epoch.0);
-            for (at, answer) in fresh {
-                self.links[at]
-                    .waiting
-                    .push_back(IndexAnswer { epoch, ..answer });
+            for (at, decision) in fresh {
+                let answer = IndexAnswer { decision, epoch };
+                self.links[at].waiting.push_back(answer);
             }
         }
         deltas > 0
@@ -281,17 +295,24 @@ impl Worker {
     }
 }
 
-/// Applies one delta; an `Add` has an answer, whose epoch the caller fills in.
-fn apply(writer: &mut IndexWriter, core: CoreId, delta: &OwnedDelta) -> Option<IndexAnswer> {
+/// Applies one delta; an `Add` and a `Claim` have an answer.
+fn apply(writer: &mut IndexWriter, core: CoreId, delta: &OwnedDelta) -> Option<Decision> {
     match delta {
         OwnedDelta::Add { token, filter } => {
             let applied = writer.apply(Delta::Add { filter, core });
             let filter = applied.ok().map(|applied| applied.filter);
-            Some(IndexAnswer {
+            Some(Decision::Filter {
                 token: *token,
                 filter,
-                epoch: Default::default(),
             })
+        }
+        OwnedDelta::Claim { token, topic } => Some(Decision::Claim {
+            token: *token,
+            granted: writer.claims.claim(topic, core),
+        }),
+        OwnedDelta::Release { topic } => {
+            writer.claims.release(topic, core);
+            None
         }
         OwnedDelta::Remove { filter } => {
             let removed = writer.apply(Delta::Remove {

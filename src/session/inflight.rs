@@ -46,6 +46,10 @@ pub struct Inflight {
     unsent: usize,
     /// Those of them that are not tombstones.
     unsent_live: u16,
+    /// Entries at the front that are old: see [`Inflight::grow_older`].
+    old: usize,
+    /// Those of them that were sent again since they are.
+    repeated: usize,
 }
 
 impl Default for Inflight {
@@ -56,6 +60,8 @@ impl Default for Inflight {
             live: 0,
             unsent: 0,
             unsent_live: 0,
+            old: 0,
+            repeated: 0,
         }
     }
 }
@@ -138,6 +144,8 @@ impl Inflight {
     pub fn rewind(&mut self) {
         self.unsent = self.entries.len();
         self.unsent_live = self.live;
+        self.old = 0;
+        self.repeated = 0;
     }
 
     /// Whether nothing has to be sent again.
@@ -162,6 +170,24 @@ impl Inflight {
             self.unsent -= 1;
             return Some((self.id_at(offset), &self.entries[offset]));
         }
+    }
+
+    /// All that is in flight now is old; what was old before may be sent again once more.
+    pub fn grow_older(&mut self) {
+        self.old = self.entries.len() - self.unsent;
+        self.repeated = 0;
+    }
+
+    /// The next old entry that has not been sent again since it was found to be old.
+    pub fn next_old(&mut self) -> Option<(u16, &Stage)> {
+        while self.repeated < self.old.min(self.entries.len()) {
+            let at = self.repeated;
+            self.repeated += 1;
+            if !matches!(self.entries.get(at), Some(Stage::Done)) {
+                return Some((self.id_at(at), self.entries.get(at)?));
+            }
+        }
+        None
     }
 
     /// Ends a delivery that the client cannot be sent.
@@ -208,6 +234,8 @@ impl Inflight {
         self.live = 0;
         self.unsent = 0;
         self.unsent_live = 0;
+        self.old = 0;
+        self.repeated = 0;
         self.first_id = self.id_at(self.entries.len());
         self.entries.drain(..).filter_map(|stage| match stage {
             Stage::Sent(delivery) => Some(delivery.message),
@@ -237,6 +265,8 @@ impl Inflight {
         while matches!(self.entries.front(), Some(Stage::Done)) {
             self.entries.pop_front();
             self.first_id = next_id(self.first_id);
+            self.old = self.old.saturating_sub(1);
+            self.repeated = self.repeated.saturating_sub(1);
         }
         self.unsent = self.unsent.min(self.entries.len());
     }

@@ -2,6 +2,10 @@
 //!
 //! When it is full, QoS 0 goes first, oldest first, and then the oldest of QoS 1 and 2; what comes
 //! in is newer and stays, unless it is itself the QoS 0 message that has to go.
+//!
+//! Where topics have priorities (`mqtt.mqueue_priorities`), each priority has a lane of its own that
+//! keeps its order; the lowest loses first, and lanes take turns so that none starves. Without
+//! priorities nothing of that exists.
 
 use std::collections::VecDeque;
 
@@ -63,53 +67,48 @@ pub enum Overflow {
     Dropped(Delivery),
 }
 
-/// Waiting deliveries in the order of their arrival.
+/// Waiting deliveries: in the order of their arrival, or by the priorities of their topics.
 #[derive(Debug, Default)]
 pub struct Queue {
+    plain: Lane,
+    arrivals: u64,
+    /// Where topics have priorities: all that waits. Absent while nothing does.
+    ranked: Option<Box<Ranked>>,
+}
+
+/// Waiting deliveries in the order of their arrival.
+#[derive(Debug, Default)]
+struct Lane {
     /// QoS 0, with the arrival number.
     unacked: VecDeque<(u64, Delivery)>,
     /// QoS 1 and 2, with the arrival number.
     acked: VecDeque<(u64, Delivery)>,
-    arrivals: u64,
 }
 
-impl Queue {
-    /// Messages that wait.
-    pub fn len(&self) -> usize {
+impl Lane {
+    fn len(&self) -> usize {
         self.unacked.len() + self.acked.len()
     }
 
-    /// Whether nothing waits.
-    pub fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.unacked.is_empty() && self.acked.is_empty()
     }
 
-    /// Whether QoS 0 messages wait.
-    pub fn has_qos0(&self) -> bool {
-        !self.unacked.is_empty()
-    }
-
-    /// Takes a delivery in under a limit of `max_len` messages (0 = unlimited).
-    pub fn push(&mut self, delivery: Delivery, max_len: usize) -> Overflow {
-        let mut overflow = Overflow::None;
-        if max_len != 0 && self.len() >= max_len {
-            if delivery.qos == QoS::AtMostOnce && self.unacked.is_empty() {
-                return Overflow::Dropped(delivery);
-            }
-            overflow = self.drop_oldest().map_or(Overflow::None, Overflow::Dropped);
-        }
-        self.arrivals += 1;
+    fn push(&mut self, arrival: u64, delivery: Delivery) {
         let lane = if delivery.qos == QoS::AtMostOnce {
             &mut self.unacked
         } else {
             &mut self.acked
         };
-        lane.push_back((self.arrivals, delivery));
-        overflow
+        lane.push_back((arrival, delivery));
     }
 
-    /// The delivery that waits longest.
-    pub fn pop(&mut self) -> Option<Delivery> {
+    /// Whether a delivery that comes to a full lane would itself have to go.
+    fn turns_away(&self, delivery: &Delivery) -> bool {
+        delivery.qos == QoS::AtMostOnce && self.unacked.is_empty()
+    }
+
+    fn pop(&mut self) -> Option<Delivery> {
         let qos0 = self.unacked.front().map(|(arrival, _)| *arrival);
         let rest = self.acked.front().map(|(arrival, _)| *arrival);
         let lane = match (qos0, rest) {
@@ -120,8 +119,7 @@ impl Queue {
         lane.pop_front().map(|(_, delivery)| delivery)
     }
 
-    /// The next delivery without taking it.
-    pub fn peek_qos(&self) -> Option<QoS> {
+    fn peek_qos(&self) -> Option<QoS> {
         match (self.unacked.front(), self.acked.front()) {
             (Some((a, _)), Some((b, _))) if a < b => Some(QoS::AtMostOnce),
             (Some(_), None) => Some(QoS::AtMostOnce),
@@ -131,7 +129,7 @@ impl Queue {
     }
 
     /// What waits with an arrival number of at least `from`, in the order of arrival.
-    pub fn iter_from(&self, from: u64) -> impl Iterator<Item = (u64, &Delivery)> {
+    fn iter_from(&self, from: u64) -> impl Iterator<Item = (u64, &Delivery)> {
         let lane = |lane: &'_ VecDeque<(u64, Delivery)>| {
             lane.partition_point(|(arrival, _)| *arrival < from)
         };
@@ -152,8 +150,7 @@ impl Queue {
         })
     }
 
-    /// Takes out the message that has to go first when memory is short.
-    pub fn drop_oldest(&mut self) -> Option<Delivery> {
+    fn drop_oldest(&mut self) -> Option<Delivery> {
         let lane = if self.unacked.is_empty() {
             &mut self.acked
         } else {
@@ -162,14 +159,8 @@ impl Queue {
         lane.pop_front().map(|(_, delivery)| delivery)
     }
 
-    /// Takes out what came through shared subscriptions (through one of them, if one is named), in the
-    /// order of arrival.
-    pub fn take_shared(&mut self, membership: Option<u32>) -> Vec<Delivery> {
-        let leaves = |delivery: &Delivery| match membership {
-            Some(one) => delivery.share.membership == one,
-            None => delivery.share.is_shared(),
-        };
-        let mut taken: Vec<(u64, Delivery)> = Vec::new();
+    /// Moves those that leave to `taken`.
+    fn take(&mut self, leaves: impl Fn(&Delivery) -> bool, taken: &mut Vec<(u64, Delivery)>) {
         for lane in [&mut self.unacked, &mut self.acked] {
             if lane.iter().any(|(_, delivery)| leaves(delivery)) {
                 for entry in std::mem::take(lane) {
@@ -181,16 +172,209 @@ impl Queue {
                 }
             }
         }
+    }
+}
+
+/// A lane for each priority, the highest first.
+///
+/// In a round each lane may send as many messages as its priority says (at least one); higher ones go
+/// first, and a new round begins when no lane that holds something may send. So the lowest waits for
+/// one round at most.
+#[derive(Debug, Default)]
+struct Ranked {
+    lanes: Vec<RankedLane>,
+}
+
+#[derive(Debug)]
+struct RankedLane {
+    rank: u16,
+    /// Messages it may still send in this round.
+    credit: u16,
+    lane: Lane,
+}
+
+impl RankedLane {
+    /// Messages it may send in a round.
+    fn share(&self) -> u16 {
+        self.rank.max(1)
+    }
+}
+
+impl Ranked {
+    fn len(&self) -> usize {
+        self.lanes.iter().map(|ranked| ranked.lane.len()).sum()
+    }
+
+    fn lane_mut(&mut self, rank: u16) -> &mut Lane {
+        let at = self.lanes.partition_point(|ranked| ranked.rank > rank);
+        if self.lanes.get(at).is_none_or(|ranked| ranked.rank != rank) {
+            let mut fresh = RankedLane {
+                rank,
+                credit: 0,
+                lane: Lane::default(),
+            };
+            fresh.credit = fresh.share();
+            self.lanes.insert(at, fresh);
+        }
+        &mut self.lanes[at].lane
+    }
+
+    /// The lane whose turn it is.
+    fn next(&self) -> Option<usize> {
+        let mut holding = self.holding();
+        let first = holding.clone().next();
+        let with_credit = holding.find(|(_, ranked)| ranked.credit > 0);
+        with_credit.or(first).map(|(at, _)| at)
+    }
+
+    fn holding(&self) -> impl Iterator<Item = (usize, &RankedLane)> + Clone {
+        let lanes = self.lanes.iter().enumerate();
+        lanes.filter(|(_, ranked)| !ranked.lane.is_empty())
+    }
+
+    fn pop(&mut self) -> Option<Delivery> {
+        let at = self.next()?;
+        if self.lanes[at].credit == 0 {
+            for ranked in &mut self.lanes {
+                ranked.credit = ranked.share();
+            }
+        }
+        let ranked = &mut self.lanes[at];
+        ranked.credit -= 1;
+        ranked.lane.pop()
+    }
+
+    /// The lowest lane that holds something.
+    fn lowest(&mut self) -> Option<&mut RankedLane> {
+        let lanes = self.lanes.iter_mut();
+        lanes.rev().find(|ranked| !ranked.lane.is_empty())
+    }
+}
+
+impl Queue {
+    /// Messages that wait.
+    pub fn len(&self) -> usize {
+        self.plain.len() + self.ranked.as_ref().map_or(0, |ranked| ranked.len())
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.plain.is_empty() && self.ranked.is_none()
+    }
+
+    /// Whether QoS 0 messages wait.
+    pub fn has_qos0(&self) -> bool {
+        let of_rank = |ranked: &Ranked| ranked.lanes.iter().any(|r| !r.lane.unacked.is_empty());
+        !self.plain.unacked.is_empty() || self.ranked.as_ref().is_some_and(|r| of_rank(r))
+    }
+
+    /// Takes a delivery in under a limit of `max_len` messages (0 = unlimited).
+    pub fn push(&mut self, delivery: Delivery, max_len: usize) -> Overflow {
+        let mut overflow = Overflow::None;
+        if max_len != 0 && self.len() >= max_len {
+            if self.plain.turns_away(&delivery) {
+                return Overflow::Dropped(delivery);
+            }
+            overflow = self.drop_oldest().map_or(Overflow::None, Overflow::Dropped);
+        }
+        self.arrivals += 1;
+        self.plain.push(self.arrivals, delivery);
+        overflow
+    }
+
+    /// The same where topics have priorities: when it is full, the lowest priority loses its oldest
+    /// message, be it the one that comes.
+    pub fn push_ranked(&mut self, delivery: Delivery, rank: u16, max_len: usize) -> Overflow {
+        let mut overflow = Overflow::None;
+        if max_len != 0 && self.len() >= max_len {
+            let lowest = self.ranked.as_mut().and_then(|ranked| ranked.lowest());
+            if let Some(lowest) = lowest {
+                let is_lowest = lowest.rank == rank && lowest.lane.turns_away(&delivery);
+                if rank < lowest.rank || is_lowest {
+                    return Overflow::Dropped(delivery);
+                }
+            }
+            overflow = self.drop_oldest().map_or(Overflow::None, Overflow::Dropped);
+        }
+        self.arrivals += 1;
+        let ranked = self.ranked.get_or_insert_default();
+        ranked.lane_mut(rank).push(self.arrivals, delivery);
+        overflow
+    }
+
+    /// The delivery whose turn it is: the one that waits longest, where topics are alike.
+    pub fn pop(&mut self) -> Option<Delivery> {
+        let Some(ranked) = &mut self.ranked else {
+            return self.plain.pop();
+        };
+        let next = ranked.pop();
+        self.forget_ranks();
+        next
+    }
+
+    /// The next delivery without taking it.
+    pub fn peek_qos(&self) -> Option<QoS> {
+        let Some(ranked) = &self.ranked else {
+            return self.plain.peek_qos();
+        };
+        let next = ranked.lanes.get(ranked.next()?)?;
+        next.lane.peek_qos()
+    }
+
+    /// What waits with an arrival number of at least `from`, in the order of arrival. (Where topics have
+    /// priorities all of it is put into order first.)
+    pub fn iter_from(&self, from: u64) -> impl Iterator<Item = (u64, &Delivery)> {
+        let lanes = self.ranked.iter().flat_map(|ranked| &ranked.lanes);
+        let mut ranked: Vec<_> = lanes.flat_map(|r| r.lane.iter_from(from)).collect();
+        ranked.sort_by_key(|(arrival, _)| *arrival);
+        self.plain.iter_from(from).chain(ranked)
+    }
+
+    /// Takes out the message that has to go first when memory is short.
+    pub fn drop_oldest(&mut self) -> Option<Delivery> {
+        let Some(ranked) = &mut self.ranked else {
+            return self.plain.drop_oldest();
+        };
+        let dropped = ranked.lowest().and_then(|lowest| lowest.lane.drop_oldest());
+        self.forget_ranks();
+        dropped
+    }
+
+    /// Takes out what came through shared subscriptions (through one of them, if one is named), in the
+    /// order of arrival.
+    pub fn take_shared(&mut self, membership: Option<u32>) -> Vec<Delivery> {
+        let leaves = |delivery: &Delivery| match membership {
+            Some(one) => delivery.share.membership == one,
+            None => delivery.share.is_shared(),
+        };
+        let mut taken: Vec<(u64, Delivery)> = Vec::new();
+        self.plain.take(leaves, &mut taken);
+        for ranked in self.ranked.iter_mut().flat_map(|r| &mut r.lanes) {
+            ranked.lane.take(leaves, &mut taken);
+        }
+        self.forget_ranks();
         taken.sort_by_key(|(arrival, _)| *arrival);
         taken.into_iter().map(|(_, delivery)| delivery).collect()
     }
 
     /// Gives up everything; yields what waited so that its memory can be accounted.
     pub fn drain(&mut self) -> impl Iterator<Item = Delivery> + '_ {
-        self.unacked
+        let ranked = self.ranked.take().map(|ranked| ranked.lanes);
+        let ranked = ranked.into_iter().flatten().map(|ranked| ranked.lane);
+        let ranked = ranked.flat_map(|lane| lane.unacked.into_iter().chain(lane.acked));
+        let plain = self
+            .plain
+            .unacked
             .drain(..)
-            .chain(self.acked.drain(..))
-            .map(|(_, delivery)| delivery)
+            .chain(self.plain.acked.drain(..));
+        plain.chain(ranked).map(|(_, delivery)| delivery)
+    }
+
+    /// Lanes exist while something waits: `is_empty` is one look then, and the memory goes.
+    fn forget_ranks(&mut self) {
+        if self.ranked.as_ref().is_some_and(|ranked| ranked.len() == 0) {
+            self.ranked = None;
+        }
     }
 }
 
@@ -284,6 +468,100 @@ mod tests {
             .map(|d| name(&d))
             .collect();
         assert_eq!(order, ["c", "d", "f"]);
+    }
+
+    fn ranked(queue: &mut Queue, entries: &[(&str, u16)]) {
+        for (name, rank) in entries {
+            let pushed = queue.push_ranked(delivery(name, QoS::AtLeastOnce), *rank, 0);
+            assert_eq!(dropped(&pushed), None);
+        }
+    }
+
+    #[test]
+    fn higher_priorities_go_first_and_the_lowest_is_not_starved() {
+        let mut queue = Queue::default();
+        for at in 0..8 {
+            ranked(&mut queue, &[("low", 0), ("high", 3)]);
+            assert_eq!(queue.len(), 2 * (at + 1));
+        }
+        let order: Vec<String> = std::iter::from_fn(|| {
+            let qos = queue.peek_qos()?;
+            let next = queue.pop()?;
+            assert_eq!(qos, next.qos, "what was seen is what comes");
+            Some(name(&next))
+        })
+        .collect();
+        let round = ["high", "high", "high", "low"];
+        assert_eq!(order[..4], round);
+        assert_eq!(order[4..8], round);
+        assert_eq!(order[8..11], ["high", "high", "low"]);
+        assert!(queue.is_empty() && queue.ranked.is_none());
+    }
+
+    #[test]
+    fn a_priority_keeps_its_order() {
+        let mut queue = Queue::default();
+        ranked(
+            &mut queue,
+            &[("a1", 1), ("b1", 2), ("a2", 1), ("b2", 2), ("a3", 1)],
+        );
+        let order: Vec<String> = std::iter::from_fn(|| queue.pop())
+            .map(|d| name(&d))
+            .collect();
+        assert_eq!(order, ["b1", "b2", "a1", "a2", "a3"]);
+    }
+
+    #[test]
+    fn the_lowest_priority_loses_its_oldest() {
+        let mut queue = Queue::default();
+        ranked(&mut queue, &[("a1", 1), ("b1", 2), ("a2", 1), ("b2", 2)]);
+        let mut push = |name: &str, rank| {
+            let pushed = queue.push_ranked(delivery(name, QoS::AtLeastOnce), rank, 4);
+            dropped(&pushed).unwrap()
+        };
+        assert_eq!(push("a3", 1), "a1");
+        assert_eq!(push("c1", 0), "c1", "it is the lowest itself");
+        assert_eq!(push("b3", 2), "a2");
+        assert_eq!(push("b4", 2), "a3");
+        assert_eq!(push("b5", 2), "b1");
+        assert_eq!(queue.len(), 4);
+        assert_eq!(queue.drain().count(), 4);
+        assert!(queue.is_empty());
+    }
+
+    proptest::proptest! {
+        /// However messages come and go, none is lost or doubled, each priority keeps its order, and
+        /// nothing waits for longer than all others together may send in a round.
+        #[test]
+        fn nothing_is_lost_and_nothing_starves(
+            steps in proptest::collection::vec((0_u16..4, proptest::bool::weighted(0.6)), 1..300),
+        ) {
+            let mut queue = Queue::default();
+            let mut model: Vec<VecDeque<usize>> = vec![VecDeque::new(); 4];
+            let mut waited = [0_usize; 4];
+            for (at, (rank, push)) in steps.into_iter().enumerate() {
+                if push {
+                    let message = delivery(&format!("{rank}/{at}"), QoS::AtLeastOnce);
+                    queue.push_ranked(message, rank, 0);
+                    model[usize::from(rank)].push_back(at);
+                    continue;
+                }
+                let Some(next) = queue.pop() else {
+                    proptest::prop_assert!(model.iter().all(VecDeque::is_empty));
+                    continue;
+                };
+                let text = name(&next);
+                let (rank, number) = text.split_once('/').unwrap();
+                let (rank, number): (usize, usize) =
+                    (rank.parse().unwrap(), number.parse().unwrap());
+                proptest::prop_assert_eq!(model[rank].pop_front(), Some(number));
+                for (other, waits) in waited.iter_mut().enumerate() {
+                    *waits = if other == rank || model[other].is_empty() { 0 } else { *waits + 1 };
+                    proptest::prop_assert!(*waits <= 2 * (1 + 1 + 2 + 3));
+                }
+            }
+            proptest::prop_assert_eq!(queue.len(), model.iter().map(VecDeque::len).sum::<usize>());
+        }
     }
 
     #[test]

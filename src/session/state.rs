@@ -71,6 +71,20 @@ pub struct Traffic {
     pub awaiting_rel: AwaitingRel,
     /// A timer for identifiers that are never released is in the wheel.
     pub awaiting_rel_armed: bool,
+    /// Whether what is not acknowledged is sent again.
+    pub retry: Retry,
+}
+
+/// The timer for what is not acknowledged.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Retry {
+    /// There is none; there may have to be one.
+    #[default]
+    Unknown,
+    /// One is in the wheel.
+    Armed,
+    /// The present connection needs none.
+    Never,
 }
 
 impl Session {

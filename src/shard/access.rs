@@ -13,14 +13,11 @@
 
 use smallvec::SmallVec;
 
-use crate::access::acl::{Action, ActionSet, Pattern, Permission, Rule, Subject, Topics, Who};
-use crate::access::acl_client::ClientAcl;
-use crate::access::acl_file::filter_pattern;
+use crate::access::acl::{Action, Permission, Subject};
 use crate::access::cache::AnswerCache;
 use crate::access::rules::{DenyAction, Verdict, real_filter, real_topic};
 use crate::base::limits::{ACCESS_ANSWERS_MAX, ACCESS_QUESTIONS_MAX};
 use crate::gate::access::{AccessAnswer, AccessQuestion, AccessReply, AccessTicket};
-use crate::gate::authn::{ClientAcl as RawAcl, ClientRule as RawRule};
 use crate::metrics::Counter;
 use crate::mqtt::decode_publish::Publish;
 use crate::mqtt::decode_subscribe::Subscribe;
@@ -100,6 +97,11 @@ impl Shard {
         Ok(permits)
     }
 
+    /// Whether a client may have a subscription that is made for it. (Others are not asked.)
+    pub(super) fn may_auto_subscribe(&mut self, slot: u32, filter: &str, qos: QoS) -> bool {
+        self.permits(slot, Action::subscribe(qos), real_filter(filter))
+    }
+
     /// Takes the will of a connection away that ends without a good-bye, if it may not be published.
     pub(super) fn judge_will(&mut self, slot: u32) {
         let session = self.clients.connections.at(slot).map(|c| c.session);
@@ -122,6 +124,9 @@ impl Shard {
             self.clients.metrics.inc(Counter::WillDenied);
             return self.clients.budget.release(will.message);
         }
+        let Some(will) = self.own_will(slot, will) else {
+            return self.clients.metrics.inc(Counter::WillDenied);
+        };
         let session = self.clients.connections.at(slot).map(|c| c.session);
         if let Some(session) = session.and_then(|index| self.clients.registry.at_mut(index)) {
             session.will = Some(will);
@@ -342,13 +347,18 @@ impl Shard {
         drained
     }
 
-    /// What a client is told whose PUBLISH is refused: 5.0 0x87, 3.x nothing, which is what success
+    /// What a client is told whose PUBLISH is refused: 5.0 the reason, 3.x nothing, which is what success
     /// looks like there [MQTT-3.3.5-2 of 3.1.1].
-    pub(super) fn refuse_publish(&mut self, slot: u32, publish: &Publish<'_>) -> Result<(), Fault> {
+    pub(super) fn refuse_publish(
+        &mut self,
+        slot: u32,
+        publish: &Publish<'_>,
+        reason: ReasonCode,
+    ) -> Result<(), Fault> {
         self.count_published(publish.qos);
         if publish.qos != QoS::AtMostOnce {
             let waits = crate::base::core_set::CoreSet::EMPTY;
-            self.acknowledge_in_order(slot, publish, ReasonCode::NotAuthorized, waits);
+            self.acknowledge_in_order(slot, publish, reason, waits);
         }
         Ok(())
     }
@@ -554,46 +564,6 @@ impl Shard {
         let connection = self.clients.connections.at(slot)?;
         connection.extra.as_ref()?.aliases.get(&alias).cloned()
     }
-}
-
-/// A client's own rules as its login has brought them, in the form in which they are asked. If one of
-/// them cannot be read, nothing is allowed: it may be one that denies.
-pub(super) fn own_rules(raw: Box<RawAcl>) -> Box<ClientAcl> {
-    let rules: Result<Vec<Rule>, String> = raw.rules.iter().map(own_rule).collect();
-    let own = rules.ok().and_then(|rules| ClientAcl::new(rules, None));
-    let own = own.unwrap_or_else(ClientAcl::nothing);
-    Box::new(if raw.denies_rest {
-        own.only_listed()
-    } else {
-        own
-    })
-}
-
-fn own_rule(raw: &RawRule) -> Result<Rule, String> {
-    let mut actions = match (raw.publish, raw.subscribe) {
-        (true, true) => ActionSet::ALL,
-        (true, false) => ActionSet::PUBLISH,
-        (false, true) => ActionSet::SUBSCRIBE,
-        (false, false) => ActionSet::ALL.at_qos(0),
-    };
-    actions = actions.at_qos(raw.qos);
-    if let Some(retain) = raw.retain {
-        actions = actions.with_retain(retain);
-    }
-    let pattern = match raw.literal {
-        true => Pattern::Exactly(raw.topic.clone()),
-        false => filter_pattern(&raw.topic)?,
-    };
-    let permission = match raw.allow {
-        true => Permission::Allow,
-        false => Permission::Deny,
-    };
-    Ok(Rule {
-        permission,
-        who: Who::All,
-        actions,
-        topics: Topics::Listed([pattern].into()),
-    })
 }
 
 fn asked_of(connection: &mut Connection) -> Option<&mut Asked> {

@@ -10,6 +10,7 @@ use crate::mqtt::frame::next_frame;
 use crate::mqtt::message::{Message, Publication, PublisherRef};
 use crate::mqtt::qos::QoS;
 use crate::mqtt::reason::ReasonCode;
+use crate::mqtt::version::Version;
 use crate::session::state::{Identity, Session};
 use crate::session::will::{Will, WillFate, fate_at_take_over};
 use crate::shard::Shard;
@@ -32,7 +33,9 @@ impl Shard {
         let Some(connect) = decode_again(packet, self.clients.rules.max_packet_size) else {
             return debug_assert!(false, "the accepting core has decoded this CONNECT");
         };
-        if let Some(reason) = self.no_room(&handover.client_id) {
+        let banned = self.is_banned(&handover).then_some(ReasonCode::Banned);
+        let no_entry = banned.or_else(|| self.no_room(&handover.client_id));
+        if let Some(reason) = no_entry.or_else(|| self.unmountable(&handover)) {
             self.count_close(handover.listener, CloseReason::of_refusal(reason));
             self.count_refusal(reason);
             self.clients.metrics.inc(Counter::HandoverRefused);
@@ -46,6 +49,7 @@ impl Shard {
         self.ask_about_will(slot);
         self.shares_come_back(session_index);
         self.greet(slot, session_index, &handover, &connect, present);
+        self.auto_subscribe(slot);
         self.clients.replay_session(session_index);
         if !unread.is_empty() {
             self.take_bytes(slot, unread);
@@ -152,20 +156,19 @@ impl Shard {
             .receive_maximum
             .min(self.clients.rules.max_inflight);
         let expiry_s = self.session_expiry_s(connect);
+        self.keep_mountpoint(key.index, &handover.client_id);
         let will = connect
             .will
             .as_ref()
             .map(|will| self.will(session_index, will));
         let since_s = self.clients.now_s();
+        let known = self.identity(key.index).and_then(|i| i.username.as_deref());
+        let username = known.or(connect.username).map(Into::into);
         if let Some(session) = self.clients.registry.at_mut(session_index) {
             session.connection = key.index;
             session.since_s = since_s;
             session.clean_start = connect.clean_start;
-            session.identity = connect.username.map(|username| {
-                Box::new(Identity {
-                    username: username.into(),
-                })
-            });
+            session.identity = username.map(|username| Box::new(Identity { username }));
             session.version = version;
             session.window = window;
             session.expiry_s = expiry_s;
@@ -243,14 +246,10 @@ impl Shard {
                 .keep_alive(connect.keep_alive)
                 .map(NonZeroU16::get)
                 .filter(|seconds| *seconds != connect.keep_alive),
-            ..ConnAckProperties::default()
-        };
-        // The method of CONNECT, once it has succeeded [MQTT-4.12.0-4].
-        let method = connect.properties.authentication_method;
-        let properties = ConnAckProperties {
-            authentication_method: method,
+            // The method of CONNECT, once it has succeeded [MQTT-4.12.0-4].
+            authentication_method: connect.properties.authentication_method,
             authentication_data: handover.auth_data.as_deref(),
-            ..properties
+            ..ConnAckProperties::default()
         };
         let asks = connect.properties.request_response_information;
         let information = rules.response_information.as_deref().filter(|_| asks);
@@ -260,22 +259,15 @@ impl Shard {
         };
         let version = connect.version;
         // 3.1 has no session-present flag [MQTT-3.2.2-2 is of 3.1.1].
-        let present = present && version != crate::mqtt::version::Version::V31;
-        // What does not fit is left out; the rest does fit, as `admit` has seen.
-        for response_information in [information, None] {
-            let begin = out.bytes.len();
-            let properties = ConnAckProperties {
-                response_information,
-                ..properties
-            };
-            let success = ReasonCode::Success;
-            encode_connack(&mut out.bytes, version, present, success, &properties);
-            let len = out.bytes.len() - begin;
-            if response_information.is_none() || most.is_none_or(|most| len <= most as usize) {
-                break;
-            }
-            out.bytes.truncate(begin);
-        }
+        let present = present && version != Version::V31;
+        put_connack(
+            &mut out.bytes,
+            version,
+            present,
+            &properties,
+            information,
+            most,
+        );
         let took_us = self
             .clients
             .now
@@ -285,6 +277,31 @@ impl Shard {
         self.clients.metrics.inc(Counter::ClientConnack);
         self.clients.metrics.inc(Counter::ClientConnected);
         self.clients.metrics.inc(Counter::PacketsConnackSent);
+    }
+}
+
+/// Appends the CONNACK that accepts. Response information that does not fit beside the rest is left out;
+/// the rest does fit, as `admit` has seen.
+fn put_connack(
+    out: &mut Vec<u8>,
+    version: Version,
+    present: bool,
+    properties: &ConnAckProperties<'_>,
+    information: Option<&str>,
+    most: Option<u32>,
+) {
+    let begin = out.len();
+    for response_information in [information, None] {
+        out.truncate(begin);
+        let properties = ConnAckProperties {
+            response_information,
+            ..*properties
+        };
+        encode_connack(out, version, present, ReasonCode::Success, &properties);
+        let len = out.len() - begin;
+        if most.is_none_or(|most| len <= most as usize) {
+            return;
+        }
     }
 }
 

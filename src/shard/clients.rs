@@ -10,6 +10,7 @@ use crate::gate::access::AccessQuestion;
 use crate::gate::authn::AuthnRequest;
 use crate::metrics::{CoreMetrics, Counter};
 use crate::session::state::NONE;
+use crate::shard::addons::DeliverySwitches;
 use crate::shard::connection::{Connection, Flags, HEARD_UNIT_MS};
 use crate::shard::handshake::ClientSocket;
 use crate::shard::memory::Budget;
@@ -26,6 +27,8 @@ pub struct Clients {
     pub core: CoreId,
     /// What is allowed.
     pub rules: Rules,
+    /// What of it is looked at for each delivery.
+    pub switches: DeliverySwitches,
     /// The moment of this turn.
     pub now: Now,
     /// Connected clients; the index is the slot in the connection plane.

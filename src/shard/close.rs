@@ -54,7 +54,7 @@ pub enum CloseReason {
     Expired,
     /// The core has no room.
     ServerBusy,
-    /// An operator wanted it.
+    /// An operator, or a ban, ended it.
     Kicked,
     /// The broker stops.
     Shutdown,
@@ -64,9 +64,10 @@ impl CloseReason {
     /// The reason for counting a refused CONNECT.
     pub fn of_refusal(reason: ReasonCode) -> Self {
         match reason {
-            ReasonCode::QuotaExceeded | ReasonCode::ServerBusy | ReasonCode::ServerUnavailable => {
-                Self::ServerBusy
-            }
+            ReasonCode::QuotaExceeded
+            | ReasonCode::ServerBusy
+            | ReasonCode::ConnectionRateExceeded
+            | ReasonCode::ServerUnavailable => Self::ServerBusy,
             ReasonCode::ServerShuttingDown => Self::Shutdown,
             ReasonCode::NotAuthorized
             | ReasonCode::BadUserNameOrPassword
@@ -202,6 +203,7 @@ impl Shard {
         let extra = connection.extra.take();
         self.authn.forget(extra.as_deref());
         let session = connection.session;
+        self.note_disconnect(session, reason);
         self.clients.effects.close.push(key);
         self.replays.abort_of(session, &mut self.clients.registry);
         if !self.deaf {

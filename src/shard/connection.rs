@@ -7,6 +7,7 @@ use std::num::NonZeroU16;
 use ahash::AHasher;
 use hashbrown::HashMap;
 
+use crate::access::limiter::Limiter;
 use crate::mqtt::version::Version;
 use crate::session::state::NONE;
 use crate::shard::access::Asked;
@@ -59,12 +60,16 @@ pub struct Extra {
     pub aliases: HashMap<u16, Box<str>, BuildHasherDefault<AHasher>>,
     /// Bytes of topics in `aliases`.
     pub alias_bytes: usize,
+    /// What its listener puts before its topics.
+    pub mountpoint: Option<Box<str>>,
     /// Topic aliases that we use towards the client, which takes some (5.0).
     pub out_aliases: Option<OutAliases>,
     /// Who the client is, if anything is known of it besides its id.
     pub identity: Option<Box<Identity>>,
     /// What others were asked about what it may do.
     pub asked: Option<Box<Asked>>,
+    /// How much it may send, where that is limited.
+    pub limiter: Option<Box<Limiter>>,
 }
 
 /// State bits of a connection.

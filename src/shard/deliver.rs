@@ -7,10 +7,9 @@ use crate::mqtt::encode_publish::{MAX_WIRE_LEN, publish_wire_len};
 use crate::mqtt::message::{Message, Publication};
 use crate::mqtt::qos::QoS;
 use crate::mqtt::reason::ReasonCode;
-use crate::mqtt::version::Version;
 use crate::session::inflight::Stage;
 use crate::session::queue::{Delivery, Overflow, Queue};
-use crate::session::state::NONE;
+use crate::session::state::{NONE, Retry};
 use crate::shard::clients::Clients;
 use crate::shard::connection::{Connection, Flags};
 use crate::shard::fanout::{Fanout, Grant, Wire, is_expired, outgoing, write_publish};
@@ -22,14 +21,13 @@ impl Clients {
             return;
         };
         self.metrics.inc(Counter::MessagesDelivered);
-        let qos = fanout.publication.qos.min(grant.qos);
+        let qos = self.granted_qos(fanout.publication.qos, grant.qos);
         let slot = session.connection;
         let Some(connection) = self.connections.at(slot).filter(|c| !closing(c)) else {
             let retain = fanout.replay || (fanout.publication.retain && grant.retain_as_published);
             return self.keep_for_later(session_index, fanout, qos, retain, grant);
         };
-        let as_published = grant.retain_as_published || connection.flags.has(Flags::BRIDGE);
-        let retain = fanout.replay || (fanout.publication.retain && as_published);
+        let retain = fanout.replay || (fanout.publication.retain && grant.retain_as_published);
         let wire = Wire {
             version: connection.version,
             qos,
@@ -37,6 +35,7 @@ impl Clients {
             retain,
             packet_id: 0,
             identifiers: &grant.identifiers,
+            hidden: self.hidden_bytes(connection, &fanout.publication),
             now_us: self.now.unix_us,
             alias: None,
         };
@@ -66,6 +65,16 @@ impl Clients {
         }
     }
 
+    /// The QoS of a delivery [MQTT-3.8.4-8].
+    #[inline]
+    pub fn granted_qos(&self, published: QoS, subscribed: QoS) -> QoS {
+        if self.switches.upgrade_qos {
+            published.max(subscribed)
+        } else {
+            published.min(subscribed)
+        }
+    }
+
     /// Sends what a session has to be sent again, then what waits in its queue, as far as window and
     /// out-queue have room.
     pub fn pump(&mut self, session_index: u32) {
@@ -85,7 +94,14 @@ impl Clients {
         if let Some(traffic) = traffic {
             traffic.inflight.rewind();
             traffic.awaiting_rel.begin_connection();
+            if traffic.retry == Retry::Never {
+                traffic.retry = Retry::Unknown; // another version may have come
+            }
+            let in_flight = !traffic.inflight.is_empty();
             self.pump(session_index);
+            if in_flight {
+                self.arm_retry_of(session_index);
+            }
         }
     }
 
@@ -110,7 +126,9 @@ impl Clients {
             .map(|(packet_id, stage)| (packet_id, stage.clone()));
         match next {
             Some((packet_id, Stage::Sent(delivery))) => {
-                if is_expired(&delivery.message.view(), self.now.unix_us) {
+                // At QoS 2 what was sent does not expire [MQTT-4.3.3-7].
+                let expires = delivery.qos != QoS::ExactlyOnce;
+                if expires && is_expired(&delivery.message.view(), self.now.unix_us) {
                     self.metrics.inc(Counter::DeliveryDroppedExpired);
                     self.give_up(slot, session_index, packet_id, delivery.qos);
                 } else if self.fits(slot, &delivery) {
@@ -126,9 +144,9 @@ impl Clients {
         true
     }
 
-    /// What was sent once is not sent again: it has expired, or the client takes no packet of its size,
-    /// in which case it counts as delivered [MQTT-3.1.2-25]. A client that got it at QoS 2 remembers the
-    /// identifier until PUBREL, so that follows.
+    /// What was sent once is not sent again: it has expired, or the client now takes no packet of its
+    /// size, in which case it counts as delivered [MQTT-3.1.2-25]. A client that got it at QoS 2 remembers
+    /// the identifier until PUBREL, so that follows.
     fn give_up(&mut self, slot: u32, session_index: u32, packet_id: u16, qos: QoS) {
         let traffic = self
             .registry
@@ -162,6 +180,7 @@ impl Clients {
                     .at_mut(session_index)
                     .map_or(0, |s| s.traffic_mut().inflight.push(delivery.clone())),
             };
+            self.arm_retry_of(session_index);
             self.resend(slot, &delivery, packet_id, false);
         } else {
             self.share_done(delivery.share, delivery.qos);
@@ -195,7 +214,7 @@ impl Clients {
     }
 
     /// Whether a connection's out-queue has room; if not, its session is served when it has.
-    fn has_room(&mut self, slot: u32) -> bool {
+    pub(super) fn has_room(&mut self, slot: u32) -> bool {
         let full = self
             .connections
             .at(slot)
@@ -215,7 +234,7 @@ impl Clients {
         let Some(connection) = self.connections.at(slot) else {
             return false;
         };
-        let wire = self.wire_of(connection.version, delivery, 0, false);
+        let wire = self.wire_of(connection, delivery, 0, false);
         let fits = !is_too_large(connection, &delivery.message.view(), wire);
         if !fits {
             self.metrics.inc(Counter::DeliveryDroppedTooLarge);
@@ -225,18 +244,19 @@ impl Clients {
 
     fn wire_of<'a>(
         &self,
-        version: Version,
+        connection: &Connection,
         delivery: &'a Delivery,
         packet_id: u16,
         dup: bool,
     ) -> Wire<'a> {
         Wire {
-            version,
+            version: connection.version,
             qos: delivery.qos,
             dup: dup && delivery.qos != QoS::AtMostOnce,
             retain: delivery.retain,
             packet_id,
             identifiers: &delivery.identifiers,
+            hidden: self.hidden_bytes(connection, &delivery.message.view()),
             now_us: self.now.unix_us,
             alias: None,
         }
@@ -277,16 +297,20 @@ impl Clients {
             identifiers: grant.identifiers.clone(),
             share: grant.share,
         });
+        let retry = traffic.retry;
         self.send(slot, fanout, Wire { packet_id, ..wire });
+        if retry == Retry::Unknown {
+            self.arm_retry(session_index);
+        }
     }
 
     /// Sends one delivery that is owned already.
-    fn resend(&mut self, slot: u32, delivery: &Delivery, packet_id: u16, dup: bool) {
-        let Some(version) = self.connections.at(slot).map(|c| c.version) else {
+    pub(super) fn resend(&mut self, slot: u32, delivery: &Delivery, packet_id: u16, dup: bool) {
+        let Some(connection) = self.connections.at(slot) else {
             return;
         };
         let publication = delivery.message.view();
-        let wire = self.wire_of(version, delivery, packet_id, dup);
+        let wire = self.wire_of(connection, delivery, packet_id, dup);
         let wire = self.aliased(slot, &publication, wire);
         let Some(out) = self.out(slot) else {
             return;
@@ -329,7 +353,12 @@ impl Clients {
             return self.let_go(delivery);
         };
         let queue = &mut session.traffic_mut().queue;
-        let overflow = queue.push(delivery, max_len);
+        let overflow = if self.switches.ranked {
+            let rank = self.rules.addons.priorities.of(fanout.publication.topic);
+            queue.push_ranked(delivery, rank, max_len)
+        } else {
+            queue.push(delivery, max_len)
+        };
         let len = queue.len();
         if len > self.longest_queue.1 {
             self.longest_queue = (session_index, len);

@@ -56,6 +56,8 @@ pub struct Wire<'a> {
     pub packet_id: u16,
     /// Subscription identifiers.
     pub identifiers: &'a [u32],
+    /// Bytes at the front of the topic that the client is not shown.
+    pub hidden: u16,
     /// The present time, microseconds of UNIX time: what is left of the expiry is told.
     pub now_us: u64,
     /// The alias that stands for the topic or comes with it; see [`Clients::aliased`].
@@ -158,7 +160,10 @@ pub fn outgoing<'a>(publication: &Publication<'a>, wire: Wire<'a>) -> OutgoingPu
     OutgoingPublish {
         topic: match wire.alias {
             Some(alias) if !alias.binds => "",
-            _ => publication.topic,
+            _ => publication
+                .topic
+                .get(usize::from(wire.hidden)..)
+                .unwrap_or(publication.topic),
         },
         payload_len: publication.payload.len(),
         qos: wire.qos,

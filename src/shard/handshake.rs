@@ -228,6 +228,8 @@ impl Shard {
             .rules
             .authn
             .client_id(&connect, names, username);
+        self.turned_away(client_id, username, handshake.peer.ip())
+            .map_err(refused)?;
         self.admit(&connect, client_id).map_err(refused)?;
         let (username, client_id) = (username.map(Box::from), CompactString::from(client_id));
         let assigned = connect.client_id.is_empty();

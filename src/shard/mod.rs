@@ -12,36 +12,47 @@
 //! - [`handshake`]: accept to an accepted CONNECT, on any core; [`arrive`]: the same at home;
 //!   [`auth`]: who may enter; [`auth_again`]: the same while connected
 //! - [`receive`]: bytes to packets; [`publish`], [`subscribe`], [`acks`]: what they do; [`access`]:
-//!   whether they may
+//!   whether they may; [`quota`]: how much; [`bans`]: who is not let in
 //! - [`deliver`], [`fanout`], [`aliases`]: messages to clients; [`cross`], [`outbox`]: messages to
 //!   other cores
 //! - [`share`]: shared subscriptions; [`replay`]: stored messages; [`timers`], [`close`]: what ends
+//! - [`addons`]: what EMQX adds to MQTT: [`delayed`], [`exclusive`], [`rewrite`], [`mountpoint`],
+//!   `auto_subscribe`; `retry` sends again
 //! - [`manage`]: what operators ask; [`stop`] holds the steps of a shutdown
 //! - [`clients`], [`connection`], [`registry`], [`memory`]: the tables; [`census`] counts them
 
 pub mod access;
 pub mod acks;
+pub mod addons;
 pub mod aliases;
 pub mod arrive;
 pub mod auth;
 pub mod auth_again;
+mod auto_subscribe;
+pub mod bans;
 pub mod census;
 pub mod clients;
 pub mod close;
 pub mod connection;
 pub mod cross;
+pub mod delayed;
 pub mod deliver;
+pub mod exclusive;
 pub mod fanout;
 pub mod handshake;
 pub mod home;
 pub mod manage;
 pub mod memory;
+pub mod mountpoint;
 pub mod outbox;
 pub mod outgoing;
 pub mod publish;
+pub mod quota;
 pub mod receive;
 pub mod registry;
 pub mod replay;
+mod retry;
+pub mod rewrite;
 pub mod rules;
 pub mod share;
 pub mod stop;
@@ -52,6 +63,7 @@ mod tests;
 pub mod timers;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use crate::base::epoch::EpochsHandle;
 use crate::base::ids::{CoreId, Epoch, FilterId};
@@ -64,13 +76,17 @@ use crate::routing::delta::Hit;
 use crate::routing::local::LocalIndex;
 use crate::routing::reader::IndexReader;
 use crate::routing::retained::{RetainedLimits, RetainedStore};
+use crate::shard::addons::DeliverySwitches;
 use crate::shard::clients::{Clients, Effects, OutQueues};
 use crate::shard::cross::{CrossCore, Parcel};
+use crate::shard::delayed::DelayedMessages;
+use crate::shard::exclusive::ExclusiveTopics;
 use crate::shard::home::Homes;
 use crate::shard::memory::Budget;
 use crate::shard::outbox::{AckFifo, Outboxes};
 use crate::shard::registry::Registry;
 use crate::shard::replay::{Replays, StoredMessage};
+use crate::shard::rewrite::Rewriter;
 use crate::shard::rules::Rules;
 use crate::shard::share::Shares;
 use crate::shard::subscribe::{MergedSubscriber, PendingSuback};
@@ -91,6 +107,7 @@ pub struct Shard {
     replays: Replays,
     homes: Homes,
     asking: access::Asking,
+    door: bans::Doorkeeper,
     /// Clients whose authentication is waited for.
     authn: auth::Waiting,
     cores: u8,
@@ -100,6 +117,14 @@ pub struct Shard {
     deaf: bool,
     /// SUBSCRIBEs that wait for the index thread.
     subacks: Slab<PendingSuback>,
+    /// Messages whose time has not come.
+    delayed: DelayedMessages,
+    /// Topics that sessions of this core claim for themselves.
+    exclusive: ExclusiveTopics,
+    /// Rules that change topics.
+    rewriter: Rewriter,
+    /// Topics of PUBLISH packets may have to be changed.
+    changes_topics: bool,
     /// Wills to be published.
     pending_wills: VecDeque<Message>,
     /// Connections that wait for an outbox or the index.
@@ -165,6 +190,8 @@ impl Shard {
     /// A shard without clients.
     pub fn new(parts: ShardParts) -> Self {
         let rules = parts.rules;
+        let addons = Arc::clone(&rules.addons);
+        let rewriter = Rewriter::new(&addons.rewrite);
         let clients = Clients {
             core: parts.core,
             now: parts.now,
@@ -179,6 +206,7 @@ impl Shard {
             wheel: TimerWheel::new(parts.now.ms, TICK_MS),
             metrics: parts.metrics,
             effects: Effects::default(),
+            switches: DeliverySwitches::new(&addons),
             rules,
         };
         let retained =
@@ -198,11 +226,16 @@ impl Shard {
             replays: Replays::default(),
             homes: Homes::new(parts.hash_key, parts.cores),
             asking: access::Asking::default(),
+            door: bans::Doorkeeper::new(parts.seed),
             authn: auth::Waiting::default(),
             cores: parts.cores,
             stopping: false,
             deaf: false,
             subacks: Slab::default(),
+            delayed: DelayedMessages::new(addons.max_delayed_messages, parts.cores),
+            exclusive: ExclusiveTopics::default(),
+            changes_topics: !rewriter.keeps_topics() || addons.has_mountpoints(),
+            rewriter,
             pending_wills: VecDeque::new(),
             suspended: Vec::new(),
             assigned_ids: 0,
@@ -322,10 +355,12 @@ impl Shard {
         let more_expired = self.sweep_retained();
         self.resume_suspended();
         self.publish_wills();
+        self.publish_delayed();
         self.advance_replays();
         let more_shares = self.work_shares();
+        let more_bans = self.sweep_banned();
         self.clients.budget.sweep();
-        more_timers || more_expired || more_shares
+        more_timers || more_expired || more_shares || more_bans
     }
 
     /// The outboxes have been flushed as far as the rings had room: acknowledgements go.
@@ -343,6 +378,8 @@ impl Shard {
             && self.clients.effects.is_empty()
             && self.suspended.is_empty()
             && self.pending_wills.is_empty()
+            && self.delayed.is_idle()
+            && self.exclusive.dirty_len() == 0
             && self.replays.is_idle()
             && self.clients.replays_fed.is_empty()
             && self.shares_are_idle()

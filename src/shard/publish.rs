@@ -19,10 +19,22 @@ use crate::session::awaiting_rel::AwaitingRel;
 use crate::shard::Shard;
 use crate::shard::close::CloseReason;
 use crate::shard::cross::PublishHead;
+use crate::shard::delayed::{DELAYED_PREFIX, DelayedTopic};
 use crate::shard::deliver::closing;
 use crate::shard::outbox::PendingAck;
 use crate::shard::receive::Fault;
 use crate::shard::timers::Timer;
+
+/// What becomes of a message from a client.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Fate {
+    /// It is routed.
+    Route,
+    /// It is routed after so many milliseconds.
+    Wait(u64),
+    /// It is acknowledged and dropped.
+    Discard,
+}
 
 /// Where a message went.
 #[derive(Clone, Copy, Debug)]
@@ -42,10 +54,17 @@ impl Shard {
         let mut alias_topic = std::mem::take(&mut self.alias_topic);
         let topic = self.resolve_alias(slot, publish, &mut alias_topic);
         let result = topic.and_then(|topic| {
-            if !self.may_publish(slot, publish, topic)? {
-                return self.refuse_publish(slot, publish);
+            if !self.is_within_quota(slot, publish) {
+                return self.refuse_publish(slot, publish, ReasonCode::QuotaExceeded);
             }
-            self.publish_to(slot, publish, topic)
+            if !self.may_publish(slot, publish, topic)? {
+                return self.refuse_publish(slot, publish, ReasonCode::NotAuthorized);
+            }
+            if topic.starts_with('$') || self.changes_topics {
+                self.publish_special(slot, publish, topic)
+            } else {
+                self.publish_to(slot, publish, topic, Fate::Route)
+            }
         });
         self.alias_topic = alias_topic;
         result
@@ -83,6 +102,12 @@ impl Shard {
     pub fn route(&mut self, publication: &Publication<'_>) -> Routed {
         let mut hits = std::mem::take(&mut self.hits);
         self.routes.index.matches(publication.topic, &mut hits);
+        if publication.retain
+            && publication.payload.is_empty()
+            && self.clients.rules.addons.stop_publish_clear_msg
+        {
+            hits.clear();
+        }
         let own = CoreSet::single(self.clients.core);
         let mut targets = CoreSet::EMPTY;
         for hit in &hits {
@@ -196,7 +221,33 @@ impl Shard {
         Ok(publish.topic)
     }
 
-    fn publish_to(&mut self, slot: u32, publish: &Publish<'_>, topic: &str) -> Result<(), Fault> {
+    /// A topic that may mean something to the broker itself, or may have to be changed.
+    fn publish_special(
+        &mut self,
+        slot: u32,
+        publish: &Publish<'_>,
+        topic: &str,
+    ) -> Result<(), Fault> {
+        let rest = topic.strip_prefix(DELAYED_PREFIX);
+        let rest = rest.filter(|_| self.clients.rules.addons.delayed);
+        let now_us = self.clients.now.unix_us;
+        let (fate, topic) = match rest.map(|rest| DelayedTopic::parse(rest, now_us)) {
+            None => (Fate::Route, topic),
+            Some(DelayedTopic::In(delay_ms, topic)) => (Fate::Wait(delay_ms), topic),
+            Some(DelayedTopic::Invalid) => (Fate::Discard, topic),
+        };
+        let invalid = Fault::new(CloseReason::ProtocolError, ReasonCode::TopicNameInvalid);
+        let topic = self.own_topic(slot, topic).ok_or(invalid)?;
+        self.publish_to(slot, publish, &topic, fate)
+    }
+
+    fn publish_to(
+        &mut self,
+        slot: u32,
+        publish: &Publish<'_>,
+        topic: &str,
+        fate: Fate,
+    ) -> Result<(), Fault> {
         let Some(connection) = self.clients.connections.at(slot) else {
             return Ok(());
         };
@@ -223,25 +274,49 @@ impl Shard {
                 .and_then(|seconds| NonZeroU64::new(now_us + u64::from(seconds) * 1_000_000)),
             publisher: PublisherRef(self.clients.publisher(session_index)),
         };
-        let routed = self.route(&publication);
+        let (reason, waits) = match fate {
+            Fate::Route => self.route_for(&publication),
+            Fate::Wait(delay_ms) => self.delay_for(session_index, &publication, delay_ms),
+            Fate::Discard => (self.discard_delayed(), CoreSet::EMPTY),
+        };
         self.properties = scratch;
-        if !routed.wanted {
-            self.clients
-                .metrics
-                .inc(Counter::MessagesDroppedNoSubscribers);
-        }
-        if publish.qos == QoS::ExactlyOnce {
+        // Who is refused does not release [MQTT5 4.3.3]; a 3.x client does not know of it.
+        if publish.qos == QoS::ExactlyOnce && !(reason.is_error() && self.is_v5(slot)) {
             self.await_release(session_index, publish.packet_id);
         }
         if publish.qos != QoS::AtMostOnce {
-            let reason = if routed.wanted {
-                ReasonCode::Success
-            } else {
-                ReasonCode::NoMatchingSubscribers
-            };
-            self.acknowledge_in_order(slot, publish, reason, routed.waits);
+            self.acknowledge_in_order(slot, publish, reason, waits);
         }
         Ok(())
+    }
+
+    /// Routes a message; says what its publisher is told, and after which cores.
+    fn route_for(&mut self, publication: &Publication<'_>) -> (ReasonCode, CoreSet) {
+        let routed = self.route(publication);
+        if routed.wanted {
+            return (ReasonCode::Success, routed.waits);
+        }
+        self.clients
+            .metrics
+            .inc(Counter::MessagesDroppedNoSubscribers);
+        (ReasonCode::NoMatchingSubscribers, routed.waits)
+    }
+
+    fn delay_for(
+        &mut self,
+        session_index: u32,
+        publication: &Publication<'_>,
+        delay_ms: u64,
+    ) -> (ReasonCode, CoreSet) {
+        let session = self.clients.registry.at(session_index);
+        let publisher = session.map(|s| s.client_id.clone()).unwrap_or_default();
+        let reason = self.delay(publication, delay_ms, publisher);
+        (reason, CoreSet::EMPTY)
+    }
+
+    fn is_v5(&self, slot: u32) -> bool {
+        let connection = self.clients.connections.at(slot);
+        connection.is_some_and(|connection| connection.version.is_v5())
     }
 
     /// [MQTT-3.3.4-7]: a 5.0 client keeps to the Receive Maximum that it was told: as many messages of

@@ -72,6 +72,7 @@ impl Shard {
             .metrics
             .add(Counter::BytesReceived, bytes.len() as u64);
         self.take_bytes(slot, bytes);
+        self.charge_bytes(slot, bytes.len());
     }
 
     /// The same for bytes that are counted already.
@@ -352,7 +353,7 @@ impl Shard {
         }
     }
 
-    fn resume_if_drained(&mut self, slot: u32) {
+    pub(super) fn resume_if_drained(&mut self, slot: u32) {
         let heard = self.clients.heard_now();
         let Some(connection) = live(&mut self.clients.connections, slot) else {
             return;
@@ -362,6 +363,8 @@ impl Shard {
             .as_ref()
             .map_or(0, |received| received.len());
         let drained = waiting < RECEIVED_BYTES_RESUME || !connection.flags.has(Flags::SUSPENDED);
+        let limiter = connection.extra.as_ref().and_then(|e| e.limiter.as_ref());
+        let drained = drained && limiter.is_none_or(|own| own.paused_until_ms.is_none());
         if drained && connection.flags.has(Flags::RECEIVE_PAUSED) {
             connection.flags.clear(Flags::RECEIVE_PAUSED);
             // The silence was ours.

@@ -3,8 +3,12 @@
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
+use crate::access::flapping::FlappingRules;
+use crate::access::limiter::ConnectionLimits;
+use crate::access::overload::OverloadRules;
 use crate::access::rules::AccessRules;
 use crate::config::{ShareGroup, ShareStrategy};
+use crate::shard::addons::AddonRules;
 use crate::shard::auth::AuthnRules;
 
 /// What this core's broker allows and offers. Times in milliseconds or seconds as named.
@@ -62,6 +66,12 @@ pub struct Rules {
     pub allow_anonymous: bool,
     /// What clients may do.
     pub access: Arc<AccessRules>,
+    /// How much connections may send, by listener; empty if none is limited.
+    pub limits: Arc<[ConnectionLimits]>,
+    /// When a client comes and goes too often, if that is looked for.
+    pub flapping: Option<FlappingRules>,
+    /// When nobody new is let in.
+    pub overload: OverloadRules,
     /// The listeners' ids, such as `tcp:default`, by number.
     pub listener_ids: Arc<[Box<str>]>,
     /// Who is authenticated, and what names count.
@@ -76,6 +86,8 @@ pub struct Rules {
     pub queue_memory_bytes: usize,
     /// Most connections of this core.
     pub max_connections: u32,
+    /// What EMQX adds to MQTT.
+    pub addons: Arc<AddonRules>,
 }
 
 impl Rules {
@@ -125,6 +137,9 @@ impl Rules {
             max_out_queue_bytes: 1 << 20,
             allow_anonymous: true,
             access: AccessRules::open().into(),
+            limits: Vec::new().into(),
+            flapping: None,
+            overload: OverloadRules::OFF,
             listener_ids: Vec::new().into(),
             authn: AuthnRules::default(),
             max_retained_messages: 0,
@@ -135,6 +150,7 @@ impl Rules {
             share_groups: Vec::new().into(),
             queue_memory_bytes: 1 << 20,
             max_connections: 10_000,
+            addons: Arc::default(),
         }
     }
 }

@@ -90,6 +90,7 @@ impl Shard {
         metrics.set(Gauge::Subscriptions, all as u64);
         metrics.set(Gauge::SubscriptionsShared, shared as u64);
         metrics.set(Gauge::Retained, u64::from(self.routes.retained.len()));
+        metrics.set(Gauge::Delayed, self.delayed.len() as u64);
         metrics.set(Gauge::QueuedBytes, clients.budget.used() as u64);
         metrics.set(Gauge::OutboxBytes, self.outboxes.bytes() as u64);
         let retained_bytes = self.routes.retained.bytes() as u64;

@@ -24,13 +24,14 @@ use crate::mqtt::qos::QoS;
 use crate::mqtt::reason::ReasonCode;
 use crate::mqtt::topic::{has_wildcard, is_shared, is_within_levels};
 use crate::mqtt::version::Version;
+use crate::routing::exclusive::ClaimToken;
 use crate::routing::local::{LocalDelta, PendingFilter, SubOptions, Subscriber};
 use crate::routing::retained::{Put, Refusal};
 use crate::session::queue::ShareTag;
-use crate::session::state::NONE;
 use crate::shard::Shard;
 use crate::shard::close::CloseReason;
 use crate::shard::cross::Filters;
+use crate::shard::exclusive::EXCLUSIVE_PREFIX;
 use crate::shard::fanout::{Fanout, Grant};
 use crate::shard::receive::Fault;
 use crate::shard::replay::{StoredMessage, stored_version};
@@ -61,6 +62,8 @@ enum Answer {
     Client(u16),
     /// An operator.
     Operator(Reply<Option<Vec<u8>>>),
+    /// Nobody: the client did not ask.
+    Nobody,
 }
 
 /// A subscription that is to get the stored messages of its filter.
@@ -78,15 +81,32 @@ pub struct WantedReplay {
 #[derive(Clone, Copy, Debug)]
 pub struct MergedSubscriber(Subscriber);
 
-/// An answer of the index thread to an `Add`.
+/// An answer of the index thread.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct IndexAnswer {
-    /// What was asked for.
-    pub token: PendingFilter,
-    /// The filter's id; absent if the index has no room for it.
-    pub filter: Option<FilterId>,
-    /// The epoch from which on it is matched.
+    /// What it decided.
+    pub decision: Decision,
+    /// The epoch from which on it is in force.
     pub epoch: Epoch,
+}
+
+/// What the index thread decided.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Decision {
+    /// To an `Add`.
+    Filter {
+        /// What was asked for.
+        token: PendingFilter,
+        /// The filter's id; absent if the index has no room for it.
+        filter: Option<FilterId>,
+    },
+    /// To a `Claim`.
+    Claim {
+        /// What was asked for.
+        token: ClaimToken,
+        /// Whether this core has the topic now.
+        granted: bool,
+    },
 }
 
 impl Shard {
@@ -116,6 +136,15 @@ impl Shard {
         self.subscribe_all(slot, entries, None, Answer::Operator(reply));
     }
 
+    /// Subscribes a client to what it did not ask for, which nobody is told.
+    pub(super) fn subscribe_silently<'f>(
+        &mut self,
+        slot: u32,
+        entries: impl Iterator<Item = (SubscribeEntry<'f>, bool)>,
+    ) {
+        self.subscribe_all(slot, entries, None, Answer::Nobody);
+    }
+
     /// Subscribes to what is allowed of `entries`.
     fn subscribe_all<'f>(
         &mut self,
@@ -124,39 +153,62 @@ impl Shard {
         identifier: Option<u32>,
         answer: Answer,
     ) {
-        let Some(connection) = self.clients.connections.key_at(slot) else {
+        let by_client = matches!(answer, Answer::Client(_));
+        let Some((key, session)) = self.begin_suback(slot, answer) else {
             return;
         };
-        let session = self
-            .clients
-            .connections
-            .at(slot)
-            .map_or(NONE, |c| c.session);
-        let key = self.subacks.insert(PendingSuback {
-            connection,
-            session,
-            answer,
-            begun_us: self.clients.now.unix_us,
-            reasons: SmallVec::new(),
-            // One for this function itself: an answer cannot overtake it.
-            outstanding: 1,
-            announced: 0,
-            replays: Vec::new(),
-        });
-        if let Some(connection) = self.clients.connections.at_mut(slot) {
-            connection.awaits_index += 1;
-        }
         for (position, (entry, allowed)) in entries.enumerate() {
-            let reason = if allowed {
-                self.subscribe_one(session, key, position, &entry, identifier)
-            } else {
+            let reason = if !allowed {
                 ReasonCode::NotAuthorized
+            } else if by_client {
+                self.subscribe_own(slot, session, (key, position), &entry, identifier)
+            } else {
+                self.subscribe_one(session, key, position, &entry, identifier)
             };
             if let Some(pending) = self.subacks.get_mut(key) {
                 pending.reasons.push(reason.as_u8());
             }
         }
         self.settle_suback(key);
+    }
+
+    /// One filter as the client wrote it. (Others name filters as the index has them.)
+    fn subscribe_own(
+        &mut self,
+        slot: u32,
+        session: u32,
+        (key, position): (Key, usize),
+        entry: &SubscribeEntry<'_>,
+        identifier: Option<u32>,
+    ) -> ReasonCode {
+        let Some(filter) = self.own_filter(slot, entry.filter) else {
+            return ReasonCode::TopicFilterInvalid;
+        };
+        let entry = SubscribeEntry {
+            filter: &filter,
+            options: self.own_options(slot, entry.options),
+        };
+        self.subscribe_one(session, key, position, &entry, identifier)
+    }
+
+    /// Begins to wait for the filters of a SUBSCRIBE.
+    fn begin_suback(&mut self, slot: u32, answer: Answer) -> Option<(Key, u32)> {
+        let connection = self.clients.connections.key_at(slot)?;
+        let entry = self.clients.connections.at_mut(slot)?;
+        entry.awaits_index += 1;
+        let session = entry.session;
+        let key = self.subacks.insert(PendingSuback {
+            connection,
+            session,
+            answer,
+            begun_us: self.clients.now.unix_us,
+            reasons: SmallVec::new(),
+            // One for the caller itself: an answer cannot overtake it.
+            outstanding: 1,
+            announced: 0,
+            replays: Vec::new(),
+        });
+        Some((key, session))
     }
 
     /// UNSUBSCRIBE from a client [MQTT5 3.10].
@@ -172,7 +224,8 @@ impl Shard {
         self.clients.metrics.inc(Counter::ClientUnsubscribe);
         let mut reasons: SmallVec<[u8; 8]> = SmallVec::new();
         for filter in packet.filters() {
-            let removed = self.unsubscribe_one(session_index, filter);
+            let filter = self.own_filter(slot, filter);
+            let removed = filter.is_some_and(|f| self.unsubscribe_one(session_index, &f));
             let reason = if removed {
                 ReasonCode::Success
             } else {
@@ -205,6 +258,9 @@ impl Shard {
     /// Ends all subscriptions of a session.
     pub fn drop_subscriptions(&mut self, session_index: u32) {
         self.leave_shares(session_index);
+        if !self.exclusive.is_empty() {
+            self.exclusive.release_all(session_index);
+        }
         if let Some(session) = self.clients.registry.at_mut(session_index) {
             self.routes
                 .local
@@ -215,6 +271,9 @@ impl Shard {
 
     /// The next change for the index thread; pulled while its ring has room.
     pub fn next_delta(&mut self) -> Option<LocalDelta<'_>> {
+        if self.exclusive.dirty_len() > 0 {
+            return self.exclusive.next_delta();
+        }
         self.routes.local.next_delta()
     }
 
@@ -225,14 +284,16 @@ impl Shard {
             // SUBACK must know it, and nothing of an older match is held here.
             self.routes.index.pass();
         }
-        let waiters = match answer.filter {
-            Some(filter) => self
-                .routes
-                .local
-                .applied(answer.token, filter, answer.epoch),
-            None => self.routes.local.refused(answer.token),
+        let (token, filter) = match answer.decision {
+            Decision::Filter { token, filter } => (token, filter),
+            Decision::Claim { token, granted } => return self.claim_answered(token, granted),
         };
-        let refused = answer.filter.is_none();
+        let local = &mut self.routes.local;
+        let waiters = match filter {
+            Some(filter) => local.applied(token, filter, answer.epoch),
+            None => local.refused(token),
+        };
+        let refused = filter.is_none();
         for waiter in waiters {
             if !self.group_applied(waiter, !refused) {
                 self.settle_waiter(waiter, refused.then_some(ReasonCode::QuotaExceeded));
@@ -246,13 +307,17 @@ impl Shard {
         let Some(key) = self.suback_key(key) else {
             return;
         };
-        if let Some(code) = refused
-            && let Some(reason) = self
-                .subacks
-                .get_mut(key)
-                .and_then(|s| s.reasons.get_mut(position))
-        {
-            *reason = code.as_u8();
+        match refused {
+            Some(reason) => self.settle_position(key, position, reason),
+            None => self.settle_suback(key),
+        }
+    }
+
+    /// One filter of a SUBSCRIBE is decided: this is its reason code.
+    pub(super) fn settle_position(&mut self, key: Key, position: usize, reason: ReasonCode) {
+        let pending = self.subacks.get_mut(key);
+        if let Some(place) = pending.and_then(|s| s.reasons.get_mut(position)) {
+            *place = reason.as_u8();
         }
         self.settle_suback(key);
     }
@@ -351,13 +416,30 @@ impl Shard {
         entry: &SubscribeEntry<'_>,
         identifier: Option<u32>,
     ) -> ReasonCode {
-        if let Err(reason) = self.check_filter(session_index, entry.filter) {
+        let exclusive = entry.filter.strip_prefix(EXCLUSIVE_PREFIX);
+        let filter = exclusive.unwrap_or(entry.filter);
+        if let Err(reason) = self.check_filter(session_index, filter) {
             return reason;
+        }
+        if exclusive.is_some() {
+            return self.exclusive_subscribe(session_index, suback, position, entry, identifier);
         }
         if is_shared(entry.filter) {
             let waiter = pack_waiter(suback, position);
             return self.share_subscribe(session_index, suback, waiter, entry, identifier);
         }
+        self.subscribe_plain(session_index, suback, position, entry, identifier)
+    }
+
+    /// One filter of a SUBSCRIBE that is neither shared nor claimed.
+    pub(super) fn subscribe_plain(
+        &mut self,
+        session_index: u32,
+        suback: Key,
+        position: usize,
+        entry: &SubscribeEntry<'_>,
+        identifier: Option<u32>,
+    ) -> ReasonCode {
         assert!(
             session_index < GROUPS_FROM,
             "a core has fewer sessions than 2^26"
@@ -443,6 +525,10 @@ impl Shard {
         if is_shared(filter) {
             return self.share_unsubscribe(session_index, filter);
         }
+        let filter = filter.strip_prefix(EXCLUSIVE_PREFIX).unwrap_or(filter);
+        if !self.exclusive.is_empty() {
+            self.exclusive.release(filter, session_index);
+        }
         let Some(session) = self.clients.registry.at_mut(session_index) else {
             return false;
         };
@@ -483,6 +569,7 @@ impl Shard {
         let (announced, replays) = (pending.announced, pending.replays);
         match pending.answer {
             Answer::Operator(reply) => reply.send(Some(pending.reasons.to_vec())),
+            Answer::Nobody => self.count_auto_subscribed(&pending.reasons),
             Answer::Client(packet_id) => {
                 let took_us = self.clients.now.unix_us.saturating_sub(pending.begun_us);
                 self.clients.metrics.record(Latency::Subscribe, took_us);

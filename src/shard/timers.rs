@@ -25,8 +25,14 @@ pub enum Timer {
     AwaitingRel = 4,
     /// Questions about what a connection may do that are not answered.
     Access = 8,
+    /// A connection that has sent too much may be read from again.
+    Limiter = 9,
     /// A connection's authentication: its expiry, or an answer that does not come.
     Identity = 5,
+    /// A delayed message; the index is its own.
+    Delayed = 6,
+    /// What a 3.x client has not acknowledged.
+    Retry = 7,
 }
 
 /// No timer is armed further ahead than this, so that timers of connections, sessions and wills that
@@ -41,13 +47,16 @@ const TIMERS_LEFT_BEHIND: usize = 1024;
 const GENERATION_BITS: u32 = 28;
 const GENERATION_MASK: u32 = (1 << GENERATION_BITS) - 1;
 
+/// The wheel's name of a timer.
+pub(super) fn timer_key(timer: Timer, generation: u32, index: u32) -> u64 {
+    u64::from(timer as u8) << 60 | u64::from(generation & GENERATION_MASK) << 32 | u64::from(index)
+}
+
 impl Shard {
     /// Fires `timer` for the present tenant of `index` at `at_ms`.
     pub fn arm(&mut self, timer: Timer, index: u32, at_ms: u64) {
         let generation = self.timer_generation(timer, index);
-        let key = u64::from(timer as u8) << 60
-            | u64::from(generation & GENERATION_MASK) << 32
-            | u64::from(index);
+        let key = timer_key(timer, generation, index);
         self.clients.wheel.arm(key, at_ms);
     }
 
@@ -82,7 +91,10 @@ impl Shard {
             3 => Timer::Will,
             4 => Timer::AwaitingRel,
             5 => Timer::Identity,
-            _ => Timer::Access,
+            6 => Timer::Delayed,
+            7 => Timer::Retry,
+            8 => Timer::Access,
+            _ => Timer::Limiter,
         };
         if self.timer_generation(timer, index) & GENERATION_MASK != generation {
             return;
@@ -92,16 +104,20 @@ impl Shard {
             Timer::SessionExpiry => self.session_expiry_due(index),
             Timer::Will => self.will_due(index),
             Timer::Access => self.access_due(index),
+            Timer::Limiter => self.limiter_due(index),
             Timer::AwaitingRel => self.awaiting_rel_due(index),
             Timer::Identity => self.identity_due(index),
+            Timer::Delayed => self.delayed_due(index),
+            Timer::Retry => self.clients.retry_due(index),
         }
     }
 
     fn timer_generation(&self, timer: Timer, index: u32) -> u32 {
         match timer {
-            Timer::KeepAlive | Timer::Access | Timer::Identity => {
+            Timer::KeepAlive | Timer::Access | Timer::Limiter | Timer::Identity => {
                 self.clients.connections.generation(index).unwrap_or(0)
             }
+            Timer::Delayed => self.delayed.generation(index),
             _ => self.clients.registry.generation(index),
         }
     }
@@ -265,11 +281,15 @@ impl Shard {
                 .and_then(|i| NonZeroU64::new(now_us + i.get() - 1)),
             ..stored
         };
+        self.clients.metrics.inc(Counter::WillPublished);
+        if publication.topic.starts_with('$') && self.delay_will(&publication) {
+            return;
+        }
         let routed = self.route(&publication);
-        let metrics = &self.clients.metrics;
-        metrics.inc(Counter::WillPublished);
         if !routed.wanted {
-            metrics.inc(Counter::MessagesDroppedNoSubscribers);
+            self.clients
+                .metrics
+                .inc(Counter::MessagesDroppedNoSubscribers);
         }
     }
 }

@@ -5,9 +5,10 @@ use std::collections::VecDeque;
 
 use crate::base::ids::{CoreId, Epoch, FilterId};
 use crate::routing::delta::Delta;
+use crate::routing::exclusive::ClaimToken;
 use crate::routing::local::{LocalDelta, PendingFilter};
 use crate::routing::writer::IndexWriter;
-use crate::shard::subscribe::IndexAnswer;
+use crate::shard::subscribe::{Decision, IndexAnswer};
 use crate::sim::rng::Rng;
 
 /// Deltas of one core that wait for the thread at most.
@@ -18,6 +19,8 @@ const WAITING_MAX: usize = 4;
 enum Waiting {
     Add(PendingFilter, Box<str>),
     Remove(FilterId),
+    Claim(ClaimToken, Box<str>),
+    Release(Box<str>),
 }
 
 /// The thread and its queues.
@@ -28,7 +31,7 @@ pub struct IndexThread {
     pub stalled_until: u64,
     waiting: Vec<VecDeque<Waiting>>,
     /// Applied and not published.
-    applied: Vec<(usize, PendingFilter, Option<FilterId>)>,
+    applied: Vec<(usize, Decision)>,
     changed: bool,
     /// Published and not sent.
     answers: VecDeque<(usize, IndexAnswer)>,
@@ -57,6 +60,8 @@ impl IndexThread {
         self.waiting[core].push_back(match delta {
             LocalDelta::Add { token, filter } => Waiting::Add(token, filter.into()),
             LocalDelta::Remove { filter } => Waiting::Remove(filter),
+            LocalDelta::Claim { token, topic } => Waiting::Claim(token, topic.into()),
+            LocalDelta::Release { topic } => Waiting::Release(topic.into()),
         });
     }
 
@@ -102,7 +107,8 @@ impl IndexThread {
                     core: id,
                 };
                 let filter = self.writer.apply(delta).ok().map(|applied| applied.filter);
-                self.applied.push((core, token, filter));
+                self.applied
+                    .push((core, Decision::Filter { token, filter }));
                 self.changed = true;
             }
             Some(Waiting::Remove(filter)) => {
@@ -111,17 +117,20 @@ impl IndexThread {
                 assert!(applied.is_ok_and(|a| a.changed), "a core leaves once");
                 self.changed = true;
             }
+            Some(Waiting::Claim(token, topic)) => {
+                let granted = self.writer.claims.claim(&topic, id);
+                self.applied
+                    .push((core, Decision::Claim { token, granted }));
+                self.changed = true;
+            }
+            Some(Waiting::Release(topic)) => self.writer.claims.release(&topic, id),
             None => {}
         }
     }
 
     fn publish(&mut self, epoch: Epoch) {
-        for (core, token, filter) in self.applied.drain(..) {
-            let answer = IndexAnswer {
-                token,
-                filter,
-                epoch,
-            };
+        for (core, decision) in self.applied.drain(..) {
+            let answer = IndexAnswer { decision, epoch };
             self.answers.push_back((core, answer));
         }
     }

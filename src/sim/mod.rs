@@ -15,6 +15,8 @@
 //! - [`world`], [`turn`], [`index_thread`], [`lanes`], [`net`]: the broker's surroundings
 //! - [`client`], [`act`], [`hear`]: clients, in bytes
 //! - [`share`]: shared subscriptions
+//! - `script`: scripted clients; `will_matrix`, `share_matrix`, `replay_matrix`: what they do and what
+//!   must come of it
 //! - `raw`: one shard in the hands of a fuzzer
 //! - [`ledger`], [`checker`], [`ending`], [`verdict`]: what happened and what may not
 
@@ -32,10 +34,20 @@ pub mod plan;
 mod raw;
 #[cfg(any(test, fuzzing))]
 pub mod raw_input;
+#[cfg(test)]
+mod replay_matrix;
 pub mod rng;
+#[cfg(test)]
+pub mod script;
 pub mod share;
+#[cfg(test)]
+mod share_matrix;
 pub mod turn;
 pub mod verdict;
+#[cfg(test)]
+mod will_matrix;
+#[cfg(test)]
+pub mod will_oracle;
 pub mod world;
 
 #[cfg(test)]

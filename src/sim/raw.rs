@@ -6,6 +6,7 @@
 //! their sessions nothing is left. The input is read by `raw_input.rs`.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use crate::base::ids::CoreId;
 use crate::base::time::Now;
@@ -20,19 +21,24 @@ use crate::mqtt::reason::ReasonCode;
 use crate::mqtt::topic::TopicName;
 use crate::mqtt::version::Version;
 use crate::routing::delta::Delta;
+use crate::routing::exclusive::ClaimToken;
 use crate::routing::local::{LocalDelta, PendingFilter};
 use crate::routing::shared::SharedIndex;
 use crate::routing::writer::IndexWriter;
+use crate::shard::addons::AddonRules;
 use crate::shard::close::CloseReason;
 use crate::shard::handshake::{Handover, Handshake, Step};
 use crate::shard::outgoing::Outgoing;
 use crate::shard::rules::Rules;
-use crate::shard::subscribe::IndexAnswer;
+use crate::shard::subscribe::{Decision, IndexAnswer};
 use crate::shard::{Shard, ShardParts};
 use crate::sim::net::{address_of, conn_of};
 
 /// Turns after which a shard that still has something to do is stuck.
 const TURNS_MAX: usize = 5_000;
+
+/// Turns after which a replay that goes on waits for its client.
+const REPLAY_TURNS: usize = 100;
 
 /// A connection, from the client's side.
 #[derive(Debug)]
@@ -73,6 +79,8 @@ pub(super) struct Conn {
 enum OwnedDelta {
     Add(PendingFilter, String),
     Remove(crate::base::ids::FilterId),
+    Claim(ClaimToken, String),
+    Release(String),
 }
 
 /// The shard and everything around it.
@@ -208,12 +216,14 @@ impl Raw {
         }
     }
 
-    /// Turns until nothing is left to do.
+    /// Turns until nothing is left to do. Stored messages may wait for a client that reads or
+    /// acknowledges nothing; the core looks at them again and again meanwhile.
     pub(super) fn rest(&mut self) {
-        for _ in 0..TURNS_MAX {
+        for turns in 0..TURNS_MAX {
             let more = self.turn();
             let held = self.index_stands && !self.deltas.is_empty();
-            if held || (self.shard.may_sleep() && self.deltas.is_empty() && !more) {
+            let hindered = turns > REPLAY_TURNS && self.shard.census().replays > 0;
+            if held || hindered || (self.shard.may_sleep() && self.deltas.is_empty() && !more) {
                 return;
             }
         }
@@ -233,6 +243,8 @@ impl Raw {
             self.deltas.push(match delta {
                 LocalDelta::Add { token, filter } => OwnedDelta::Add(token, filter.to_owned()),
                 LocalDelta::Remove { filter } => OwnedDelta::Remove(filter),
+                LocalDelta::Claim { token, topic } => OwnedDelta::Claim(token, topic.to_owned()),
+                LocalDelta::Release { topic } => OwnedDelta::Release(topic.to_owned()),
             });
         }
         self.shard.end_turn();
@@ -257,6 +269,10 @@ impl Raw {
             let connect = super::raw_input::last_connect(&name);
             self.send(id, &connect);
             self.rest();
+            if !self.conns[id].greeted && self.shard.clients.budget.is_full() {
+                // Retained messages fill the little memory there is: nobody is let in.
+                return;
+            }
             assert!(self.conns[id].greeted, "{name:?} is not let in");
             self.send(id, &[0xE0, 0]);
             self.rest();
@@ -343,21 +359,23 @@ impl Raw {
                         filter: &filter,
                         core,
                     };
-                    answers.push((token, self.writer.apply(add).ok().map(|a| a.filter)));
+                    let filter = self.writer.apply(add).ok().map(|a| a.filter);
+                    answers.push(Decision::Filter { token, filter });
                 }
                 OwnedDelta::Remove(filter) => {
                     let applied = self.writer.apply(Delta::Remove { filter, core });
                     assert!(applied.is_ok_and(|a| a.changed), "a core leaves once");
                 }
+                OwnedDelta::Claim(token, topic) => {
+                    let granted = self.writer.claims.claim(&topic, core);
+                    answers.push(Decision::Claim { token, granted });
+                }
+                OwnedDelta::Release(topic) => self.writer.claims.release(&topic, core),
             }
         }
         let epoch = self.writer.publish();
-        for (token, filter) in answers {
-            self.shard.index_applied(IndexAnswer {
-                token,
-                filter,
-                epoch,
-            });
+        for decision in answers {
+            self.shard.index_applied(IndexAnswer { decision, epoch });
         }
         self.writer.reclaim();
     }
@@ -550,6 +568,10 @@ fn rules() -> Rules {
         max_out_queue_bytes: 2000,
         max_subscriptions: 12,
         max_topic_levels: 8,
+        addons: Arc::new(AddonRules {
+            exclusive_subscription: true,
+            ..AddonRules::default()
+        }),
         ..Rules::for_tests()
     }
 }

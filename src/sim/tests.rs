@@ -106,3 +106,89 @@ fn the_same_seed_gives_the_same_run() {
     let other = run(8, &Plan::mixed()).map(|stats| stats.digest).ok();
     assert_ne!(run(7, &Plan::mixed()).map(|stats| stats.digest).ok(), other);
 }
+
+/// Runs the seeds of a matrix; a failure names its seed. `run` says what it saw.
+fn run_matrix(name: &str, default: u64, run: impl Fn(u64) -> bool) -> u64 {
+    let first = number("MILLRACE_SIM_FIRST", 0);
+    let seeds = number("MILLRACE_SIM_SEEDS", default);
+    let mut seen = 0;
+    for seed in first..first + seeds {
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(seed)));
+        match outcome {
+            Ok(saw) => seen += u64::from(saw),
+            Err(_) => panic!("{name}: seed {seed} (what was broken stands above)"),
+        }
+    }
+    println!("{name}: {seeds} seeds, {seen} of them saw it");
+    seen
+}
+
+/// A small step through the list first, so that few seeds see cases of every kind.
+fn spread(seed: u64, len: usize) -> usize {
+    let len = len as u64;
+    usize::try_from(seed.wrapping_mul(7919) % len).unwrap_or(0)
+}
+
+/// Runs a combination, and names it if it fails.
+fn named<C: std::fmt::Debug>(case: &C, run: impl FnOnce() -> bool) -> bool {
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
+    outcome.unwrap_or_else(|_| panic!("{case:?}"))
+}
+
+#[test]
+fn wills_in_every_combination() {
+    let cases = super::will_matrix::cases();
+    assert!(cases.len() > 3_000 && !cases.len().is_multiple_of(7919));
+    let plan = Plan::reconnects();
+    let seen = run_matrix("wills", 400, |seed| {
+        let case = &cases[spread(seed, cases.len())];
+        named(case, || super::will_matrix::run(seed, &plan, case))
+    });
+    assert!(seen > 0);
+}
+
+#[test]
+fn shared_groups_in_every_combination() {
+    let cases = super::share_matrix::cases();
+    assert!(cases.len() > 700 && !cases.len().is_multiple_of(7919));
+    let plan = Plan::shared();
+    let seen = run_matrix("shares", 300, |seed| {
+        let case = &cases[spread(seed, cases.len())];
+        named(case, || super::share_matrix::run(seed, &plan, case))
+    });
+    assert!(seen > 0);
+}
+
+#[test]
+fn what_comes_again_comes_in_order() {
+    let plan = Plan::reconnects();
+    let seen = run_matrix("replays", 200, |seed| {
+        super::replay_matrix::run(seed, &plan)
+    });
+    assert!(seen > 0);
+}
+
+/// Inputs of the fuzzer: what once failed, and what a small generator makes. See `raw.rs`.
+#[test]
+fn bytes_of_all_kinds_leave_nothing_behind() {
+    // Stored messages wait for a client that reads nothing: the core is not idle, and rests.
+    let waits: &[u8] = b"\x0e\x01\x00\x08\x40\xea\xe9\xea\x27\xf7\x85\x85\x85\x85\x85\x85\x85\x85\x85\
+        \x85\x85\x85\x85\x85\x85\x85\x85\x85\x85\x85\x85\x85\x85\x85\x85\x85\x85\x85\x85\x85\x85\x85\x45\x64\x64\xf5\x68";
+    // Stored messages fill the memory: nobody is let in any more.
+    let full: &[u8] =
+        b"\xd6\x00\x01\x5b\x07\x07\x01\x5b\x29\x7e\x01\x40\x00\x00\x58\x81\x04\x00\x01\x5b\x07\
+        \x07\x01\x5b\x29\x07\x07\x81\x81\x29\x7e\x0a\x2e\x24\x04\xfa\xff\x2d\x26\xd6\x2e\x3e";
+    for input in [waits, full] {
+        super::raw_input::run(input);
+    }
+    let seeds = number("MILLRACE_SIM_SEEDS", 300);
+    for seed in 0..seeds {
+        let mut rng = super::rng::Rng::new(seed);
+        let len = rng.range(20, 400);
+        let input: Vec<u8> = (0..len).map(|_| rng.word().to_le_bytes()[0]).collect();
+        named(&seed, || {
+            super::raw_input::run(&input);
+            true
+        });
+    }
+}

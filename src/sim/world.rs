@@ -195,7 +195,8 @@ impl World {
         }
     }
 
-    fn advance_ms(&mut self, ms: u64) {
+    /// Time goes by.
+    pub fn advance_ms(&mut self, ms: u64) {
         self.now.ms += ms;
         self.now.unix_us += ms * 1000;
     }
@@ -230,7 +231,8 @@ impl World {
         }
     }
 
-    fn step_index(&mut self) {
+    /// The index thread goes some way.
+    pub fn step_index(&mut self) {
         if self.index.stalled_until > self.step {
             return;
         }
@@ -522,6 +524,9 @@ fn rules(plan: &Plan) -> Rules {
         max_out_queue_bytes: plan.max_out_queue_bytes,
         allow_anonymous: true,
         access: crate::access::rules::AccessRules::open().into(),
+        limits: Default::default(),
+        flapping: None,
+        overload: crate::access::overload::OverloadRules::OFF,
         listener_ids: Default::default(),
         authn: Default::default(),
         max_retained_messages: 0,
@@ -529,5 +534,6 @@ fn rules(plan: &Plan) -> Rules {
         retained_expiry_s: 0,
         queue_memory_bytes: plan.queue_memory_bytes,
         max_connections: 10_000,
+        addons: Default::default(),
     }
 }

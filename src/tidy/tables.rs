@@ -109,6 +109,8 @@ pub(super) const UNSAFE_FILES: &[&str] = &[
     "src/runtime/socket.rs",
     "src/runtime/thread.rs",
     "bench-harness/src/sys.rs",
+    "bench-harness/fuzz/src/lib.rs",
+    "bench-harness/tests/allocations.rs",
 ];
 
 /// What may stand at the top of the tree, besides files that begin with a dot.

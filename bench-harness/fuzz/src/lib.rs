@@ -1,4 +1,5 @@
 //! What the targets share: an allocator that remembers the largest request.
+#![allow(unsafe_code)] // A global allocator.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

@@ -3,10 +3,20 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 #![allow(unreachable_pub)] // The support module serves several test binaries.
 
+mod access;
+mod addons;
+mod authn;
 #[path = "../broker/mod.rs"]
 mod broker;
+mod ends;
+mod http;
+#[path = "../support/http_stub.rs"]
+mod http_stub;
 mod listeners;
+mod matrices;
 mod messages;
+#[path = "../../../src/sim/will_oracle.rs"]
+mod oracle;
 mod peer;
 mod retained;
 mod sessions;

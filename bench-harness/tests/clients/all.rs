@@ -1,4 +1,5 @@
-//! Real clients against the real binary: mosquitto's, paho (Python), MQTT.js, rumqttc.
+//! Real clients against the real binary: mosquitto's, paho (Python and C), aiomqtt, gmqtt,
+//! MQTT.js, rumqttc.
 //!
 //! Those that are not Rust have to be installed first; `scripts/test.sh` does that and then runs the
 //! tests that are ignored without it.
@@ -9,6 +10,7 @@
 #[path = "../broker/mod.rs"]
 mod broker;
 mod mosquitto;
+mod mosquitto_bridge;
 mod rumqttc_v4;
 mod rumqttc_v5;
 mod scripted;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bench_harness::client::Client;
-use bench_harness::codec::{Properties, Property, Publish, Version};
+use bench_harness::codec::{Packet, Properties, Property, Publish, Version};
 
 use crate::peer::{SILENCE, clean, collect, connect, message, persistent, texts};
 use crate::raw;
@@ -236,15 +236,142 @@ fn aliases_stay_within_what_the_client_takes() {
     assert!(aliases.iter().all(|a| (1..=2).contains(a)), "{aliases:?}");
 }
 
+/// Follows the aliases of messages; their topics.
+fn resolved(got: &[Publish]) -> Vec<String> {
+    let mut known = std::collections::BTreeMap::new();
+    let topic = |publish: &Publish| {
+        let alias = alias_of(publish);
+        if publish.topic.is_empty() {
+            return known.get(&alias).cloned().expect("a topic for the alias");
+        }
+        known.insert(alias, publish.topic.clone());
+        publish.topic.clone()
+    };
+    got.iter().map(topic).collect()
+}
+
 #[test]
-#[ignore = "not built yet: topic aliases to clients"]
 fn a_client_that_takes_aliases_gets_some() {
     let base = fresh("some");
     let two = [Property::TopicAliasMaximum(2)];
     let options = with_properties(clean(V5, &fresh("two")), &two);
     let mut subscriber = connect(address(), &options);
-    subscriber.subscribe(&format!("{base}/#"), 0).unwrap();
-    assert!(!aliases_for(subscriber, &base).is_empty());
+    subscriber.subscribe(&format!("{base}/#"), 2).unwrap();
+    let mut publisher = anyone(V5);
+    let topics = ["a", "a", "b", "a", "c", "c", "a", "b", "b"].map(|t| format!("{base}/{t}"));
+    for (number, topic) in topics.iter().enumerate() {
+        let qos = u8::try_from(number % 3).unwrap();
+        publisher.publish(topic, qos, b"x").unwrap();
+    }
+    let got = collect(&mut subscriber, topics.len());
+    assert_eq!(resolved(&got), topics);
+    assert!(got.iter().all(|p| alias_of(p).is_some()), "{got:?}");
+    assert_eq!(
+        got.iter().filter(|p| p.topic.is_empty()).count(),
+        5,
+        "{got:?}"
+    );
+}
+
+#[test]
+fn aliases_towards_a_client_end_with_the_connection() {
+    let (id, topic) = (fresh("again"), fresh("again"));
+    let some = [Property::TopicAliasMaximum(9)];
+    let options = with_properties(persistent(V5, &id), &some);
+    let mut subscriber = connect(address(), &options);
+    subscriber.subscribe(&topic, 1).unwrap();
+    let mut publisher = anyone(V5);
+    for _ in 0..2 {
+        publisher.publish(&topic, 1, b"x").unwrap();
+        // It is not acknowledged.
+        subscriber.expect_publish().unwrap();
+    }
+    drop(subscriber);
+    let mut subscriber = connect(address(), &options);
+    let got = collect(&mut subscriber, 2);
+    assert!(got.iter().all(|p| p.dup), "{got:?}");
+    assert_eq!(resolved(&got), [topic.as_str(), topic.as_str()]);
+    assert!(
+        !got[0].topic.is_empty() && got[1].topic.is_empty(),
+        "{got:?}"
+    );
+}
+
+#[test]
+fn a_message_that_is_too_large_binds_no_alias() {
+    let topic = fresh("large");
+    let small = [
+        Property::TopicAliasMaximum(9),
+        Property::MaximumPacketSize(60),
+    ];
+    let options = with_properties(clean(V5, &fresh("small")), &small);
+    let mut subscriber = connect(address(), &options);
+    subscriber.subscribe(&topic, 0).unwrap();
+    let mut publisher = anyone(V5);
+    publisher.publish(&topic, 0, &[0; 60]).unwrap();
+    // With the topic it just fits, with an alias beside it it does not.
+    let head = 2 + 2 + topic.len() + 1;
+    publisher.publish(&topic, 0, &vec![0; 60 - head]).unwrap();
+    publisher.publish(&topic, 0, b"x").unwrap();
+    publisher.publish(&topic, 0, b"x").unwrap();
+    let got = collect(&mut subscriber, 3);
+    assert_eq!(alias_of(&got[0]), None);
+    assert_eq!(
+        resolved(&got),
+        [topic.as_str(), topic.as_str(), topic.as_str()]
+    );
+    assert!(
+        !got[1].topic.is_empty() && got[2].topic.is_empty(),
+        "{got:?}"
+    );
+}
+
+#[test]
+fn what_expired_in_flight_is_not_sent_again() {
+    let (id, topic) = (fresh("flight"), fresh("flight"));
+    let mut subscriber = connect(address(), &persistent(V5, &id));
+    subscriber.subscribe(&topic, 1).unwrap();
+    let mut publisher = anyone(V5);
+    for (packet_id, expiry) in [(1, 1), (2, 60), (3, 1)] {
+        let publish = with_qos(message(&topic, expiry.to_string()), 1, packet_id);
+        send(
+            &mut publisher,
+            with(publish, vec![Property::MessageExpiryInterval(expiry)]),
+        );
+        let got = subscriber.expect_publish().unwrap();
+        assert_eq!(got.packet_id, Some(packet_id));
+    }
+    drop(subscriber);
+    std::thread::sleep(Duration::from_millis(1500));
+    let mut subscriber = connect(address(), &persistent(V5, &id));
+    let got = collect(&mut subscriber, 1);
+    assert_eq!(texts(&got), ["60"]);
+    assert!(got[0].dup && got[0].packet_id == Some(2), "{got:?}");
+    subscriber.expect_nothing(SILENCE).unwrap();
+    crate::world::publish(V5, &topic, 1, "new");
+    let got = collect(&mut subscriber, 1);
+    assert_eq!(texts(&got), ["new"]);
+    assert_eq!(got[0].packet_id, Some(4));
+}
+
+#[test]
+fn a_message_of_qos_2_that_is_too_large_now_is_released() {
+    let (id, topic) = (fresh("shrink"), fresh("shrink"));
+    let mut subscriber = connect(address(), &persistent(V5, &id));
+    subscriber.subscribe(&topic, 2).unwrap();
+    crate::world::publish(V5, &topic, 2, &"x".repeat(100));
+    assert_eq!(subscriber.expect_publish().unwrap().packet_id, Some(1));
+    drop(subscriber);
+    let small = [Property::MaximumPacketSize(60)];
+    let options = with_properties(persistent(V5, &id), &small);
+    let mut subscriber = connect(address(), &options);
+    // The client may have it: it is told to forget the identifier.
+    assert_eq!(crate::world::pubrel(&mut subscriber), 1);
+    subscriber
+        .send(&Packet::PubComp(crate::peer::success(1)))
+        .unwrap();
+    crate::world::publish(V5, &topic, 2, "small");
+    assert_eq!(texts(&collect(&mut subscriber, 1)), ["small"]);
 }
 
 #[test]

@@ -136,13 +136,13 @@ fn by_key(context: &Context, credentials: &str) -> Option<Caller> {
     })
 }
 
-/// Whether a caller may do this.
+/// Whether a caller may do this. Below `/api/v5` a router sees paths without that prefix.
 fn may(caller: &Caller, method: &Method, path: &str) -> bool {
+    let path = path.strip_prefix("/api/v5").unwrap_or(path);
     let looks = method == Method::GET || method == Method::HEAD;
-    let is = |tail: &str| path.ends_with(tail);
-    let own = is("/logout")
-        || is(&format!("/users/{}/change_pwd", caller.name)) && caller.token.is_some();
-    let publishes = ["/api/v5/publish", "/api/v5/publish/bulk"].contains(&path)
+    let own_password = format!("/users/{}/change_pwd", caller.name);
+    let own = path == "/logout" || path == own_password && caller.token.is_some();
+    let publishes = ["/publish", "/publish/bulk"].contains(&path)
         || ["/api/v4/mqtt/publish", "/api/v4/mqtt/publish_batch"].contains(&path);
     match caller.role {
         Role::Administrator => true,
@@ -180,6 +180,8 @@ mod tests {
         assert!(of(Role::Publisher, Method::POST, "/api/v5/publish/bulk"));
         assert!(!of(Role::Publisher, Method::GET, clients));
         assert!(of(Role::Publisher, Method::POST, "/api/v5/logout"));
+        assert!(of(Role::Publisher, Method::POST, "/publish"));
+        assert!(!of(Role::Viewer, Method::DELETE, "/api_key/logout"));
     }
 
     #[test]

@@ -136,18 +136,21 @@ impl Client {
     }
 }
 
-fn or_infinity(limit: Option<u32>) -> Value {
+/// A limit as EMQX writes it.
+pub fn or_infinity(limit: Option<u32>) -> Value {
     limit.map_or_else(|| "infinity".into(), Into::into)
 }
 
-fn proto_name(version: Version) -> &'static str {
+/// The name of a protocol version on the wire.
+pub fn proto_name(version: Version) -> &'static str {
     match version {
         Version::V31 => "MQIsdp",
         Version::V311 | Version::V5 => "MQTT",
     }
 }
 
-fn proto_ver(version: Version) -> u8 {
+/// The number of a protocol version on the wire.
+pub fn proto_ver(version: Version) -> u8 {
     match version {
         Version::V31 => 3,
         Version::V311 => 4,

@@ -92,9 +92,13 @@ impl Params {
     /// Which page: from 1, and how many entries.
     pub fn paging(&self, prefix: &str) -> Result<Paging, ApiError> {
         let page = self.parsed(&format!("{prefix}page"))?.unwrap_or(1);
-        let limit = self
-            .parsed(&format!("{prefix}limit"))?
-            .unwrap_or(LIMIT_DEFAULT);
+        // EMQX 4, whose parameters begin with `_`, gives all it may.
+        let default = if prefix.is_empty() {
+            LIMIT_DEFAULT
+        } else {
+            LIMIT_MAX
+        };
+        let limit = self.parsed(&format!("{prefix}limit"))?.unwrap_or(default);
         if page == 0 || limit == 0 || limit > LIMIT_MAX {
             return Err(ApiError::parameter(format!(
                 "`page` is 1 or more and `limit` is 1 to {LIMIT_MAX}"

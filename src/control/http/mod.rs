@@ -3,15 +3,21 @@
 //! A route and its entry in the OpenAPI document come from one declaration, the attribute at the
 //! handler. One file holds one family of endpoints; [`serve`] the sockets, [`auth`] who may do what,
 //! [`extract`] what requests bring, [`error`] what is said when they are refused, [`pages`] the lists
-//! that are too long to be looked at as a whole.
+//! that are too long to be looked at as a whole, [`v4`] what EMQX 4's tools know.
 
+pub mod alarms;
 pub mod api_keys;
 pub mod auth;
+pub mod banned;
 pub mod clients;
+pub mod configs;
+mod document;
 pub mod error;
 pub mod extract;
+pub mod listeners;
 pub mod messages;
 pub mod metrics;
+pub mod nodes;
 pub mod pages;
 pub mod publish;
 pub mod secret;
@@ -20,6 +26,7 @@ pub mod session;
 pub mod status;
 pub mod subscriptions;
 pub mod users;
+pub mod v4;
 
 use std::sync::Arc;
 
@@ -28,8 +35,6 @@ use axum::http::StatusCode;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
 use axum::{Json, Router};
-use utoipa::OpenApi;
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::control::context::Context;
@@ -38,27 +43,18 @@ use crate::control::http::error::ApiError;
 /// Bytes of a body.
 const BODY_MAX: usize = 1024 * 1024;
 
-/// The document without its paths.
-#[derive(OpenApi)]
-#[openapi(
-    info(
-        title = "Millrace HTTP API",
-        description = "Clients, subscriptions, messages, figures and settings of a Millrace broker. \
-                       Names and shapes follow EMQX 5.",
-        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
-    ),
-    servers((url = "/")),
-    security(("basic" = []), ("bearer" = [])),
-)]
-struct Document;
-
 /// The API and its document.
 fn parts(context: &Arc<Context>) -> (Router<Arc<Context>>, utoipa::openapi::OpenApi) {
     let guarded = OpenApiRouter::new()
+        .merge(alarms::routes())
         .merge(api_keys::routes())
+        .merge(banned::routes())
         .merge(clients::routes())
+        .merge(configs::routes())
+        .merge(listeners::routes())
         .merge(messages::routes())
         .merge(metrics::routes())
+        .merge(nodes::routes())
         .merge(publish::routes())
         .merge(subscriptions::routes())
         .merge(users::routes())
@@ -66,31 +62,24 @@ fn parts(context: &Arc<Context>) -> (Router<Arc<Context>>, utoipa::openapi::Open
     let open = OpenApiRouter::new()
         .merge(status::routes())
         .merge(users::open_routes());
-    let mut document = Document::openapi();
-    let components = document.components.get_or_insert_default();
-    for (name, scheme) in [
-        ("basic", HttpAuthScheme::Basic),
-        ("bearer", HttpAuthScheme::Bearer),
-    ] {
-        let scheme = SecurityScheme::Http(HttpBuilder::new().scheme(scheme).build());
-        components.add_security_scheme(name, scheme);
-    }
-    OpenApiRouter::with_openapi(document)
+    let (api, mut document) = OpenApiRouter::with_openapi(document::begun())
         .nest("/api/v5", guarded.merge(open))
         .merge(status::routes())
-        .split_for_parts()
-}
-
-/// The OpenAPI document.
-pub fn document(context: &Arc<Context>) -> utoipa::openapi::OpenApi {
-    parts(context).1
+        .split_for_parts();
+    document::complete(&mut document);
+    (api, document)
 }
 
 /// Everything that is served at the API's addresses.
 pub fn router(context: &Arc<Context>) -> Router {
     let (api, document) = parts(context);
     let shown = move || async move { Json(document) };
-    api.route("/api-docs/swagger.json", get(shown))
+    let compatible = Router::new()
+        .nest("/api/v4", v4::routes())
+        .merge(v4::older_routes())
+        .layer(from_fn_with_state(Arc::clone(context), auth::require));
+    api.merge(compatible)
+        .route("/api-docs/swagger.json", get(shown))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(BODY_MAX))

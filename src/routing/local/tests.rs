@@ -87,6 +87,9 @@ impl Node {
             let sent = match self.local.next_delta() {
                 Some(LocalDelta::Add { token, filter }) => Sent::Add(token, filter.to_owned()),
                 Some(LocalDelta::Remove { filter }) => Sent::Remove(filter),
+                Some(LocalDelta::Claim { .. } | LocalDelta::Release { .. }) => {
+                    panic!("a local index claims nothing")
+                }
                 None => return,
             };
             self.deltas += 1;

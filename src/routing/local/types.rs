@@ -1,6 +1,7 @@
 //! What a subscription says, and what the local index answers.
 
 use crate::base::ids::FilterId;
+use crate::routing::exclusive::ClaimToken;
 
 /// Subscription options as in the packet [MQTT-3.8.3.1]: bits 0-1 the maximum QoS, 2 no local,
 /// 3 retain as published, 4-5 retain handling.
@@ -59,6 +60,18 @@ pub enum LocalDelta<'a> {
         token: PendingFilter,
         /// The filter's text.
         filter: &'a str,
+    },
+    /// A session of this core wants a topic for itself; needs an answer.
+    Claim {
+        /// Goes with the answer.
+        token: ClaimToken,
+        /// The topic.
+        topic: &'a str,
+    },
+    /// This core gives up a topic that it holds. Needs no answer.
+    Release {
+        /// The topic.
+        topic: &'a str,
     },
     /// Needs no answer.
     Remove {

@@ -382,7 +382,7 @@ impl Shares {
         else {
             return;
         };
-        let qos = fanout.publication.qos.min(member.qos);
+        let qos = clients.granted_qos(fanout.publication.qos, member.qos);
         let (core, share) = (member.core, member.share);
         let group = key.pack();
         let sent = Sent {

@@ -321,3 +321,25 @@ fn messages_of_a_session_that_ends_are_counted() {
     assert_eq!(broker.count(Counter::DeliveryDroppedSessionEnded), 5);
     assert_eq!(broker.shard.clients.budget.used(), 0);
 }
+
+/// However large a packet says it is: what is kept of it grows with what has come.
+#[test]
+fn a_box_takes_at_most_twice_what_has_come() {
+    let mut broker = Broker::new();
+    let slot = broker.connect(&v5("c"));
+    let announced = vec![0x30, 0x80, 0x80, 0x3F];
+    let mut came = announced.len();
+    broker.receive(slot, &announced);
+    for len in [1, 7, 100, 3_000, 1, 50_000, 1] {
+        broker.receive(slot, &vec![0x41; len]);
+        came += len;
+        let connection = broker.shard.clients.connections.at(slot).unwrap();
+        let held = connection.received.as_ref().unwrap();
+        assert_eq!(held.len(), came);
+        assert!(
+            held.capacity() <= 2 * came.max(8),
+            "{} of {came}",
+            held.capacity()
+        );
+    }
+}

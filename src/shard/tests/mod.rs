@@ -3,8 +3,11 @@
 #![allow(clippy::cast_possible_truncation, reason = "small numbers of tests")]
 
 mod access;
+mod addons;
 mod auth;
+mod bans;
 mod connect;
+mod delayed;
 mod limits;
 mod publish;
 mod retained;

@@ -23,15 +23,17 @@ use crate::mqtt::qos::QoS;
 use crate::mqtt::reason::ReasonCode;
 use crate::mqtt::version::Version;
 use crate::routing::delta::Delta;
+use crate::routing::exclusive::ClaimToken;
 use crate::routing::local::{LocalDelta, PendingFilter};
 use crate::routing::reader::IndexReader;
 use crate::routing::shared::SharedIndex;
 use crate::routing::writer::IndexWriter;
+use crate::shard::addons::AddonRules;
 use crate::shard::close::CloseReason;
 use crate::shard::handshake::{Handover, Step};
 use crate::shard::outgoing::Outgoing;
 use crate::shard::rules::Rules;
-use crate::shard::subscribe::IndexAnswer;
+use crate::shard::subscribe::{Decision, IndexAnswer};
 use crate::shard::{Shard, ShardParts};
 
 /// Turns after which a broker that still has something to do is stuck.
@@ -57,6 +59,7 @@ pub(super) struct Broker {
     /// What was said to clients that found no room at home.
     pub(super) refused: Vec<Vec<u8>>,
     /// What the control plane was asked about connected clients.
+    #[allow(clippy::vec_box, reason = "they come as boxes")]
     pub(super) questions: Vec<Box<AuthnRequest>>,
     pub(super) now: Now,
     writer: IndexWriter,
@@ -70,6 +73,8 @@ pub(super) struct Broker {
 enum OwnedDelta {
     Add(PendingFilter, String),
     Remove(crate::base::ids::FilterId),
+    Claim(ClaimToken, String),
+    Release(String),
 }
 
 /// The rules of a broker whose settings are at their defaults.
@@ -101,6 +106,9 @@ pub(super) fn rules() -> Rules {
         max_out_queue_bytes: 1 << 20,
         allow_anonymous: true,
         access: crate::access::rules::AccessRules::open().into(),
+        limits: Default::default(),
+        flapping: None,
+        overload: crate::access::overload::OverloadRules::OFF,
         listener_ids: Default::default(),
         authn: Default::default(),
         max_retained_messages: 0,
@@ -108,6 +116,7 @@ pub(super) fn rules() -> Rules {
         retained_expiry_s: 0,
         queue_memory_bytes: 64 << 20,
         max_connections: 1000,
+        addons: Default::default(),
     }
 }
 
@@ -122,6 +131,16 @@ impl Broker {
         let mut rules = rules();
         change(&mut rules);
         Self::with(1, rules)
+    }
+
+    /// One core with the add-ons that a configuration gives.
+    pub(super) fn configured(text: &str) -> Self {
+        let config = crate::config::Config::from_text_for_tests(text);
+        Self::ruled(|rules| {
+            rules.addons = std::sync::Arc::new(AddonRules::new(&config));
+            rules.max_inflight = config.mqtt.max_inflight;
+            rules.max_mqueue_len = config.mqtt.max_mqueue_len.map_or(0, |len| len as usize);
+        })
     }
 
     /// The first of so many cores; the others sleep.
@@ -339,22 +358,23 @@ impl Broker {
                         filter: &filter,
                         core,
                     };
-                    answers.push((token, self.writer.apply(add).unwrap().filter));
+                    let filter = Some(self.writer.apply(add).unwrap().filter);
+                    answers.push(Decision::Filter { token, filter });
                 }
                 OwnedDelta::Remove(filter) => {
                     let core = CoreId(0);
                     self.writer.apply(Delta::Remove { filter, core }).unwrap();
                 }
+                OwnedDelta::Claim(token, topic) => {
+                    let granted = self.writer.claims.claim(&topic, CoreId(0));
+                    answers.push(Decision::Claim { token, granted });
+                }
+                OwnedDelta::Release(topic) => self.writer.claims.release(&topic, CoreId(0)),
             }
         }
         let epoch = self.writer.publish();
-        for (token, filter) in answers {
-            let filter = Some(filter);
-            self.shard.index_applied(IndexAnswer {
-                token,
-                filter,
-                epoch,
-            });
+        for decision in answers {
+            self.shard.index_applied(IndexAnswer { decision, epoch });
         }
         self.writer.reclaim();
     }
@@ -364,6 +384,8 @@ impl Broker {
             self.deltas.push(match delta {
                 LocalDelta::Add { token, filter } => OwnedDelta::Add(token, filter.to_owned()),
                 LocalDelta::Remove { filter } => OwnedDelta::Remove(filter),
+                LocalDelta::Claim { token, topic } => OwnedDelta::Claim(token, topic.to_owned()),
+                LocalDelta::Release { topic } => OwnedDelta::Release(topic.to_owned()),
             });
         }
     }
@@ -449,6 +471,7 @@ pub(super) struct Client<'a> {
     pub(super) will: Option<Will<'a>>,
     pub(super) auth_method: Option<&'a str>,
     pub(super) username: Option<&'a str>,
+    pub(super) bridge: bool,
 }
 
 /// A 5.0 client whose session does not outlive its connection.
@@ -464,6 +487,7 @@ pub(super) fn v5(id: &str) -> Client<'_> {
         will: None,
         auth_method: None,
         username: None,
+        bridge: false,
     }
 }
 
@@ -525,7 +549,7 @@ impl<'a> Client<'a> {
             &mut out,
             &Connect {
                 version: self.version,
-                bridge: false,
+                bridge: self.bridge,
                 clean_start: self.clean,
                 keep_alive: self.keep_alive_s,
                 client_id: self.id,

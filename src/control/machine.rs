@@ -1,0 +1,62 @@
+//! The machine and the process as the kernel tells of them, for reports; what it does not tell is 0.
+
+use std::fs;
+
+/// What is known.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Machine {
+    /// Load averages of 1, 5 and 15 minutes.
+    pub load: [f64; 3],
+    /// Memory of the machine, bytes.
+    pub memory_total: u64,
+    /// Memory in use, bytes.
+    pub memory_used: u64,
+    /// Memory of this process, bytes.
+    pub process_memory: u64,
+    /// Open files this process may have.
+    pub descriptors: u64,
+}
+
+impl Machine {
+    /// Asks the kernel.
+    pub fn look() -> Self {
+        let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+        let mut load = load.split(' ').map(|part| part.parse().unwrap_or(0.0));
+        let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        let own = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
+        let total = kib(&memory, "MemTotal:");
+        Self {
+            load: std::array::from_fn(|_| load.next().unwrap_or(0.0)),
+            memory_total: total,
+            memory_used: total.saturating_sub(kib(&memory, "MemAvailable:")),
+            process_memory: kib(&own, "VmRSS:"),
+            descriptors: limit(&limits, "Max open files"),
+        }
+    }
+}
+
+fn kib(text: &str, name: &str) -> u64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    let number = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    number.unwrap_or(0) * 1024
+}
+
+fn limit(text: &str, name: &str) -> u64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok())
+        .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_has_memory_and_files() {
+        let machine = Machine::look();
+        assert!(machine.memory_total > machine.process_memory && machine.process_memory > 0);
+        assert!(machine.descriptors > 0 && machine.load.iter().all(|load| *load >= 0.0));
+        assert_eq!(kib("A: 3 kB\nB: 5 kB", "B:"), 5 * 1024);
+    }
+}
