@@ -22,9 +22,9 @@ export PAHO_VERSION=2.2.0
 export AIOMQTT_VERSION=2.5.1
 export GMQTT_VERSION=0.8.0
 export MQTTJS_VERSION=5.16.0
-export SECANTUSDB_VERSION=0.7.0b3
 export ENVOY_VERSION=1.40.0
 export AUTOBAHN_VERSION=25.10.1
+export SECANTUSDB_VERSION=0.7.0b3
 
 passed=0
 failed=0
@@ -167,9 +167,9 @@ install_clients() {
     NODE_PATH=$node/node_modules node -e 'require("mqtt")'
 }
 
-# Databases for `cargo test --test servers`, started by bench-harness/tests/servers/server.sh.
+# Real servers for `cargo test --test servers`, started by bench-harness/tests/servers/server.sh.
 # MongoDB's place is taken by SecantusDB, which speaks its protocol; mongod is in no package source here.
-install_databases() {
+install_servers() {
     # Debian starts what it installs unless it is told not to.
     [ -e /usr/sbin/policy-rc.d ] ||
         as_root sh -c 'printf "#!/bin/sh\nexit 101\n" >/usr/sbin/policy-rc.d && chmod +x /usr/sbin/policy-rc.d'
@@ -186,13 +186,12 @@ install_databases() {
         "$mongodb/bin/pip" install --quiet --disable-pip-version-check "secantusdb==$SECANTUSDB_VERSION"
         touch "$mongodb/secantusdb-$SECANTUSDB_VERSION"
     fi
+    install_proxies
 }
 
-# Databases, proxies, a browser, the Autobahn suite. What cannot be installed of the latter is named, and
-# its test skipped.
-install_servers() {
+# Proxies, a browser, the Autobahn suite. What cannot be installed is named, and its test skipped.
+install_proxies() {
     install_clients
-    install_databases
     need haproxy haproxy || echo "NOTE: HAProxy cannot be installed"
     need nginx nginx-light libnginx-mod-stream || echo "NOTE: nginx cannot be installed"
     need chromedriver chromium chromium-driver fonts-dejavu-core ||
@@ -325,5 +324,5 @@ with_broker() {
     return "$status"
 }
 
-export -f as_root need install_clients install_servers install_databases install_envoy install_autobahn \
+export -f as_root need install_clients install_servers install_proxies install_envoy install_autobahn \
     install_crates build_fuzz fuzz_target install_cargo_deny deny with_broker

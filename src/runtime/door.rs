@@ -437,14 +437,7 @@ impl Door {
             front.share.closed();
             return shard.handshake_ended(number, CloseReason::Closed);
         };
-        let refused = match &front.proxy {
-            Some(proxy) if !front.unix && !proxy.trusts(peer.ip()) => {
-                Some(Counter::AcceptRefusedProxy)
-            }
-            // The rules are for the address in the header.
-            Some(_) => None,
-            None => (!front.admits(peer.ip())).then_some(Counter::AcceptRefusedAccessRules),
-        };
+        let refused = front.refuses(peer.ip());
         if let Some(counter) = refused {
             front.share.closed();
             return metrics.inc(counter);

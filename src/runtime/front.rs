@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use crate::config::{AccessRule, Listener, ListenerKind, Network, Piggyback, WebSocketSettings};
+use crate::metrics::Counter;
 use crate::runtime::admission::ListenerShare;
 use crate::ws::socket::WebSocket;
 use crate::ws::upgrade::WebSocketRules;
@@ -78,6 +79,16 @@ impl Front {
             access: settings.access_rules.clone(),
             websocket: listener.websocket.as_ref().map(WebSocketFront::of),
             ..Self::plain(share)
+        }
+    }
+
+    /// Why a socket from this address is closed at once, if it is: what counts that.
+    pub fn refuses(&self, ip: IpAddr) -> Option<Counter> {
+        match &self.proxy {
+            Some(proxy) if !self.unix && !proxy.trusts(ip) => Some(Counter::AcceptRefusedProxy),
+            // The rules are for the address in the header.
+            Some(_) => None,
+            None => (!self.admits(ip)).then_some(Counter::AcceptRefusedAccessRules),
         }
     }
 
