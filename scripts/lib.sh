@@ -24,6 +24,7 @@ export GMQTT_VERSION=0.8.0
 export MQTTJS_VERSION=5.16.0
 export ENVOY_VERSION=1.40.0
 export AUTOBAHN_VERSION=25.10.1
+export SECANTUSDB_VERSION=0.7.0b3
 
 passed=0
 failed=0
@@ -169,6 +170,7 @@ install_clients() {
 # Proxies, a browser, the Autobahn suite. What cannot be installed is named, and its test skipped.
 install_servers() {
     install_clients
+    install_auth_servers
     need haproxy haproxy || echo "NOTE: HAProxy cannot be installed"
     need nginx nginx-light libnginx-mod-stream || echo "NOTE: nginx cannot be installed"
     need chromedriver chromium chromium-driver fonts-dejavu-core ||
@@ -201,6 +203,27 @@ install_autobahn() {
     # A package of that name alone is not found outside of the interpreter's own folders.
     touch "$suite/zope/__init__.py"
     ln -sf "$python" "$suite/python" && touch "$suite/$AUTOBAHN_VERSION"
+}
+
+# Servers that know who may enter, for `cargo test --test servers`, started by bench-harness/tests/servers/server.sh.
+# MongoDB's place is taken by SecantusDB, which speaks its protocol; mongod is in no package source here.
+install_auth_servers() {
+    # Debian starts what it installs unless it is told not to.
+    [ -e /usr/sbin/policy-rc.d ] ||
+        as_root sh -c 'printf "#!/bin/sh\nexit 101\n" >/usr/sbin/policy-rc.d && chmod +x /usr/sbin/policy-rc.d'
+    need redis-server redis-server redis-tools
+    need mariadbd mariadb-server
+    need slapd slapd ldap-utils
+    need ldapwhoami ldap-utils
+    need /usr/lib/postgresql/15/bin/postgres postgresql-15 postgresql-client-15
+    need python3 python3 python3-venv
+    local mongodb=$CACHE/servers/mongodb
+    if [ ! -e "$mongodb/secantusdb-$SECANTUSDB_VERSION" ]; then
+        rm -rf "$mongodb"
+        python3 -m venv "$mongodb"
+        "$mongodb/bin/pip" install --quiet --disable-pip-version-check "secantusdb==$SECANTUSDB_VERSION"
+        touch "$mongodb/secantusdb-$SECANTUSDB_VERSION"
+    fi
 }
 
 # Fetches all crates first, so that a registry that is slow is not seen as a test that hangs.
@@ -301,5 +324,5 @@ with_broker() {
     return "$status"
 }
 
-export -f as_root need install_clients install_servers install_envoy install_autobahn install_crates \
+export -f as_root need install_clients install_servers install_auth_servers install_envoy install_autobahn install_crates \
     build_fuzz fuzz_target install_cargo_deny deny with_broker

@@ -66,10 +66,12 @@ clients() {
     cargo test --test real_clients --locked -- --include-ignored --test-threads=4
 }
 
-# Proxies in front, a browser, the Autobahn suite; those that cannot be installed are named.
+# Real servers and proxies around the broker, a browser, the Autobahn suite; those that cannot be
+# installed are named.
 servers() {
     install_servers
-    cargo test --test servers --locked -- --nocapture --test-threads=2 | tee "$LOGS/servers.out"
+    cargo test --test servers --locked -- --include-ignored --nocapture --test-threads=2 |
+        tee "$LOGS/servers.out"
     sed -n 's/^SKIPPED /NOTE: skipped: /p' "$LOGS/servers.out"
 }
 

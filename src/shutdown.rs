@@ -19,6 +19,8 @@ pub enum Signal {
     Stop,
     /// SIGUSR1: print the sizes of the tables and all counters.
     Report,
+    /// SIGHUP: read the access rules again.
+    Reload,
 }
 
 /// How the process ends.
@@ -39,6 +41,7 @@ pub fn wait(broker: &Broker, signals: &Receiver<Signal>, timeout: Duration) -> E
         select! {
             recv(signals) -> signal => match signal {
                 Ok(Signal::Report) => crate::boot::report::print(broker),
+                Ok(Signal::Reload) => broker.access.reload(&broker.gate),
                 Ok(Signal::Stop) | Err(_) => break,
             },
             recv(broker.ended) -> end => return ended_early(end.ok()),

@@ -360,9 +360,10 @@ fn file_under<'a>(who: &'a Who, keys: &mut Vec<Key<'a>>) -> bool {
         Who::Nets(nets) => keys.extend(nets.iter().map(|net| Key::Net(*net))),
         Who::Or(any) => {
             let before = keys.len();
-            let settled = any
-                .iter()
-                .fold(true, |all, one| file_under(one, keys) && all);
+            let mut settled = true;
+            for one in any {
+                settled &= file_under(one, keys);
+            }
             if keys[before..].iter().any(|key| matches!(key, Key::Anybody)) {
                 keys.truncate(before);
                 keys.push(Key::Anybody);

@@ -6,6 +6,8 @@
 //! - [`bans`], [`flapping`]: who may not enter; [`limiter`]: how much one may send; [`overload`]: when
 //!   nobody new is let in
 //! - [`rules`]: the chain of all of them, as the cores share it; [`cache`]: answers of others
+//! - [`credential`], [`password`], [`scram`], [`jwt`]: how clients prove who they
+//!   are
 
 pub mod acl;
 pub mod acl_client;
@@ -14,10 +16,18 @@ pub mod acl_file;
 pub mod acl_terms;
 pub mod bans;
 pub mod cache;
+#[cfg(not(loom))]
+pub mod credential;
 pub mod flapping;
+#[cfg(not(loom))]
+pub mod jwt;
 pub mod limiter;
 pub mod overload;
+#[cfg(not(loom))]
+pub mod password;
 pub mod rules;
+#[cfg(not(loom))]
+pub mod scram;
 
 #[cfg(test)]
 #[cfg(not(loom))]

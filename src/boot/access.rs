@@ -4,6 +4,7 @@ use std::fs;
 use std::num::NonZeroU64;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use crate::access::acl::Permission;
@@ -18,6 +19,9 @@ use crate::access::rules::{AccessRules, DenyAction};
 use crate::base::limits::ACL_FILE_BYTES_MAX;
 use crate::boot::{Refusal, preflight};
 use crate::config::{Config, Listener, NoMatch, OnDeny, Profile, Quota, RateExceeded};
+use crate::gate::command::Command;
+use crate::gate::port::Gate;
+use crate::mqtt::reason::ReasonCode;
 
 /// The rules that the configuration and its file give; `version` counts reloads.
 ///
@@ -34,7 +38,7 @@ pub fn rules(config: &Config, version: u64) -> Result<AccessRules, Refusal> {
         version,
         file,
         built_in: None,
-        asks: false,
+        asks: config.access_sources.iter().any(|source| source.enable),
         ask_timeout_ms: millis(settings.authorization.timeout),
         no_match: match settings.authorization.no_match {
             Some(NoMatch::Allow) => Permission::Allow,
@@ -44,6 +48,10 @@ pub fn rules(config: &Config, version: u64) -> Result<AccessRules, Refusal> {
         deny_action: match settings.authorization.deny_action {
             OnDeny::Ignore => DenyAction::Ignore,
             OnDeny::Disconnect => DenyAction::Disconnect,
+        },
+        denied_subscription: match settings.authorization.deny_reason {
+            true => ReasonCode::NotAuthorized,
+            false => ReasonCode::UnspecifiedError,
         },
         denies_overlap: settings
             .authorization
@@ -57,6 +65,43 @@ pub fn rules(config: &Config, version: u64) -> Result<AccessRules, Refusal> {
             ttl_ms: millis(settings.cache.ttl),
         },
     })
+}
+
+/// Reads the rules again while the broker runs.
+#[derive(Debug)]
+pub struct Reloading {
+    config: Config,
+    version: AtomicU64,
+}
+
+impl Reloading {
+    /// The rules of this configuration are in force.
+    pub fn new(config: Config) -> Self {
+        let version = AtomicU64::new(0);
+        Self { config, version }
+    }
+
+    /// Reads the file again and gives its rules to all cores. If it cannot be read, the rules stay as
+    /// they are.
+    pub fn reload(&self, gate: &Gate) {
+        let version = self.version.fetch_add(1, Ordering::Relaxed) + 1;
+        let rules = match rules(&self.config, version) {
+            Ok(rules) => Arc::new(rules),
+            Err(refusal) => return tracing::error!("access rules stay as they are: {refusal}"),
+        };
+        let count = rules.file.as_ref().map_or(0, CompiledRules::len);
+        let told = gate.ask_all(|| Command::SetAccess(Arc::clone(&rules)));
+        let cores = usize::from(gate.cores());
+        if told < cores {
+            tracing::error!(
+                told,
+                cores,
+                "some cores do not keep up and keep the old access rules"
+            );
+        } else {
+            tracing::info!(count, "access rules have been read again");
+        }
+    }
 }
 
 /// The bans of the bootstrap file, if there is one.

@@ -43,6 +43,8 @@ const HANDSHAKES_MIN: u64 = 16;
 pub struct Broker {
     /// The way to its cores.
     pub gate: Gate,
+    /// Its access rules, which may be read again.
+    pub access: access::Reloading,
     /// Its figures.
     pub metrics: MetricsRegistry,
     /// Its index thread.
@@ -120,6 +122,7 @@ pub fn start(ready: &Ready) -> Result<Broker, Refusal> {
         await_end(cores).map_err(|error| refused("no thread to wait for the cores", &error))?;
     Ok(Broker {
         gate,
+        access: access::Reloading::new(config.clone()),
         metrics,
         indexer,
         ended,

@@ -2,6 +2,7 @@
 
 pub(crate) mod backends;
 pub(crate) mod password;
+pub(crate) mod sources;
 #[cfg(test)]
 mod tests;
 
@@ -99,27 +100,32 @@ impl Kind for AuthnProviders {
     type Out = Vec<AuthnProvider>;
 
     fn parse(&self, raw: &Raw) -> Result<Self::Out, String> {
-        let list = match raw {
-            Raw::List(list) => list.clone(),
-            Raw::Bare(text) | Raw::Text(text) => serde_json::from_str(text)
-                .map_err(|error| format!("this is no list in JSON: {error}"))?,
-            _ => return Err(format!("{raw} is not a list of tables")),
-        };
-        let Value::Array(entries) = list else {
-            return Err("this is not a list of tables".to_owned());
-        };
-        if entries.len() > PROVIDERS_MAX {
-            return Err(format!("more than {PROVIDERS_MAX} entries"));
-        }
-        let entry = |(index, value): (usize, Value)| {
-            AuthnProvider::parse(value).map_err(|what| format!("entry {}: {what}", index + 1))
-        };
-        entries.into_iter().enumerate().map(entry).collect()
+        list_of(raw, AuthnProvider::parse)
     }
 
     fn describe(&self) -> String {
         "list of tables".to_owned()
     }
+}
+
+/// The entries of a list of tables.
+fn list_of<T>(raw: &Raw, parse: impl Fn(Value) -> Result<T, String>) -> Result<Vec<T>, String> {
+    let list = match raw {
+        Raw::List(list) => list.clone(),
+        Raw::Bare(text) | Raw::Text(text) => serde_json::from_str(text)
+            .map_err(|error| format!("this is no list in JSON: {error}"))?,
+        _ => return Err(format!("{raw} is not a list of tables")),
+    };
+    let Value::Array(entries) = list else {
+        return Err("this is not a list of tables".to_owned());
+    };
+    if entries.len() > PROVIDERS_MAX {
+        return Err(format!("more than {PROVIDERS_MAX} entries"));
+    }
+    let entry = |(index, value): (usize, Value)| {
+        parse(value).map_err(|what| format!("entry {}: {what}", index + 1))
+    };
+    entries.into_iter().enumerate().map(entry).collect()
 }
 
 impl AuthnProvider {

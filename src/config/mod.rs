@@ -31,9 +31,10 @@ mod values;
 pub use authn::backends::{
     BootstrapType, BuiltInAuthn, HttpAuthn, HttpMethod, HttpShape, JwtAlgorithm, JwtAuthn, JwtFrom,
     LdapAuthn, LdapMethod, LdapType, MongoAuthn, RedisAuthn, RedisType, Salted, ScramAuthn,
-    ScramHash, Servers, SqlAuthn, Time, UserIdType,
+    ScramHash, Servers, SqlAuthn, Ssl, Time, UserIdType,
 };
 pub use authn::password::{Digest, PasswordHash, SaltPosition};
+pub use authn::sources::{AccessSource, AccessSourceKind};
 pub use authn::{AuthnProvider, Hidden, ProviderKind};
 pub use listener::{Bind, Listener, ListenerKind};
 pub use network::{AccessRule, Network};
@@ -46,7 +47,7 @@ pub use sections_access::{
     AccessSettings, Authorization, AuthorizationCache, AuthorizationFile, Banned, FlappingDetect,
     NoMatch, OnDeny, OverloadProtection, Profile, Quota, RateAndBurst, RateExceeded,
 };
-pub use sections_authn::{AuthnSettings, CertName, EnableAuthn, GlobalAuthn};
+pub use sections_authn::{AccessSources, AuthnSettings, CertName, EnableAuthn, GlobalAuthn};
 pub use sections_http::{Dashboard, Http, HttpTls};
 pub use sections_listeners::{
     ListenerSettings, Piggyback, TcpListener, UnixListener, WebSocketSettings, WsListener,
@@ -78,6 +79,8 @@ pub struct Config {
     pub access: AccessSettings,
     /// Who authenticates clients where a listener has no chain of its own.
     pub authentication: Vec<AuthnProvider>,
+    /// Sources of access rules that have to be asked.
+    pub access_sources: Vec<AccessSource>,
     /// Limits of authentication.
     pub authentication_settings: AuthnSettings,
     /// Groups of shared subscribers with a strategy of their own.
@@ -164,6 +167,7 @@ impl Config {
             mqtt,
             access: AccessSettings::read(&values),
             authentication: GlobalAuthn::read(&values, GlobalAuthn::SECTION.prefix).authentication,
+            access_sources: AccessSources::read(&values, AccessSources::SECTION.prefix).remote,
             authentication_settings: AuthnSettings::read(&values, AuthnSettings::SECTION.prefix),
             share_groups: ShareGroupSettings::groups(&values),
             retainer: Retainer::read(&values, Retainer::SECTION.prefix),

@@ -12,7 +12,7 @@ use super::sections_access::{
     Authorization, AuthorizationCache, AuthorizationFile, Banned, FlappingDetect,
     OverloadProtection, Profile,
 };
-use super::sections_authn::{AuthnSettings, CertName, GlobalAuthn};
+use super::sections_authn::{AccessSources, AuthnSettings, CertName, GlobalAuthn};
 use super::sections_http::{Dashboard, Http, HttpTls};
 use super::sections_listeners::{TcpListener, UnixListener, WsListener, WsWebSocket};
 use super::sections_messaging::{AutoSubscription, Delayed, Priorities, RewriteSettings};
@@ -42,6 +42,7 @@ pub(crate) const SECTIONS: &[Section] = &[
     Authorization::SECTION,
     AuthorizationCache::SECTION,
     AuthorizationFile::SECTION,
+    AccessSources::SECTION,
     Banned::SECTION,
     FlappingDetect::SECTION,
     OverloadProtection::SECTION,

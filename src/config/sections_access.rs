@@ -27,6 +27,10 @@ section! {
         /// the connection as well.
         deny_action: OnDeny = "ignore", choice(OnDeny::WORDS), Live;
 
+        /// Whether the SUBACK of a denied subscription says why: 0x87, not authorized. If not it says
+        /// 0x80, unspecified error, as MQTT allows a server that does not wish to tell.
+        deny_reason: bool = "true", Flag, Live;
+
         /// Whether a rule that denies `secret/#` also denies a subscription to `#` or `+/x`, which would
         /// get some of it. EMQX does not. `auto`: with `node.profile` `hardened`.
         deny_overlapping: Option<bool> = "auto", unless(&["auto"], Flag), Live;
@@ -96,7 +100,7 @@ section! {
         enable: bool = "true", Flag, Live;
 
         /// A turn of a core's loop that takes longer is the sign of it: so long a client had to wait.
-        turn_threshold: Duration = "500ms", span(MILLISECOND, DAY), Live;
+        turn_threshold: Duration = "1s", span(MILLISECOND, DAY), Live;
 
         /// For how long after such a turn CONNECT is refused with 0x9F (3.x: 3).
         cool_down: Duration = "1s", span(MILLISECOND, DAY), Live;

@@ -7,8 +7,9 @@
 
 use std::time::Duration;
 
+use super::authn::sources::{AccessSource, AccessSourceList};
 use super::authn::{AuthnProvider, AuthnProviders};
-use super::kind::{Choice, Kind, Raw, choice, integer, span};
+use super::kind::{Choice, Kind, Raw, choice, integer, span, unless};
 use super::setting::{Change, Section, Setting, parses_to, section};
 use super::values::Values;
 
@@ -32,6 +33,22 @@ section! {
         /// Clients that may wait for an answer at once, on all cores together; the next are refused with
         /// 0x97 (3.x: 3).
         max_waiting: u32 = "4096", integer(1, 1 << 20), Restart;
+
+        /// Threads that compute password hashes. `auto` is half the CPUs, at least 1 and at most 8.
+        hash_threads: Option<u16> = "auto", unless(&["auto"], integer(1, 64)), Restart;
+
+        /// Password hashes that may wait for such a thread; clients beyond it are refused with 0x97.
+        hash_queue: u32 = "4096", integer(1, 1 << 20), Restart;
+    }
+}
+
+section! {
+    /// Sources of access rules that have to be asked.
+    pub struct AccessSources at "authorization.sources" {
+        /// Who is asked, in order, where the rules in memory say nothing: a list of tables with `type`
+        /// (`http`, `redis`, `mysql`, `postgresql`, `mongodb`) and what that needs. See
+        /// `docs/authentication.md`.
+        remote: Vec<AccessSource> = "[]", AccessSourceList, Restart;
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::config::Config;
 use crate::control::ControlParts;
+use crate::control::authn::Authn;
 use crate::control::clock;
 use crate::control::cores::Cores;
 use crate::control::http::pages::Places;
@@ -30,6 +31,8 @@ pub struct Context {
     pub places: Places,
     /// Figures over time.
     pub monitor: Monitor,
+    /// Those who authenticate clients.
+    pub authn: Arc<Authn>,
     started_ms: u64,
     messages: AtomicU64,
     /// The listeners, and the ids of them in their order.
@@ -42,7 +45,7 @@ impl Context {
     ///
     /// # Errors
     /// A sentence for the user.
-    pub fn new(parts: ControlParts<'_>) -> Result<Self, String> {
+    pub fn new(parts: ControlParts<'_>, authn: Arc<Authn>) -> Result<Self, String> {
         let state = State::open(parts.data_dir).map_err(|error| error.to_string())?;
         Ok(Self {
             config: parts.config.clone(),
@@ -52,6 +55,7 @@ impl Context {
             sessions: Sessions::default(),
             places: Places::default(),
             monitor: Monitor::default(),
+            authn,
             started_ms: clock::unix_ms(),
             messages: AtomicU64::new(0),
             listeners: OnceLock::new(),

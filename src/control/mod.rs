@@ -5,10 +5,12 @@
 //! - [`state`]: what is kept over restarts
 //! - [`http`]: the API
 //! - [`monitor`]: figures over time; [`alarms`], [`bans`]: what is wrong, and who is not let in
+//! - [`authn`]: who may enter
 //! - [`machine`]: what the kernel tells
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)] // Here are locks: no core waits for one.
 
 pub mod alarms;
+pub mod authn;
 pub mod bans;
 pub mod clock;
 pub mod context;
@@ -27,6 +29,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::base::home::Homes;
 use crate::config::Config;
+use crate::control::authn::Authn;
 use crate::control::context::Context;
 use crate::control::http::serve::Server;
 use crate::gate::listeners::ListenerControl;
@@ -71,7 +74,8 @@ impl Control {
             .enable_all()
             .build()
             .map_err(|error| format!("the control plane's threads cannot be started: {error}"))?;
-        let context = Arc::new(Context::new(parts)?);
+        let authn = Authn::start(runtime.handle(), &parts.gate, parts.config)?;
+        let context = Arc::new(Context::new(parts, authn)?);
         let servers = http::serve::bind(&context.config)?;
         if !servers.is_empty() {
             http::users::make_first(&context)?;

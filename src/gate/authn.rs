@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 
 use compact_str::CompactString;
 
+use crate::access::acl_client::ClientAcl;
 use crate::base::envelope::PeerNames;
 use crate::base::ids::CoreId;
 use crate::mqtt::reason::ReasonCode;
@@ -136,8 +137,10 @@ pub enum Verdict {
 }
 
 /// What a client that is let in gets with it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Grant {
+    /// The user name that was proved, where that is not the one of CONNECT.
+    pub username: Option<Box<str>>,
     /// No access rule holds for it.
     pub superuser: bool,
     /// When it is to be disconnected, microseconds of UNIX time.
@@ -148,32 +151,4 @@ pub struct Grant {
     pub attributes: Vec<(Box<str>, Box<str>)>,
     /// The last data of enhanced authentication, for CONNACK or AUTH.
     pub data: Option<Vec<u8>>,
-}
-
-/// Rules that came with a client's authentication (JWT, HTTP).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ClientAcl {
-    /// In order; the first that fits decides.
-    pub rules: Vec<ClientRule>,
-    /// What no rule fits is denied (EMQX 4's form), not left to the other rules.
-    pub denies_rest: bool,
-}
-
-/// One of a client's own rules.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientRule {
-    /// Allows or denies.
-    pub allow: bool,
-    /// Holds for PUBLISH.
-    pub publish: bool,
-    /// Holds for SUBSCRIBE.
-    pub subscribe: bool,
-    /// A filter, with placeholders.
-    pub topic: Box<str>,
-    /// The topic is meant literally (`eq `).
-    pub literal: bool,
-    /// QoS for which it holds, a bit each; 7 for all.
-    pub qos: u8,
-    /// Whether it holds for retained (true) or other messages only.
-    pub retain: Option<bool>,
 }

@@ -52,6 +52,7 @@ pub struct Door {
     /// same for all.
     waits: VecDeque<(u64, u32, u64)>,
     /// Questions about clients, for the control plane.
+    #[allow(clippy::vec_box, reason = "they go on as boxes")]
     questions: Vec<Box<AuthnRequest>>,
     /// By how much earlier they are given up while others wait for their places.
     hurry_ms: u64,

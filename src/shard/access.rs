@@ -13,14 +13,11 @@
 
 use smallvec::SmallVec;
 
-use crate::access::acl::{Action, ActionSet, Pattern, Permission, Rule, Subject, Topics, Who};
-use crate::access::acl_client::ClientAcl;
-use crate::access::acl_file::filter_pattern;
+use crate::access::acl::{Action, Permission, Subject};
 use crate::access::cache::AnswerCache;
 use crate::access::rules::{DenyAction, Verdict, real_filter, real_topic};
 use crate::base::limits::{ACCESS_ANSWERS_MAX, ACCESS_QUESTIONS_MAX};
 use crate::gate::access::{AccessAnswer, AccessQuestion, AccessReply, AccessTicket};
-use crate::gate::authn::{ClientAcl as RawAcl, ClientRule as RawRule};
 use crate::metrics::Counter;
 use crate::mqtt::decode_publish::Publish;
 use crate::mqtt::decode_subscribe::Subscribe;
@@ -567,46 +564,6 @@ impl Shard {
         let connection = self.clients.connections.at(slot)?;
         connection.extra.as_ref()?.aliases.get(&alias).cloned()
     }
-}
-
-/// A client's own rules as its login has brought them, in the form in which they are asked. If one of
-/// them cannot be read, nothing is allowed: it may be one that denies.
-pub(super) fn own_rules(raw: Box<RawAcl>) -> Box<ClientAcl> {
-    let rules: Result<Vec<Rule>, String> = raw.rules.iter().map(own_rule).collect();
-    let own = rules.ok().and_then(|rules| ClientAcl::new(rules, None));
-    let own = own.unwrap_or_else(ClientAcl::nothing);
-    Box::new(if raw.denies_rest {
-        own.only_listed()
-    } else {
-        own
-    })
-}
-
-fn own_rule(raw: &RawRule) -> Result<Rule, String> {
-    let mut actions = match (raw.publish, raw.subscribe) {
-        (true, true) => ActionSet::ALL,
-        (true, false) => ActionSet::PUBLISH,
-        (false, true) => ActionSet::SUBSCRIBE,
-        (false, false) => ActionSet::ALL.at_qos(0),
-    };
-    actions = actions.at_qos(raw.qos);
-    if let Some(retain) = raw.retain {
-        actions = actions.with_retain(retain);
-    }
-    let pattern = match raw.literal {
-        true => Pattern::Exactly(raw.topic.clone()),
-        false => filter_pattern(&raw.topic)?,
-    };
-    let permission = match raw.allow {
-        true => Permission::Allow,
-        false => Permission::Deny,
-    };
-    Ok(Rule {
-        permission,
-        who: Who::All,
-        actions,
-        topics: Topics::Listed([pattern].into()),
-    })
 }
 
 fn asked_of(connection: &mut Connection) -> Option<&mut Asked> {

@@ -246,14 +246,10 @@ impl Shard {
                 .keep_alive(connect.keep_alive)
                 .map(NonZeroU16::get)
                 .filter(|seconds| *seconds != connect.keep_alive),
-            ..ConnAckProperties::default()
-        };
-        // The method of CONNECT, once it has succeeded [MQTT-4.12.0-4].
-        let method = connect.properties.authentication_method;
-        let properties = ConnAckProperties {
-            authentication_method: method,
+            // The method of CONNECT, once it has succeeded [MQTT-4.12.0-4].
+            authentication_method: connect.properties.authentication_method,
             authentication_data: handover.auth_data.as_deref(),
-            ..properties
+            ..ConnAckProperties::default()
         };
         let asks = connect.properties.request_response_information;
         let information = rules.response_information.as_deref().filter(|_| asks);

@@ -22,7 +22,6 @@ use crate::mqtt::decode_connect::Connect;
 use crate::mqtt::reason::ReasonCode;
 use crate::mqtt::version::Version;
 use crate::shard::Shard;
-use crate::shard::access::own_rules;
 use crate::shard::connection::Extra;
 use crate::shard::handshake::Handshake;
 
@@ -301,10 +300,10 @@ pub(super) fn identity_of(
 ) -> Option<Box<Identity>> {
     let grant = grant.unwrap_or_default();
     let identity = Identity {
-        username: applicant.username.take(),
+        username: grant.username.or_else(|| applicant.username.take()),
         superuser: grant.superuser,
         expires_us: grant.expires_us,
-        acl: grant.acl.map(own_rules),
+        acl: grant.acl,
         attributes: grant.attributes,
         peer_names: handshake.peer_names.take(),
         method: applicant.method.take(),

@@ -5,10 +5,13 @@
 
 mod access;
 mod addons;
+mod authn;
 #[path = "../broker/mod.rs"]
 mod broker;
 mod ends;
 mod http;
+#[path = "../support/http_stub.rs"]
+mod http_stub;
 mod listeners;
 mod matrices;
 mod messages;

@@ -1,4 +1,5 @@
-//! Enhanced authentication (3.15, 4.12): no method is offered yet, so all of them are refused.
+//! Enhanced authentication (3.15, 4.12) where no method is offered: all of them are refused. The
+//! exchange itself is tested in `black_box/authn.rs` and in the shard's own tests.
 
 use bench_harness::codec::{Auth, Packet, Properties, Property, Version};
 

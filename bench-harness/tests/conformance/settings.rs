@@ -391,3 +391,31 @@ fn a_subscription_that_is_not_authorized_is_refused() {
         assert_eq!(subscribe_all(&mut client, &filters), [code, 1]);
     }
 }
+
+#[test]
+fn what_the_settings_exclude_has_its_own_code() {
+    let broker = broker(&[
+        "mqtt.max_topic_levels=3",
+        "mqtt.shared_subscription=false",
+        "mqtt.max_subscriptions=2",
+    ]);
+    let at = broker.address();
+    let mut client = connect(at, &clean(V5, "c"));
+    send(&mut client, message("1/2/3", "x"));
+    crate::world::assert_alive(&mut client);
+    let qos = SubscriptionOptions::qos;
+    let filters = [
+        ("1/2/3/#", qos(0)),
+        ("$share/g/t", qos(0)),
+        ("a", qos(0)),
+        ("b", qos(0)),
+        ("c", qos(0)),
+    ];
+    let granted = subscribe_all(&mut client, &filters);
+    assert_eq!(granted, [0x8F, 0x9E, 0, 0, 0x97]);
+    send(&mut client, message("1/2/3/4", "x"));
+    expect_cut(V5, &mut client, &[0x90]);
+    let will = will("1/2/3/4", "x");
+    let ack = try_connect(at, &with_will(clean(V5, "d"), will)).unwrap_err();
+    assert_eq!(ack.unwrap().code, 0x90);
+}

@@ -161,6 +161,8 @@ pub struct JwtAuthn {
     pub endpoint: Option<String>,
     /// How often the key set is fetched.
     pub refresh_interval: Time,
+    /// TLS of an `https://` URL.
+    pub ssl: Ssl,
     /// Claims that must have a value, with placeholders.
     #[serde(deserialize_with = "pairs")]
     pub verify_claims: BTreeMap<String, String>,
@@ -181,6 +183,7 @@ impl Default for JwtAuthn {
             public_key: None,
             endpoint: None,
             refresh_interval: Time(Duration::from_secs(300)),
+            ssl: Ssl::default(),
             verify_claims: BTreeMap::new(),
             acl_claim_name: "acl".to_owned(),
             disconnect_after_expire: true,
@@ -206,6 +209,18 @@ fn pairs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, 
             .collect(),
         table => serde_json::from_value(table).map_err(de::Error::custom),
     }
+}
+
+/// TLS of an `https://` URL.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Ssl {
+    /// The URL says it; taken for EMQX's sake.
+    pub enable: Option<bool>,
+    /// Whom to trust, a PEM file; Mozilla's list if absent.
+    pub cacertfile: Option<String>,
+    /// `verify_peer`; there is no other.
+    pub verify: Option<String>,
 }
 
 /// How a request is sent.
@@ -257,6 +272,9 @@ pub struct HttpAuthn {
     /// Connections.
     #[serde(default = "eight")]
     pub pool_size: u16,
+    /// TLS of an `https://` URL.
+    #[serde(default)]
+    pub ssl: Ssl,
 }
 
 fn five_seconds() -> Time {

@@ -117,6 +117,17 @@ fn each_filter_of_a_subscribe_has_its_answer() {
 }
 
 #[test]
+fn a_suback_may_leave_open_why() {
+    let hide = |rules: &mut AccessRules| rules.denied_subscription = ReasonCode::UnspecifiedError;
+    let mut broker = broker_with(SECRETS, hide);
+    let slot = broker.connect(&v5("c"));
+    assert_eq!(
+        suback(&mut broker, slot, &["secret", "open/x"]),
+        "suback 1 [128, 0]"
+    );
+}
+
+#[test]
 fn wrapped_filters_are_checked_by_what_is_in_them() {
     let mut broker = broker(SECRETS);
     let slot = broker.connect(&v5("c"));
@@ -509,4 +520,33 @@ fn a_will_is_asked_about_when_its_client_comes() {
             "{id}"
         );
     }
+}
+
+#[test]
+fn rules_are_asked_about_what_the_client_said() {
+    let text = "[[rewrite]]\nsource_topic = 'open/#'\nre = '^open/(.+)$'\ndest_topic = 'secret/$1'\n\
+                [[auto_subscribe.topics]]\ntopic = 'open/auto'\n\
+                [[auto_subscribe.topics]]\ntopic = 'denied/auto'\n";
+    let config = crate::config::Config::from_text_for_tests(text);
+    let mut broker = Broker::ruled(|all| {
+        all.access = rules(SECRETS).into();
+        all.addons = std::sync::Arc::new(crate::shard::addons::AddonRules::new(&config));
+    });
+    let slot = broker.connect(&v5("c"));
+    // Made, but not rewritten; and denied.
+    assert_eq!(broker.count(Counter::AutoSubscribed), 1);
+    assert_eq!(broker.count(Counter::AutoSubscribeFailed), 1);
+    let answer = suback(
+        &mut broker,
+        slot,
+        &["open/x", "secret/x", "$share/g/secret/y"],
+    );
+    assert_eq!(answer, "suback 1 [0, 135, 135]");
+    let got = broker.ask(slot, &publish("open/x", "1").qos(1, 1));
+    assert_eq!(got, ["publish secret/x=1", "puback 1"]);
+    let got = broker.ask(slot, &publish("$delayed/1/secret/x", "2").qos(1, 2));
+    assert_eq!(got, ["puback 2 0x87"]);
+    broker.send(slot, &publish("$delayed/1/open/x", "3"));
+    broker.wait_ms(1_200);
+    assert_eq!(broker.payloads(slot), ["3"]);
 }

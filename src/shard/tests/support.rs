@@ -59,6 +59,7 @@ pub(super) struct Broker {
     /// What was said to clients that found no room at home.
     pub(super) refused: Vec<Vec<u8>>,
     /// What the control plane was asked about connected clients.
+    #[allow(clippy::vec_box, reason = "they come as boxes")]
     pub(super) questions: Vec<Box<AuthnRequest>>,
     pub(super) now: Now,
     writer: IndexWriter,
