@@ -32,6 +32,7 @@ use crate::config::Config;
 use crate::control::authn::Authn;
 use crate::control::context::Context;
 use crate::control::http::serve::Server;
+use crate::control::http::serve::socket::ControlSocket;
 use crate::gate::listeners::ListenerControl;
 use crate::gate::port::Gate;
 use crate::metrics::MetricsRegistry;
@@ -60,6 +61,8 @@ pub struct Control {
     runtime: Runtime,
     context: Arc<Context>,
     servers: Vec<Server>,
+    /// Its file goes when the control plane stops.
+    socket: ControlSocket,
 }
 
 impl Control {
@@ -74,6 +77,7 @@ impl Control {
             .enable_all()
             .build()
             .map_err(|error| format!("the control plane's threads cannot be started: {error}"))?;
+        let socket = ControlSocket::bind(parts.data_dir)?;
         let authn = Authn::start(runtime.handle(), &parts.gate, parts.config)?;
         let context = Arc::new(Context::new(parts, authn)?);
         let servers = http::serve::bind(&context.config)?;
@@ -84,6 +88,7 @@ impl Control {
             runtime,
             context,
             servers,
+            socket,
         })
     }
 
@@ -102,6 +107,7 @@ impl Control {
             addresses.push((server.name.to_owned(), server.address));
             http::serve::start(server, &self.context);
         }
+        self.socket.start(&self.context);
         addresses
     }
 

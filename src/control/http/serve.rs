@@ -1,6 +1,8 @@
 //! The sockets of the API: bound before the broker is ready, served with limits on what one peer can
 //! hold.
 
+pub mod socket;
+
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::pin::Pin;
 use std::sync::Arc;
