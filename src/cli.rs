@@ -1,7 +1,11 @@
 //! The command line.
 //!
 //! Options that stand for a setting are read as that setting, so that they have its range, its
-//! errors and its place in the order of sources.
+//! errors and its place in the order of sources. Sub-commands ask about a broker instead of being one.
+//!
+//! - [`estimate`]: what a load will take
+
+pub mod estimate;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -10,6 +14,7 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use crate::config;
+use estimate::Load;
 
 /// Version and commit, such as `0.1.0 (1a2b3c4d5)`.
 pub const VERSION: &str = concat!(
@@ -19,8 +24,11 @@ pub const VERSION: &str = concat!(
     ")"
 );
 
+/// The largest number of an estimate that is not an error of the keyboard.
+const AMOUNT_MAX: f64 = 1e12;
+
 /// What was said on the command line.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Arguments {
     /// `--config`.
     pub config: Option<PathBuf>,
@@ -32,8 +40,26 @@ pub struct Arguments {
     pub listen: Vec<String>,
     /// `--set`, in order.
     pub set: Vec<String>,
-    /// `--check`.
-    pub check: bool,
+    /// What is to be done.
+    pub task: Task,
+    /// `--json`, of sub-commands.
+    pub json: bool,
+}
+
+/// What the process is for.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub enum Task {
+    /// To be a broker.
+    #[default]
+    Run,
+    /// `--check`: whether it could be one.
+    Check,
+    /// `ctl`: to tell one that runs what to do, in these words.
+    Ctl(Vec<String>),
+    /// `doctor`: to look at the machine.
+    Doctor,
+    /// `estimate`: to say what a load will take.
+    Estimate(Load),
 }
 
 impl Arguments {
@@ -66,6 +92,15 @@ impl Arguments {
 
 impl From<ArgMatches> for Arguments {
     fn from(mut matches: ArgMatches) -> Self {
+        let mut json = false;
+        let task = match matches.remove_subcommand() {
+            Some((name, mut matches)) => {
+                json = matches.get_flag("json");
+                task_of(&name, &mut matches)
+            }
+            None if matches.get_flag("check") => Task::Check,
+            None => Task::Run,
+        };
         let mut many = |id: &str| {
             matches
                 .remove_many(id)
@@ -77,7 +112,31 @@ impl From<ArgMatches> for Arguments {
             config: matches.remove_one("config"),
             cores: matches.remove_one("cores"),
             data_dir: matches.remove_one("data-dir"),
-            check: matches.get_flag("check"),
+            task,
+            json,
+        }
+    }
+}
+
+fn task_of(name: &str, matches: &mut ArgMatches) -> Task {
+    match name {
+        "ctl" => Task::Ctl(
+            matches
+                .remove_many("words")
+                .map_or_else(Vec::new, Iterator::collect),
+        ),
+        "doctor" => Task::Doctor,
+        _ => {
+            let mut number = |id: &str| matches.remove_one(id).unwrap_or_default();
+            Task::Estimate(Load {
+                publish_rate: number("publish-rate"),
+                deliveries: number("deliveries"),
+                payload: number("payload"),
+                tls_share: number("tls-share"),
+                subscriptions: number("subscriptions"),
+                connections: matches.remove_one("connections").unwrap_or_default(),
+                qos: matches.remove_one("qos").unwrap_or_default(),
+            })
         }
     }
 }
@@ -94,12 +153,77 @@ fn command() -> Command {
              rising precedence: defaults, the file of --config, changes made at run time, the \
              environment (MILLRACE_MQTT__MAX_PACKET_SIZE for mqtt.max_packet_size), --set, and the \
              other options.\n\n\
-             Exit codes: 0; 1 for a failure while running; 2 for usage, configuration, or a machine \
-             that lacks something.",
+             Exit codes: 0; 1 for a failure while running, or a sub-command that was not done; 2 for \
+             usage, configuration, or a machine that lacks something.",
         )
         .after_help("Use --help for the list of all settings.")
         .after_long_help(config::help())
         .args(options())
+        .subcommands([ctl(), doctor(), estimate()])
+}
+
+fn ctl() -> Command {
+    Command::new("ctl")
+        .about("Tell a running broker what to do: `ctl help` lists the commands")
+        .long_about(
+            "Tell a running broker what to do, over ctl.sock in its data directory (--data-dir, or \
+             the configuration's). `ctl help` lists the commands. Write -- before a word that \
+             begins with a dash.",
+        )
+        .arg(Arg::new("words").value_name("COMMAND").num_args(0..))
+        .arg(json())
+}
+
+fn doctor() -> Command {
+    Command::new("doctor")
+        .about(
+            "Look at the machine and say what should be changed; exit code 1 if a must is missing",
+        )
+        .arg(json())
+}
+
+fn estimate() -> Command {
+    Command::new("estimate")
+        .about("Say what a load will take: CPU, memory, open files, by measured figures")
+        .arg(
+            amount("connections", "N", "Clients connected at a time")
+                .required(true)
+                .value_parser(value_parser!(u64).range(0..=1_000_000_000)),
+        )
+        .arg(
+            amount("publish-rate", "N", "Messages in, a second, of all clients").default_value("0"),
+        )
+        .arg(amount("deliveries", "N", "Subscribers that get each message").default_value("1"))
+        .arg(amount("payload", "BYTES", "Bytes of a payload").default_value("100"))
+        .arg(
+            amount("qos", "QOS", "QoS of the messages: 0, 1 or 2")
+                .default_value("0")
+                .value_parser(value_parser!(u8).range(0..=2)),
+        )
+        .arg(amount("tls-share", "PERCENT", "Connections that are TLS").default_value("0"))
+        .arg(amount("subscriptions", "N", "Subscriptions of each client").default_value("1"))
+        .arg(json())
+}
+
+fn json() -> Arg {
+    Arg::new("json")
+        .long("json")
+        .action(ArgAction::SetTrue)
+        .help("Answer in JSON")
+}
+
+/// An option that is a number from 0 on, unless another parser is set.
+fn amount(name: &'static str, value: &'static str, help: &'static str) -> Arg {
+    let read = |text: &str| {
+        let number: Option<f64> = text.parse().ok();
+        let number = number.filter(|number| (0.0..=AMOUNT_MAX).contains(number));
+        number.ok_or_else(|| format!("`{text}` is no number from 0 to {AMOUNT_MAX}"))
+    };
+    Arg::new(name)
+        .long(name)
+        .value_name(value)
+        .help(help)
+        .value_parser(read)
 }
 
 fn options() -> [Arg; 6] {
@@ -151,6 +275,8 @@ fn option(name: &'static str, value: &'static str, help: &'static str) -> Arg {
         .value_name(value)
         .help(help)
         .value_parser(NonEmptyStringValueParser::new())
+        // Sub-commands need to find the same configuration.
+        .global(true)
 }
 
 #[cfg(test)]
@@ -177,7 +303,8 @@ mod tests {
             data_dir: Some("/x".to_owned()),
             listen: vec!["tcp://:1".to_owned(), "tcp://:2".to_owned()],
             set: vec!["a=b".to_owned(), "c=d".to_owned()],
-            check: true,
+            task: Task::Check,
+            json: false,
         };
         assert_eq!(arguments, want);
         let options = [
@@ -189,12 +316,37 @@ mod tests {
     }
 
     #[test]
+    fn sub_commands_have_words_and_options() {
+        let arguments = parse("broker ctl --data-dir /x clients kick c1 --json").unwrap();
+        let words = ["clients", "kick", "c1"].map(str::to_owned).to_vec();
+        assert_eq!(arguments.task, Task::Ctl(words));
+        assert_eq!(arguments.data_dir.as_deref(), Some("/x"));
+        assert!(arguments.json);
+        let words = ["topics", "show", "-a"].map(str::to_owned).to_vec();
+        let dashed = parse("broker --data-dir /y ctl -- topics show -a").unwrap();
+        assert_eq!((dashed.task, dashed.json), (Task::Ctl(words), false));
+        assert_eq!(dashed.data_dir.as_deref(), Some("/y"));
+        assert_eq!(parse("broker doctor --cores 2").unwrap().task, Task::Doctor);
+        let line = "broker estimate --connections 5 --publish-rate 1.5 --qos 2";
+        let Task::Estimate(load) = parse(line).unwrap().task else {
+            panic!("no estimate");
+        };
+        assert_eq!((load.connections, load.qos), (5, 2));
+        assert_eq!([load.publish_rate, load.deliveries], [1.5, 1.0]);
+    }
+
+    #[test]
     fn wrong_usage_exits_with_2() {
         for line in [
             "broker --nonsense",
             "broker run",
             "broker --cores",
             "broker --set=",
+            "broker ctl --nonsense",
+            "broker estimate",
+            "broker estimate --connections -1",
+            "broker estimate --connections 1 --qos 3",
+            "broker estimate --connections 1 --payload NaN",
         ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
         }

@@ -25,6 +25,7 @@
 //! | 5 | [`runtime`] | the driver: rings, threads, sockets, the index thread, the clock |
 //! | 5 | `control` | everything that is not messages: HTTP, authentication by others |
 //! | 6 | [`boot`], [`shutdown`], [`cli`] | from the command line to a running broker, and its end |
+//! | 6 | `ctl` | `broker ctl`: a client of the HTTP API of a broker that runs |
 //! | test | `sim`, `tidy` | many shards in one thread with virtual time; checks of this source |
 //!
 //! A room names rooms below it only; `tidy` holds the table.
@@ -60,6 +61,8 @@ pub mod cli;
 pub mod config;
 #[cfg(not(any(loom, fuzzing)))]
 pub mod control;
+#[cfg(not(any(loom, fuzzing)))]
+pub mod ctl;
 pub mod gate;
 pub mod metrics;
 pub mod mqtt;

@@ -5,7 +5,9 @@ use std::process::ExitCode;
 
 use crossbeam_channel::Receiver;
 use millrace::boot::{self, Refusal, run::Broker};
-use millrace::cli::Arguments;
+use millrace::cli::estimate::{self, Load};
+use millrace::cli::{Arguments, Task};
+use millrace::ctl;
 use millrace::runtime::log;
 use millrace::shutdown::{self, Ending, Signal};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
@@ -29,10 +31,12 @@ const SIGNALS_MAX: usize = 16;
 fn main() -> ExitCode {
     boot::prepare_memory();
     let arguments = Arguments::of_process();
-    let done = if arguments.check {
-        check(&arguments)
-    } else {
-        run(&arguments)
+    let done = match &arguments.task {
+        Task::Run => run(&arguments),
+        Task::Check => check(&arguments),
+        Task::Ctl(words) => ctl(&arguments, words),
+        Task::Doctor => Ok(doctor(&arguments)),
+        Task::Estimate(load) => Ok(estimate(&arguments, load)),
     };
     match done {
         Ok(code) => code,
@@ -52,6 +56,42 @@ fn check(arguments: &Arguments) -> Result<ExitCode, Refusal> {
     } else {
         ExitCode::from(EXIT_REFUSED)
     })
+}
+
+/// `ctl`: 0; 1 when the broker does not run or says no; 2 for usage.
+fn ctl(arguments: &Arguments, words: &[String]) -> Result<ExitCode, Refusal> {
+    let data_dir = boot::load::data_dir(arguments)?;
+    let mut out = std::io::stdout().lock();
+    let (why, code) = match ctl::run(&data_dir, words, arguments.json, &mut out) {
+        Ok(()) => return Ok(ExitCode::SUCCESS),
+        Err(ctl::Failure::Usage(how)) => (how, EXIT_REFUSED),
+        Err(ctl::Failure::Failed(why)) => (why, EXIT_FAILED),
+    };
+    let _ = writeln!(std::io::stderr(), "{why}");
+    Ok(ExitCode::from(code))
+}
+
+fn doctor(arguments: &Arguments) -> ExitCode {
+    let findings = boot::doctor::examine(arguments);
+    let text = match arguments.json {
+        true => findings.to_json().to_string(),
+        false => findings.to_text(),
+    };
+    let _ = writeln!(std::io::stdout(), "{text}");
+    match findings.ok() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::from(EXIT_FAILED),
+    }
+}
+
+fn estimate(arguments: &Arguments, load: &Load) -> ExitCode {
+    let answer = estimate::estimate(load);
+    let text = match arguments.json {
+        true => serde_json::to_string(&answer).unwrap_or_default(),
+        false => answer.to_text(),
+    };
+    let _ = writeln!(std::io::stdout(), "{text}");
+    ExitCode::SUCCESS
 }
 
 fn run(arguments: &Arguments) -> Result<ExitCode, Refusal> {

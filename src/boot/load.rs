@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::cli::Arguments;
 use crate::config::{Config, ConfigError, Machine, Sources, TomlFile};
@@ -12,6 +12,23 @@ const OVERRIDES_FILE: &str = "overrides.toml";
 
 /// The configuration that arguments, environment and files give on this machine.
 pub fn load(arguments: &Arguments, machine: &Machine) -> Result<Config, ConfigError> {
+    let mut sources = sources(arguments)?;
+    let path = sources.data_dir()?.join(OVERRIDES_FILE);
+    sources.overrides = match read_toml(&path) {
+        Ok(file) => Some(file),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(unreadable(&path, &error)),
+    };
+    Config::new(&sources, machine)
+}
+
+/// The data directory that arguments, environment and file name.
+pub fn data_dir(arguments: &Arguments) -> Result<PathBuf, ConfigError> {
+    sources(arguments)?.data_dir()
+}
+
+/// All sources but the changes made at run time.
+fn sources(arguments: &Arguments) -> Result<Sources, ConfigError> {
     let mut sources = Sources {
         environment: environment()?,
         set: arguments.set.clone(),
@@ -22,13 +39,7 @@ pub fn load(arguments: &Arguments, machine: &Machine) -> Result<Config, ConfigEr
     if let Some(path) = &arguments.config {
         sources.file = Some(read_toml(path).map_err(|error| unreadable(path, &error))?);
     }
-    let path = sources.data_dir()?.join(OVERRIDES_FILE);
-    sources.overrides = match read_toml(&path) {
-        Ok(file) => Some(file),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => return Err(unreadable(&path, &error)),
-    };
-    Config::new(&sources, machine)
+    Ok(sources)
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> ConfigError {

@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod data_dir;
+pub mod doctor;
 pub mod listeners;
 pub mod load;
 pub mod machine;
@@ -114,6 +115,8 @@ pub fn check(arguments: &Arguments) -> Result<Report, Refusal> {
     outcomes.extend(preflight::outcomes(&config, &facts));
     outcomes.extend(access::check(&config));
     outcomes.push(preflight::check_data_dir(&config.node.data_dir));
+    let certificates = doctor::certificates::examine(&config, doctor::unix_s());
+    outcomes.extend(certificates.into_iter().map(doctor::Finding::outcome));
     let warnings = config.warnings(&machine).into_iter();
     let mut lines: Vec<String> = outcomes.iter().map(line).collect();
     lines.extend(warnings.map(|warning| format!("warning: {warning}")));

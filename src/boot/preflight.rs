@@ -64,6 +64,20 @@ pub type Outcome = Result<String, String>;
 
 /// Every check but that of the data directory, in a fixed order.
 pub fn outcomes(config: &Config, facts: &Facts) -> Vec<Outcome> {
+    let mut outcomes = outcomes_of_machine(config, facts);
+    outcomes.extend(config.listeners.iter().map(check_address));
+    for (setting, address) in [
+        ("http.listen", config.http.listen),
+        ("http.listen_v4", config.http.listen_v4),
+    ] {
+        let checked = address.map(|address| check_bind(&setting, address, setting));
+        outcomes.extend(checked);
+    }
+    outcomes
+}
+
+/// Those that a broker which runs already does not make fail.
+pub fn outcomes_of_machine(config: &Config, facts: &Facts) -> Vec<Outcome> {
     let cores = config.sizing.cores;
     let mut outcomes = vec![check_uring(facts)];
     if outcomes.iter().all(Result::is_ok) {
@@ -75,14 +89,6 @@ pub fn outcomes(config: &Config, facts: &Facts) -> Vec<Outcome> {
         &facts.limits,
         config.sizing.connections_per_core,
     ));
-    outcomes.extend(config.listeners.iter().map(check_address));
-    for (setting, address) in [
-        ("http.listen", config.http.listen),
-        ("http.listen_v4", config.http.listen_v4),
-    ] {
-        let checked = address.map(|address| check_bind(&setting, address, setting));
-        outcomes.extend(checked);
-    }
     outcomes
 }
 

@@ -15,10 +15,10 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
-use crate::control::http::serve::{ACCEPT_AGAIN_AFTER, CONNECTIONS_MAX, Guest, Stream};
 use crate::control::context::Context;
 use crate::control::http;
 use crate::control::http::auth::Caller;
+use crate::control::http::serve::{ACCEPT_AGAIN_AFTER, CONNECTIONS_MAX, Guest, Stream};
 use crate::control::state::Role;
 
 /// The file's name in the data directory.
