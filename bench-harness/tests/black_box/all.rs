@@ -8,6 +8,7 @@ mod addons;
 mod authn;
 #[path = "../broker/mod.rs"]
 mod broker;
+mod ctl;
 mod ends;
 mod http;
 #[path = "../support/http_stub.rs"]
