@@ -9,7 +9,7 @@ use millrace::cli::Arguments;
 use millrace::gate::listeners::ListenerControl;
 use millrace::runtime::log;
 use millrace::shutdown::{self, Ending, Signal};
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
 #[global_allocator]
@@ -79,6 +79,9 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Refusal> {
     }
     broker.control.stop();
     broker.indexer.stop();
+    if let Some(tls) = broker.tls {
+        tls.stop();
+    }
     Ok(code)
 }
 
@@ -95,14 +98,14 @@ fn announce(broker: &Broker) {
 /// Signals of the process, from a thread that waits for them.
 fn signals() -> Result<Receiver<Signal>, Refusal> {
     let refused = |error| Refusal::from(format!("signals cannot be handled: {error}"));
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1]).map_err(refused)?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1, SIGHUP]).map_err(refused)?;
     let (tell, heard) = crossbeam_channel::bounded(SIGNALS_MAX);
     let wait = move || {
         for signal in signals.forever() {
-            let signal = if signal == SIGUSR1 {
-                Signal::Report
-            } else {
-                Signal::Stop
+            let signal = match signal {
+                SIGUSR1 => Signal::Report,
+                SIGHUP => Signal::Reload,
+                _ => Signal::Stop,
             };
             // A signal too many is as good as none.
             let _ = tell.try_send(signal);

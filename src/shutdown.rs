@@ -11,12 +11,16 @@ use crossbeam_channel::{Receiver, select};
 use crate::boot::run::Broker;
 use crate::gate::command::Command;
 use crate::gate::event::{Crossing, Event, What};
+use crate::gate::reply::Reply;
+use crate::gate::tls::TlsRequest;
 
 /// A signal of the process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Signal {
     /// SIGTERM or SIGINT: stop in order; the second time at once.
     Stop,
+    /// SIGHUP: read certificates again.
+    Reload,
     /// SIGUSR1: print the sizes of the tables and all counters.
     Report,
 }
@@ -39,6 +43,7 @@ pub fn wait(broker: &Broker, signals: &Receiver<Signal>, timeout: Duration) -> E
         select! {
             recv(signals) -> signal => match signal {
                 Ok(Signal::Report) => crate::boot::report::print(broker),
+                Ok(Signal::Reload) => reload(broker),
                 Ok(Signal::Stop) | Err(_) => break,
             },
             recv(broker.ended) -> end => return ended_early(end.ok()),
@@ -53,6 +58,20 @@ pub fn wait(broker: &Broker, signals: &Receiver<Signal>, timeout: Duration) -> E
     match stop.run() {
         Ok(()) => Ending::Clean,
         Err(cut) => Ending::Failed(cut),
+    }
+}
+
+/// The handshake threads say in the log what became of it.
+fn reload(broker: &Broker) {
+    let Some(tls) = &broker.tls else {
+        return tracing::info!("there are no certificates to read again");
+    };
+    if tls
+        .desk()
+        .ask(TlsRequest::Reload(Reply::new(drop)))
+        .is_err()
+    {
+        tracing::warn!("certificates are being read already");
     }
 }
 

@@ -382,6 +382,46 @@ impl<T: Copy> Kind for Choice<T> {
     }
 }
 
+/// Words that the reference lists; with more the setting's documentation does.
+const WORDS_SHOWN: usize = 5;
+
+/// Some of a few words: a list, or text with commas between them.
+pub(crate) struct Words<T: 'static> {
+    one: Choice<T>,
+}
+
+/// See [`Words`].
+pub(crate) const fn words<T>(words: &'static [(&'static str, T)]) -> Words<T> {
+    Words { one: choice(words) }
+}
+
+impl<T: Copy> Kind for Words<T> {
+    type Out = Vec<T>;
+
+    fn parse(&self, raw: &Raw) -> Result<Vec<T>, String> {
+        let words: Vec<String> = match raw {
+            Raw::List(words) => words.clone(),
+            Raw::Bare(text) | Raw::Text(text) => text.split(',').map(str::to_owned).collect(),
+            _ => return Err(format!("{raw} is not a list of words")),
+        };
+        if words.is_empty() {
+            return Err("the list is empty".to_owned());
+        }
+        let word = |word: &String| self.one.parse(&Raw::Text(word.trim().to_owned()));
+        words.iter().map(word).collect()
+    }
+
+    fn describe(&self) -> String {
+        let words = self.one.words;
+        match words {
+            [(first, _), .., (last, _)] if words.len() > WORDS_SHOWN => {
+                format!("list of {} words, {first} to {last}", words.len())
+            }
+            _ => format!("list of {}", self.one.listed()),
+        }
+    }
+}
+
 /// Events a second.
 pub(crate) struct Rate;
 

@@ -16,6 +16,7 @@ mod reference;
 mod schema;
 mod sections;
 mod sections_listeners;
+mod sections_tls;
 mod setting;
 mod sizing;
 mod source;
@@ -29,8 +30,12 @@ pub use sections::{
     ShareStrategy,
 };
 pub use sections_listeners::{
-    ListenerSettings, Piggyback, TcpListener, UnixListener, WebSocketSettings, WsListener,
-    WsWebSocket,
+    ListenerSettings, Piggyback, SslListener, TcpListener, UnixListener, WebSocketSettings,
+    WsListener, WsWebSocket, WssListener, WssWebSocket,
+};
+pub use sections_tls::{
+    PeerCertAs, SessionTickets, SniOptions, SslOptions, Tls, TlsCipher, TlsListenerSettings,
+    TlsVerify, TlsVersion,
 };
 pub use sizing::{Machine, Sizing};
 pub use source::{Sources, TomlFile};
@@ -51,6 +56,8 @@ pub struct Config {
     pub share_groups: Vec<ShareGroup>,
     /// Retained messages.
     pub retainer: Retainer,
+    /// TLS handshakes.
+    pub tls: Tls,
     /// The log.
     pub log: Log,
     /// What the settings that say `auto` came to.
@@ -102,6 +109,7 @@ impl Config {
             mqtt: Mqtt::read(&values, Mqtt::SECTION.prefix),
             share_groups: ShareGroupSettings::groups(&values),
             retainer: Retainer::read(&values, Retainer::SECTION.prefix),
+            tls: Tls::read(&values, Tls::SECTION.prefix),
             log: Log::read(&values, Log::SECTION.prefix),
             sizing,
         })
@@ -139,6 +147,11 @@ impl Config {
             .listeners
             .iter()
             .filter(outside)
+            .filter(|l| {
+                !l.tls
+                    .as_ref()
+                    .is_some_and(TlsListenerSettings::requires_certificate)
+            })
             .map(|l| format!("{l} on {}", l.bind))
             .collect();
         if open.is_empty() || !self.mqtt.allow_anonymous {

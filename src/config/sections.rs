@@ -8,7 +8,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::kind::{FilePath, Flag, Seconds, bytes, choice, decimal, integer, span, text, unless};
-use super::sections_listeners::{TcpListener, UnixListener, WsListener, WsWebSocket};
+use super::sections_listeners::{
+    SslListener, TcpListener, UnixListener, WsListener, WsWebSocket, WssListener, WssWebSocket,
+};
+use super::sections_tls::{PeerCertAs, SniOptions, SslOptions, Tls, WSS_OPTIONS, WSS_SNI_OPTIONS};
 use super::setting::{Change, Section, Setting, parses_to, section};
 use super::values::Values;
 
@@ -18,7 +21,7 @@ pub const CORES_MAX: u16 = 62;
 /// The largest MQTT packet: the remaining length has four bytes of seven bits.
 const PACKET_BYTES_MAX: u64 = 268_435_455;
 
-const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// The longest expiry MQTT can name, apart from "never": 2^32 - 2 seconds.
@@ -31,6 +34,14 @@ pub(crate) const SECTIONS: &[Section] = &[
     WsListener::SECTION,
     WsWebSocket::SECTION,
     UnixListener::SECTION,
+    SslListener::SECTION,
+    SslOptions::SECTION,
+    SniOptions::SECTION,
+    WssListener::SECTION,
+    WssWebSocket::SECTION,
+    WSS_OPTIONS,
+    WSS_SNI_OPTIONS,
+    Tls::SECTION,
     Mqtt::SECTION,
     ShareGroupSettings::SECTION,
     Retainer::SECTION,
@@ -111,6 +122,17 @@ section! {
         /// Whether clients are let in without authentication. If not, every client is refused: no
         /// other way in is configured.
         allow_anonymous: bool = "true", Flag, Live;
+
+        /// What of a client's certificate becomes its user name, instead of the one it sends: `cn` the
+        /// common name, `dn` the subject, `crt` the certificate (DER in base64), `pem` the certificate,
+        /// `md5` its hash.
+        peer_cert_as_username: Option<PeerCertAs> = "disabled",
+            unless(&["disabled"], choice(PeerCertAs::WORDS)), Restart;
+
+        /// What of a client's certificate becomes its client id, instead of the one it sends; see
+        /// `mqtt.peer_cert_as_username`.
+        peer_cert_as_clientid: Option<PeerCertAs> = "disabled",
+            unless(&["disabled"], choice(PeerCertAs::WORDS)), Restart;
 
         /// How long a new connection may take until its CONNECT is complete.
         idle_timeout: Duration = "15s", span(SECOND, HOUR), Live;

@@ -6,3 +6,4 @@ pub mod event;
 pub mod listeners;
 pub mod port;
 pub mod reply;
+pub mod tls;

@@ -449,6 +449,7 @@ impl Door {
                 self.pause_if_full(plane);
             }
             Err(errand) => {
+                shard.clients.metrics.inc(Counter::TlsHandshakesRefused);
                 shard.handshake_ended(CloseReason::ServerBusy);
                 self.connection_closed(errand.listener);
             }
