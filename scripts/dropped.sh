@@ -1,17 +1,4 @@
 #!/usr/bin/env bash
-# Asks a running broker (BROKER_PID, with its standard error in the file BROKER_ERR) how many deliveries it
-# dropped so far, and prints the number.
+# Asks a running broker (see report.sh) how many deliveries it dropped so far, and prints the number.
 set -eu
-
-reports() {
-    grep -c '^{' "$BROKER_ERR" || true
-}
-
-before=$(reports)
-kill -USR1 "$BROKER_PID"
-for _ in $(seq 200); do
-    [ "$(reports)" -gt "$before" ] && break
-    sleep 0.05
-done
-[ "$(reports)" -gt "$before" ]
-grep '^{' "$BROKER_ERR" | tail -n 1 | grep -o '"delivery.dropped":[0-9]*' | cut -d: -f2
+"$(dirname "$0")/report.sh" | grep -o '"delivery.dropped":[0-9]*' | cut -d: -f2

@@ -193,7 +193,7 @@ with_broker() {
     local cores=$1 dir status=0
     shift
     dir=$(mktemp -d)
-    target/release/broker --cores "$cores" --listen tcp://127.0.0.1:0 --data-dir "$dir/data" \
+    "${BROKER:-target/release/broker}" --cores "$cores" --listen tcp://127.0.0.1:0 --data-dir "$dir/data" \
         >"$dir/out" 2>"$dir/err" &
     BROKER_PID=$!
     for _ in $(seq 200); do

@@ -53,12 +53,12 @@
 
 pub mod access;
 pub mod base;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, fuzzing)))]
 pub mod boot;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, fuzzing)))]
 pub mod cli;
 pub mod config;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, fuzzing)))]
 pub mod control;
 pub mod gate;
 pub mod metrics;
@@ -67,7 +67,7 @@ pub mod routing;
 pub mod runtime;
 pub mod session;
 pub mod shard;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, fuzzing)))]
 pub mod shutdown;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;

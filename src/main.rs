@@ -12,8 +12,13 @@ use millrace::shutdown::{self, Ending, Signal};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
+#[cfg(not(feature = "count-allocations"))]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+#[cfg(feature = "count-allocations")]
+#[global_allocator]
+static ALLOCATOR: millrace::runtime::allocator::Counting<mimalloc::MiMalloc> =
+    millrace::runtime::allocator::Counting(mimalloc::MiMalloc);
 
 /// Usage, configuration, or the machine: nothing was started.
 const EXIT_REFUSED: u8 = 2;

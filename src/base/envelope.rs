@@ -60,18 +60,20 @@ pub struct ToldPeer {
     pub port: Option<u16>,
 }
 
-/// What a client's certificate says about it, as far as anything here asks for it; from our own TLS
-/// or from a proxy's.
+/// What a client's certificate is reduced to, by our own TLS or by a proxy; only the names that a
+/// setting uses are there.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct PeerNames {
     /// The subject's common name.
     pub common_name: Option<Box<str>>,
-    /// The whole subject.
+    /// The subject's distinguished name.
     pub subject: Option<Box<str>>,
-    /// The user name that the listener's rules make of the certificate.
-    pub username: Option<Box<str>>,
-    /// The client id that the listener's rules make of the certificate.
-    pub client_id: Option<Box<str>>,
+    /// The certificate, DER in base64.
+    pub crt: Option<Box<str>>,
+    /// The certificate, PEM.
+    pub pem: Option<Box<str>>,
+    /// MD5 of the DER certificate in hexadecimal digits.
+    pub md5: Option<Box<str>>,
 }
 
 /// A TLS connection (outer) with a WebSocket (inner) in it.

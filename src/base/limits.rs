@@ -127,3 +127,51 @@ const _: () = assert!(
     RETAINED_REMOVALS_REMEMBERED.is_power_of_two(),
     "a hash is mapped by mask"
 );
+
+/// Rules of a file, and of the built-in table: about 30 MiB compiled.
+pub const ACL_RULES_MAX: usize = 100_000;
+
+/// Terms of a file of rules: some for each of the rules.
+pub const ACL_TERMS_MAX: usize = 20 * ACL_RULES_MAX;
+
+/// How deep the terms of a file of rules are nested: the deepest that makes sense is 7.
+pub const ACL_TERM_DEPTH_MAX: usize = 16;
+
+/// Bytes of a file of rules.
+pub const ACL_FILE_BYTES_MAX: u64 = 16 << 20;
+
+/// Levels of a rule's filter; a question goes as deep into the stack.
+pub const ACL_LEVELS_MAX: usize = 128;
+
+/// Bytes of a rule's compiled regular expression.
+pub const ACL_REGEX_BYTES_MAX: usize = 256 * 1024;
+
+/// Rules that a client brings along from its login. They are compared one by one: about 10 us.
+pub const CLIENT_ACL_RULES_MAX: usize = 256;
+
+/// Questions about access that one core may have open with the control plane; connections that have
+/// more to ask wait. Fewer than the events that may wait, so that others find room.
+pub const ACCESS_QUESTIONS_MAX: usize = 128;
+
+/// Answers about access that are held for one packet until all of its questions are answered.
+pub const ACCESS_ANSWERS_MAX: usize = 256;
+
+/// AUTH packets of one client in one enhanced authentication: SCRAM takes two, GSSAPI about four.
+pub const AUTHN_STEPS_MAX: u8 = 8;
+
+/// Bytes that may be added to CONNACK by the last data of enhanced authentication; SCRAM's are 90.
+pub const AUTHN_DATA_BYTES_MAX: u32 = 128;
+
+/// Entries that one step of an operator's request gives out: at about 1 us each 100 us of work.
+pub const MANAGE_ROWS_PER_STEP: usize = 100;
+
+/// Entries that one step of an operator's request looks at without giving them out: about 100 us.
+pub const MANAGE_SCAN_PER_STEP: usize = 1024;
+
+/// Bytes of messages that one step of an operator's request copies: about 30 us. One message is copied
+/// whatever its size.
+pub const MANAGE_BYTES_PER_STEP: usize = 256 * 1024;
+
+/// Operators' requests that a core takes up in one turn; further ones wait in their channel. Each is a
+/// step of at most about 200 us.
+pub const MANAGE_STEPS_PER_TURN: usize = 1;

@@ -4,6 +4,7 @@ pub mod atomic;
 pub mod core_set;
 pub mod envelope;
 pub mod epoch;
+pub mod home;
 pub mod ids;
 pub mod limits;
 pub mod slab;

@@ -25,6 +25,7 @@ use crate::runtime::plane::Plane;
 use crate::runtime::thread::{self, CoreFailed, CoresConfig};
 use crate::runtime::tls_threads::{TlsPort, TlsThreads};
 use crate::runtime::wake::Wakers;
+use crate::shard::auth::AuthnRules;
 use crate::shard::cross::Parcel;
 use crate::shard::rules::Rules;
 use crate::shard::{Shard, ShardParts};
@@ -76,7 +77,7 @@ pub fn start(ready: &Ready) -> Result<Broker, Refusal> {
     let (gate, gate_ports) = gate(cores, wake_by(&wakers));
     let fronts: Arc<[Front]> = config.listeners.iter().map(Front::of).collect();
     let plant = Plant {
-        rules: rules(config),
+        rules: rules(config, cores),
         plane: PlaneConfig::for_cores(usize::from(cores), config.sizing.connections_per_core),
         hash_key: ready.hash_key,
         cores,
@@ -227,7 +228,7 @@ fn seed() -> Result<[u64; 4], Refusal> {
 }
 
 /// The settings as the shards read them.
-fn rules(config: &Config) -> Rules {
+fn rules(config: &Config, cores: u8) -> Rules {
     let (mqtt, retainer) = (&config.mqtt, &config.retainer);
     let seconds = |duration: Duration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
     #[expect(
@@ -259,6 +260,7 @@ fn rules(config: &Config) -> Rules {
         max_subscriptions: mqtt.max_subscriptions.unwrap_or(u32::MAX),
         max_out_queue_bytes: mqtt.max_out_queue as usize,
         allow_anonymous: mqtt.allow_anonymous,
+        authn: AuthnRules::new(config, cores),
         max_retained_messages: retainer.max_retained_messages.map_or(0, |max| max as usize),
         max_retained_payload: retainer.max_payload_size as usize,
         retained_expiry_s: retainer.expiry_interval.map_or(0, seconds),

@@ -84,10 +84,10 @@ pub(super) fn start(
         threads: metrics.len(),
         queue: config.tls.handshake_queue as usize,
         in_work_max: config.tls.max_handshakes as usize,
-        names: NamesWanted {
-            username: config.mqtt.peer_cert_as_username,
-            client_id: config.mqtt.peer_cert_as_clientid,
-        },
+        names: NamesWanted::of(&[
+            config.mqtt.peer_cert_as_username,
+            config.mqtt.peer_cert_as_clientid,
+        ]),
     };
     TlsThreads::start(run, &listeners.into(), cores, wakers, metrics)
         .map(|(threads, ports)| (Some(threads), ports.into_iter().map(Some).collect()))

@@ -27,8 +27,8 @@ pub(crate) enum Raw {
     Float(f64),
     /// `true` or `false` of a TOML file.
     Flag(bool),
-    /// A list of texts of a TOML file.
-    List(Vec<String>),
+    /// A list of a TOML file.
+    List(serde_json::Value),
     /// Something that no setting takes, by its name ("an array").
     Other(&'static str),
 }
@@ -385,6 +385,21 @@ impl<T: Copy> Kind for Choice<T> {
 /// Words that the reference lists; with more the setting's documentation does.
 const WORDS_SHOWN: usize = 5;
 
+/// The entries of a list, or of text with commas between them.
+pub(crate) fn entries(raw: &Raw) -> Option<Vec<String>> {
+    match raw {
+        Raw::List(list) => {
+            let text = |entry: &serde_json::Value| entry.as_str().map(str::to_owned);
+            list.as_array()?.iter().map(text).collect()
+        }
+        Raw::Bare(text) | Raw::Text(text) => {
+            let all = text.split(',').map(|entry| entry.trim().to_owned());
+            Some(all.filter(|entry| !entry.is_empty()).collect())
+        }
+        _ => None,
+    }
+}
+
 /// Some of a few words: a list, or text with commas between them.
 pub(crate) struct Words<T: 'static> {
     one: Choice<T>,
@@ -399,16 +414,12 @@ impl<T: Copy> Kind for Words<T> {
     type Out = Vec<T>;
 
     fn parse(&self, raw: &Raw) -> Result<Vec<T>, String> {
-        let words: Vec<String> = match raw {
-            Raw::List(words) => words.clone(),
-            Raw::Bare(text) | Raw::Text(text) => text.split(',').map(str::to_owned).collect(),
-            _ => return Err(format!("{raw} is not a list of words")),
-        };
+        let words = entries(raw).ok_or_else(|| format!("{raw} is not a list of words"))?;
         if words.is_empty() {
             return Err("the list is empty".to_owned());
         }
-        let word = |word: &String| self.one.parse(&Raw::Text(word.trim().to_owned()));
-        words.iter().map(word).collect()
+        let word = |word: String| self.one.parse(&Raw::Text(word));
+        words.into_iter().map(word).collect()
     }
 
     fn describe(&self) -> String {

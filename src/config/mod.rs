@@ -8,6 +8,7 @@
 //!
 //! Nothing here opens a file: the texts are given.
 
+mod authn;
 mod kind;
 mod listener;
 mod network;
@@ -15,6 +16,7 @@ mod quantity;
 mod reference;
 mod schema;
 mod sections;
+mod sections_authn;
 mod sections_listeners;
 mod sections_tls;
 mod setting;
@@ -22,6 +24,13 @@ mod sizing;
 mod source;
 mod values;
 
+pub use authn::backends::{
+    BootstrapType, BuiltInAuthn, HttpAuthn, HttpMethod, HttpShape, JwtAlgorithm, JwtAuthn, JwtFrom,
+    LdapAuthn, LdapMethod, LdapType, MongoAuthn, RedisAuthn, RedisType, Salted, ScramAuthn,
+    ScramHash, Servers, SqlAuthn, Time, UserIdType,
+};
+pub use authn::password::{Digest, PasswordHash, SaltPosition};
+pub use authn::{AuthnProvider, Hidden, ProviderKind};
 pub use listener::{Bind, Listener, ListenerKind};
 pub use network::{AccessRule, Network};
 pub use reference::{help, reference};
@@ -29,13 +38,14 @@ pub use sections::{
     CORES_MAX, Log, LogFormat, LogLevel, Mqtt, Node, Retainer, ShareGroup, ShareGroupSettings,
     ShareStrategy,
 };
+pub use sections_authn::{AuthnSettings, CertName, EnableAuthn, GlobalAuthn};
 pub use sections_listeners::{
     ListenerSettings, Piggyback, SslListener, TcpListener, UnixListener, WebSocketSettings,
     WsListener, WsWebSocket, WssListener, WssWebSocket,
 };
 pub use sections_tls::{
-    PeerCertAs, SessionTickets, SniOptions, SslOptions, Tls, TlsCipher, TlsListenerSettings,
-    TlsVerify, TlsVersion,
+    SessionTickets, SniOptions, SslOptions, Tls, TlsCipher, TlsListenerSettings, TlsVerify,
+    TlsVersion,
 };
 pub use sizing::{Machine, Sizing};
 pub use source::{Sources, TomlFile};
@@ -52,6 +62,10 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// The protocol.
     pub mqtt: Mqtt,
+    /// Who authenticates clients where a listener has no chain of its own.
+    pub authentication: Vec<AuthnProvider>,
+    /// Limits of authentication.
+    pub authentication_settings: AuthnSettings,
     /// Groups of shared subscribers with a strategy of their own.
     pub share_groups: Vec<ShareGroup>,
     /// Retained messages.
@@ -73,6 +87,10 @@ pub struct ConfigError {
 
 impl ConfigError {
     /// One problem that is not about one setting.
+    #[cfg_attr(
+        fuzzing,
+        allow(dead_code, reason = "files are read by what is not fuzzed")
+    )]
     pub(crate) fn overall(what: impl Into<String>) -> Self {
         Self {
             problems: vec![Problem::overall(what)],
@@ -107,6 +125,8 @@ impl Config {
             node,
             listeners,
             mqtt: Mqtt::read(&values, Mqtt::SECTION.prefix),
+            authentication: GlobalAuthn::read(&values, GlobalAuthn::SECTION.prefix).authentication,
+            authentication_settings: AuthnSettings::read(&values, AuthnSettings::SECTION.prefix),
             share_groups: ShareGroupSettings::groups(&values),
             retainer: Retainer::read(&values, Retainer::SECTION.prefix),
             tls: Tls::read(&values, Tls::SECTION.prefix),
@@ -137,6 +157,31 @@ impl Config {
         warnings
     }
 
+    /// The chain that holds for the clients of a listener; those of its members that are not enabled
+    /// left out.
+    pub fn authentication_of<'a>(
+        &'a self,
+        listener: &'a Listener,
+    ) -> impl Iterator<Item = &'a AuthnProvider> {
+        let own = &listener.settings.authentication;
+        let chain = if own.is_empty() {
+            &self.authentication
+        } else {
+            own
+        };
+        chain.iter().filter(|provider| provider.enable)
+    }
+
+    /// Whether clients enter by a listener without being authenticated.
+    fn is_open(&self, listener: &Listener) -> bool {
+        match listener.settings.enable_authn {
+            EnableAuthn::No => true,
+            EnableAuthn::Yes | EnableAuthn::QuickDenyAnonymous => {
+                self.mqtt.allow_anonymous && self.authentication_of(listener).next().is_none()
+            }
+        }
+    }
+
     /// The warning that anyone who reaches this machine may connect, if it is so.
     pub fn open_access_warning(&self) -> Option<String> {
         let outside = |l: &&Listener| match &l.bind {
@@ -147,6 +192,7 @@ impl Config {
             .listeners
             .iter()
             .filter(outside)
+            .filter(|l| self.is_open(l))
             .filter(|l| {
                 !l.tls
                     .as_ref()
@@ -154,7 +200,7 @@ impl Config {
             })
             .map(|l| format!("{l} on {}", l.bind))
             .collect();
-        if open.is_empty() || !self.mqtt.allow_anonymous {
+        if open.is_empty() {
             return None;
         }
         Some(format!(

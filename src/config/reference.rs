@@ -49,9 +49,13 @@ allow_anonymous = false
 pub fn reference() -> String {
     let mut out = HEAD.to_owned();
     for section in SECTIONS {
+        let prefix = match section.prefix {
+            "" => "authentication",
+            prefix => prefix,
+        };
         push(
             &mut out,
-            format_args!("\n## {}\n\n{}\n", section.prefix, paragraph(section.doc)),
+            format_args!("\n## {}\n\n{}\n", prefix, paragraph(section.doc)),
         );
         for setting in section.settings {
             let change = if setting.reloadable { "live" } else { "start" };

@@ -8,10 +8,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::kind::{FilePath, Flag, Seconds, bytes, choice, decimal, integer, span, text, unless};
+use super::sections_authn::{AuthnSettings, CertName, GlobalAuthn};
 use super::sections_listeners::{
     SslListener, TcpListener, UnixListener, WsListener, WsWebSocket, WssListener, WssWebSocket,
 };
-use super::sections_tls::{PeerCertAs, SniOptions, SslOptions, Tls, WSS_OPTIONS, WSS_SNI_OPTIONS};
+use super::sections_tls::{SniOptions, SslOptions, Tls, WSS_OPTIONS, WSS_SNI_OPTIONS};
 use super::setting::{Change, Section, Setting, parses_to, section};
 use super::values::Values;
 
@@ -43,6 +44,8 @@ pub(crate) const SECTIONS: &[Section] = &[
     WSS_SNI_OPTIONS,
     Tls::SECTION,
     Mqtt::SECTION,
+    GlobalAuthn::SECTION,
+    AuthnSettings::SECTION,
     ShareGroupSettings::SECTION,
     Retainer::SECTION,
     Log::SECTION,
@@ -119,20 +122,21 @@ section! {
         shared_subscription_strategy: ShareStrategy = "round_robin",
             choice(ShareStrategy::WORDS), Live;
 
-        /// Whether clients are let in without authentication. If not, every client is refused: no
-        /// other way in is configured.
+        /// Whether clients are let in on listeners that have no `authentication`. If not, they are
+        /// refused there. With `authentication` it decides.
         allow_anonymous: bool = "true", Flag, Live;
 
-        /// What of a client's certificate becomes its user name, instead of the one it sends: `cn` the
-        /// common name, `dn` the subject, `crt` the certificate (DER in base64), `pem` the certificate,
-        /// `md5` its hash.
-        peer_cert_as_username: Option<PeerCertAs> = "disabled",
-            unless(&["disabled"], choice(PeerCertAs::WORDS)), Restart;
+        /// Whether a client's user name becomes its client id, before anything else is done with it.
+        use_username_as_clientid: bool = "false", Flag, Restart;
 
-        /// What of a client's certificate becomes its client id, instead of the one it sends; see
-        /// `mqtt.peer_cert_as_username`.
-        peer_cert_as_clientid: Option<PeerCertAs> = "disabled",
-            unless(&["disabled"], choice(PeerCertAs::WORDS)), Restart;
+        /// What of a client's certificate becomes its user name, whatever CONNECT says: `cn` common
+        /// name, `dn` distinguished name, `crt` DER in base64, `pem`, `md5`.
+        peer_cert_as_username: Option<CertName> = "disabled",
+            unless(&["disabled"], CertName::KIND), Restart;
+
+        /// What of a client's certificate becomes its client id.
+        peer_cert_as_clientid: Option<CertName> = "disabled",
+            unless(&["disabled"], CertName::KIND), Restart;
 
         /// How long a new connection may take until its CONNECT is complete.
         idle_timeout: Duration = "15s", span(SECOND, HOUR), Live;

@@ -5,8 +5,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::authn::{AuthnProvider, AuthnProviders};
 use super::kind::{Address, FilePath, Flag, Rate, bytes, choice, integer, span, text, unless};
 use super::network::{ACCESS_RULES, AccessRule, Mode, NETWORKS, Network, UrlPath, WORDS};
+use super::sections_authn::{EnableAuthn, EnableAuthnKind};
 use super::setting::{Change, Section, Setting, parses_to, section};
 use super::values::Values;
 
@@ -37,6 +39,10 @@ pub struct ListenerSettings {
     pub proxy_protocol_trusted: Vec<Network>,
     /// Who may connect.
     pub access_rules: Vec<AccessRule>,
+    /// Whether clients are authenticated.
+    pub enable_authn: EnableAuthn,
+    /// By whom, instead of the chain for all.
+    pub authentication: Vec<AuthnProvider>,
 }
 
 impl Default for ListenerSettings {
@@ -104,6 +110,14 @@ macro_rules! network_listener {
                 /// Who may connect: `allow` or `deny`, then `all`, an address or a network. The first
                 /// rule that fits decides; who fits none may connect.
                 access_rules: Vec<AccessRule> = "allow all", ACCESS_RULES, Restart;
+
+                /// Whether clients of this listener are authenticated. `quick_deny_anonymous`: those
+                /// without a user name are refused before anybody is asked. `false`: everybody enters.
+                enable_authn: EnableAuthn = "true", EnableAuthnKind, Restart;
+
+                /// Who authenticates the clients of this listener, instead of `authentication`. `[]`:
+                /// as there.
+                authentication: Vec<AuthnProvider> = "[]", AuthnProviders, Restart;
             }
         }
 
@@ -121,6 +135,8 @@ macro_rules! network_listener {
                     proxy_protocol_timeout: self.proxy_protocol_timeout,
                     proxy_protocol_trusted: self.proxy_protocol_trusted.clone(),
                     access_rules: self.access_rules.clone(),
+                    enable_authn: self.enable_authn,
+                    authentication: self.authentication.clone(),
                 }
             }
         }
@@ -183,6 +199,13 @@ section! {
 
         /// How long the PROXY header may take.
         proxy_protocol_timeout: Duration = "3s", span(TENTH, HOUR), Restart;
+
+        /// Whether clients of this listener are authenticated. `quick_deny_anonymous`: those without a
+        /// user name are refused before anybody is asked. `false`: everybody enters.
+        enable_authn: EnableAuthn = "true", EnableAuthnKind, Restart;
+
+        /// Who authenticates the clients of this listener, instead of `authentication`. `[]`: as there.
+        authentication: Vec<AuthnProvider> = "[]", AuthnProviders, Restart;
     }
 }
 
@@ -196,6 +219,8 @@ impl UnixListener {
             backlog: self.backlog,
             proxy_protocol: self.proxy_protocol,
             proxy_protocol_timeout: self.proxy_protocol_timeout,
+            enable_authn: self.enable_authn,
+            authentication: self.authentication.clone(),
             ..ListenerSettings::default()
         }
     }

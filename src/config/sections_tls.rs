@@ -21,60 +21,60 @@ section! {
     /// at SIGHUP; connections stay. See `docs/tls.md`.
     pub struct SslOptions at "listeners.ssl.<name>.ssl_options" {
         /// PEM file with the listener's certificate, followed by the intermediate CAs' certificates.
-        certfile: Option<PathBuf> = "none", unless(&["none"], FilePath), Live;
+        certfile: Option<PathBuf> = "none", unless(&["none"], FilePath), Restart;
 
         /// PEM file with the certificate's private key (PKCS#8, PKCS#1 or SEC1; not encrypted: keys
         /// with a password are refused).
-        keyfile: Option<PathBuf> = "none", unless(&["none"], FilePath), Live;
+        keyfile: Option<PathBuf> = "none", unless(&["none"], FilePath), Restart;
 
         /// PEM file with the CAs that may have signed clients' certificates.
-        cacertfile: Option<PathBuf> = "none", unless(&["none"], FilePath), Live;
+        cacertfile: Option<PathBuf> = "none", unless(&["none"], FilePath), Restart;
 
         /// `verify_peer` asks clients for a certificate and checks it.
-        verify: TlsVerify = "verify_none", choice(TlsVerify::WORDS), Live;
+        verify: TlsVerify = "verify_none", choice(TlsVerify::WORDS), Restart;
 
         /// With `verify_peer`: whether a client without a certificate is refused.
-        fail_if_no_peer_cert: bool = "false", Flag, Live;
+        fail_if_no_peer_cert: bool = "false", Flag, Restart;
 
         /// Versions of TLS that are spoken.
-        versions: Vec<TlsVersion> = "tlsv1.3,tlsv1.2", words(TlsVersion::WORDS), Live;
+        versions: Vec<TlsVersion> = "tlsv1.3,tlsv1.2", words(TlsVersion::WORDS), Restart;
 
         /// Cipher suites by their OpenSSL names, the preferred ones first; `default` is all that there
         /// are: `TLS_AES_256_GCM_SHA384`, `TLS_AES_128_GCM_SHA256`, `TLS_CHACHA20_POLY1305_SHA256` of
         /// TLS 1.3; `ECDHE-ECDSA-AES256-GCM-SHA384`, `ECDHE-ECDSA-AES128-GCM-SHA256`,
         /// `ECDHE-ECDSA-CHACHA20-POLY1305` and the same three with `RSA` for `ECDSA` of TLS 1.2.
-        ciphers: Option<Vec<TlsCipher>> = "default", unless(&["default"], words(TlsCipher::WORDS)), Live;
+        ciphers: Option<Vec<TlsCipher>> = "default", unless(&["default"], words(TlsCipher::WORDS)), Restart;
 
         /// Whether the listener's order of cipher suites counts, and not the client's.
-        honor_cipher_order: bool = "true", Flag, Live;
+        honor_cipher_order: bool = "true", Flag, Restart;
 
         /// Certificates that may lie between a client's and its root CA's. (Never more than 6.)
-        depth: u8 = "10", integer(0, 255), Live;
+        depth: u8 = "10", integer(0, 255), Restart;
 
         /// Whether clients may resume a session instead of doing a full handshake.
-        reuse_sessions: bool = "true", Flag, Live;
+        reuse_sessions: bool = "true", Flag, Restart;
 
         /// Whether sessions are resumed by tickets that the client keeps. `stateless`: the broker keeps
         /// nothing. `stateless_with_cert` is the same: tickets carry the client's certificate always.
         /// `disabled`: TLS 1.2 clients resume by session ids, TLS 1.3 clients do not resume.
-        session_tickets: SessionTickets = "stateless", choice(SessionTickets::WORDS), Live;
+        session_tickets: SessionTickets = "stateless", choice(SessionTickets::WORDS), Restart;
 
         /// Sessions that the listener remembers by their ids.
-        session_cache_size: u32 = "16384", integer(1, 1 << 20), Live;
+        session_cache_size: u32 = "16384", integer(1, 1 << 20), Restart;
 
         /// How long a handshake may take.
-        handshake_timeout: Duration = "15s", span(SECOND, HANDSHAKE_TIMEOUT_MAX), Live;
+        handshake_timeout: Duration = "15s", span(SECOND, HANDSHAKE_TIMEOUT_MAX), Restart;
 
         /// Whether clients' certificates are looked up in `crl_file`.
-        enable_crl_check: bool = "false", Flag, Live;
+        enable_crl_check: bool = "false", Flag, Restart;
 
         /// PEM file with the revocation lists of the CAs that sign clients' certificates. A list whose
         /// time is over refuses its clients.
-        crl_file: Option<PathBuf> = "none", unless(&["none"], FilePath), Live;
+        crl_file: Option<PathBuf> = "none", unless(&["none"], FilePath), Restart;
 
         /// DER file with an OCSP response for the listener's certificate, which is sent to clients that
         /// ask for it.
-        ocsp_staple_file: Option<PathBuf> = "none", unless(&["none"], FilePath), Live;
+        ocsp_staple_file: Option<PathBuf> = "none", unless(&["none"], FilePath), Restart;
     }
 }
 
@@ -85,16 +85,16 @@ section! {
     pub struct SniOptions at "listeners.ssl.<name>.ssl_options.sni.<name>" {
         /// Names of servers, such as `mqtt.example.com` or `*.example.com`; `auto` takes those in the
         /// certificate.
-        hostname: Option<String> = "auto", unless(&["auto"], text(4096)), Live;
+        hostname: Option<String> = "auto", unless(&["auto"], text(4096)), Restart;
 
         /// PEM file with the certificate, followed by the intermediate CAs' certificates.
-        certfile: Option<PathBuf> = "none", unless(&["none"], FilePath), Live;
+        certfile: Option<PathBuf> = "none", unless(&["none"], FilePath), Restart;
 
         /// PEM file with the certificate's private key.
-        keyfile: Option<PathBuf> = "none", unless(&["none"], FilePath), Live;
+        keyfile: Option<PathBuf> = "none", unless(&["none"], FilePath), Restart;
 
         /// DER file with an OCSP response for the certificate.
-        ocsp_staple_file: Option<PathBuf> = "none", unless(&["none"], FilePath), Live;
+        ocsp_staple_file: Option<PathBuf> = "none", unless(&["none"], FilePath), Restart;
     }
 }
 
@@ -249,32 +249,6 @@ impl SessionTickets {
         ("stateless", Self::Stateless),
         ("stateless_with_cert", Self::Stateless),
         ("disabled", Self::Disabled),
-    ];
-}
-
-/// What of a client's certificate becomes its user name or client id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PeerCertAs {
-    /// The common name.
-    CommonName,
-    /// The subject, as RFC 4514 writes it.
-    Subject,
-    /// The certificate itself, DER in base64.
-    Der,
-    /// The certificate itself, PEM.
-    Pem,
-    /// The MD5 hash of the certificate's DER form, in hexadecimal.
-    Md5,
-}
-
-impl PeerCertAs {
-    /// EMQX's words.
-    pub(crate) const WORDS: &'static [(&'static str, Self)] = &[
-        ("cn", Self::CommonName),
-        ("dn", Self::Subject),
-        ("crt", Self::Der),
-        ("pem", Self::Pem),
-        ("md5", Self::Md5),
     ];
 }
 

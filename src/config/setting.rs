@@ -34,7 +34,16 @@ pub(crate) struct Section {
 impl Section {
     /// The full name of one of its settings.
     pub(crate) fn full_name(&self, setting: &Setting) -> String {
-        format!("{}.{}", self.prefix, setting.key)
+        full_name(self.prefix, setting.key)
+    }
+}
+
+/// A setting's name below a prefix; some have none.
+pub(crate) fn full_name(prefix: &str, key: &str) -> String {
+    if prefix.is_empty() {
+        key.to_owned()
+    } else {
+        format!("{prefix}.{key}")
     }
 }
 

@@ -100,7 +100,10 @@ fn lay_variable(values: &mut Values, variable: &str, value: &str) -> Result<(), 
             origin,
         );
     }
-    // A variable without `__` names no setting. Container platforms set such variables on their own
+    if schema::find(&name).is_ok() {
+        return values.lay(&name, Raw::Bare(value.to_owned()), origin);
+    }
+    // Any other variable without `__` names no setting. Container platforms set such variables on their own
     // (MILLRACE_PORT, MILLRACE_SERVICE_HOST for a service of that name), so they are passed over,
     // unless one spells a setting with `_` for the dot.
     let meant = schema::all()
@@ -190,15 +193,27 @@ fn raw_of(value: &Spanned<DeValue<'_>>) -> Raw {
             .parse()
             .map_or(Raw::Other("a number out of all range"), Raw::Float),
         DeValue::Datetime(_) => Raw::Other("a date"),
-        DeValue::Array(list) => {
-            let text = |entry: &Spanned<DeValue<'_>>| match entry.get_ref() {
-                DeValue::String(text) => Some(text.to_string()),
-                _ => None,
-            };
-            let texts: Option<Vec<String>> = list.iter().map(text).collect();
-            texts.map_or(Raw::Other("a list"), Raw::List)
-        }
+        DeValue::Array(_) => json_of(value).map_or(Raw::Other("a list"), Raw::List),
         DeValue::Table(_) => Raw::Other("a table"),
+    }
+}
+
+/// The same for what lies in a list.
+fn json_of(value: &Spanned<DeValue<'_>>) -> Option<serde_json::Value> {
+    match value.get_ref() {
+        DeValue::Array(items) => items.iter().map(json_of).collect(),
+        DeValue::Table(table) => table
+            .iter()
+            .map(|(name, value)| Some((name.get_ref().to_string(), json_of(value)?)))
+            .collect::<Option<serde_json::Map<_, _>>>()
+            .map(Into::into),
+        _ => match raw_of(value) {
+            Raw::Text(text) => Some(text.into()),
+            Raw::Flag(flag) => Some(flag.into()),
+            Raw::Integer(number) => Some(number.into()),
+            Raw::Float(number) => Some(number.into()),
+            _ => None,
+        },
     }
 }
 

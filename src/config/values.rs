@@ -9,6 +9,7 @@ use std::fmt;
 
 use super::kind::{Kind, Raw};
 use super::schema;
+use super::setting::full_name;
 
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -141,7 +142,7 @@ impl Values {
         default: &str,
         kind: &K,
     ) -> K::Out {
-        let given = self.given.get(&format!("{prefix}.{key}"));
+        let given = self.given.get(&full_name(prefix, key));
         let parsed = match given {
             Some(given) => kind.parse(&given.raw),
             None => kind.parse(&Raw::Bare(default.to_owned())),

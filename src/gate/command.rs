@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
+use crate::gate::manage::Manage;
 use crate::gate::reply::Reply;
 
 /// A request to one core. A full channel refuses it; the sender decides what that means.
@@ -22,6 +23,8 @@ pub enum Command {
         /// Told when the core's socket is closed.
         done: Reply<()>,
     },
+    /// A step of an operator's request. Loss: see [`Manage`].
+    Manage(Box<Manage>),
     /// Say how large the tables are. Loss: the report is incomplete.
     ReportTables,
     /// Say how far records to and from other cores have come. Loss: asked again.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use crate::base::ids::CoreId;
+use crate::gate::authn::{AuthnAnswer, AuthnRequest};
 use crate::gate::command::Command;
 use crate::gate::event::{Event, What};
 
@@ -12,6 +13,11 @@ use crate::gate::event::{Event, What};
 const COMMANDS_MAX: usize = 256;
 /// Events that may wait for the control plane, for each core.
 const EVENTS_MAX_PER_CORE: usize = 256;
+/// Questions about clients that may wait for the control plane, of all cores: what it answers in a
+/// second at most, and 64 KiB.
+const AUTHN_REQUESTS_MAX: usize = 4096;
+/// Answers about clients that may wait for one core: 16 KiB.
+const AUTHN_ANSWERS_MAX: usize = 1024;
 
 /// A core's end.
 #[derive(Debug)]
@@ -19,6 +25,8 @@ pub struct GatePort {
     core: CoreId,
     commands: Receiver<Command>,
     events: Sender<Event>,
+    authn_requests: Sender<Box<AuthnRequest>>,
+    authn_answers: Receiver<Box<AuthnAnswer>>,
 }
 
 /// Wakes a core that sleeps.
@@ -29,33 +37,38 @@ pub type WakeCore = Arc<dyn Fn(CoreId) + Send + Sync>;
 pub struct Gate {
     commands: Vec<Sender<Command>>,
     events: Receiver<Event>,
+    authn_requests: Receiver<Box<AuthnRequest>>,
+    authn_answers: Vec<Sender<Box<AuthnAnswer>>>,
     wake: WakeCore,
 }
 
 /// The ends for `cores` cores.
 pub fn gate(cores: u8, wake: WakeCore) -> (Gate, Vec<GatePort>) {
     let (events, heard) = bounded(EVENTS_MAX_PER_CORE * usize::from(cores));
-    let (commands, ports) = (0..cores)
+    let (authn_requests, authn_asked) = bounded(AUTHN_REQUESTS_MAX);
+    let mut gate = Gate {
+        commands: Vec::new(),
+        events: heard,
+        authn_requests: authn_asked,
+        authn_answers: Vec::new(),
+        wake,
+    };
+    let ports = (0..cores)
         .map(|core| {
             let (command, commands) = bounded(COMMANDS_MAX);
-            (
-                command,
-                GatePort {
-                    core: CoreId(core),
-                    commands,
-                    events: events.clone(),
-                },
-            )
+            let (answer, answers) = bounded(AUTHN_ANSWERS_MAX);
+            gate.commands.push(command);
+            gate.authn_answers.push(answer);
+            GatePort {
+                core: CoreId(core),
+                commands,
+                events: events.clone(),
+                authn_requests: authn_requests.clone(),
+                authn_answers: answers,
+            }
         })
-        .unzip();
-    (
-        Gate {
-            commands,
-            events: heard,
-            wake,
-        },
-        ports,
-    )
+        .collect();
+    (gate, ports)
 }
 
 impl GatePort {
@@ -69,11 +82,27 @@ impl GatePort {
         let stamp = size_of::<usize>();
         COMMANDS_MAX * (size_of::<Command>() + stamp)
             + EVENTS_MAX_PER_CORE * (size_of::<Event>() + stamp)
+            + AUTHN_ANSWERS_MAX * 2 * stamp
     }
 
-    /// Whether a command waits.
+    /// Asks about a client.
+    ///
+    /// # Errors
+    /// The question, if the control plane does not keep up.
+    pub fn ask_authn(&self, request: Box<AuthnRequest>) -> Result<(), Box<AuthnRequest>> {
+        self.authn_requests
+            .try_send(request)
+            .map_err(TrySendError::into_inner)
+    }
+
+    /// The next answer about a client, if there is one.
+    pub fn authn_answer(&self) -> Option<Box<AuthnAnswer>> {
+        self.authn_answers.try_recv().ok()
+    }
+
+    /// Whether a command or an answer waits.
     pub fn has_work(&self) -> bool {
-        !self.commands.is_empty()
+        !self.commands.is_empty() || !self.authn_answers.is_empty()
     }
 
     /// Tells the control plane; false if it does not keep up and the event is lost.
@@ -115,6 +144,26 @@ impl Gate {
         (0..self.cores())
             .filter(|core| self.ask(CoreId(*core), command()).is_ok())
             .count()
+    }
+
+    /// What cores ask about clients.
+    pub fn authn_requests(&self) -> &Receiver<Box<AuthnRequest>> {
+        &self.authn_requests
+    }
+
+    /// Answers a core about a client.
+    ///
+    /// # Errors
+    /// The answer, if the core's channel is full or the core is gone. The core gives the client up in
+    /// the end.
+    pub fn answer_authn(&self, answer: Box<AuthnAnswer>) -> Result<(), Box<AuthnAnswer>> {
+        let core = answer.ticket.core;
+        let Some(channel) = self.authn_answers.get(core.index()) else {
+            return Err(answer);
+        };
+        channel.try_send(answer).map_err(TrySendError::into_inner)?;
+        (self.wake)(core);
+        Ok(())
     }
 
     /// What cores tell.

@@ -112,6 +112,8 @@ catalogue! {
         PacketsDisconnectSent = "packets.disconnect.sent",
         /// AUTH packets received.
         PacketsAuthReceived = "packets.auth.received",
+        /// AUTH packets sent.
+        PacketsAuthSent = "packets.auth.sent",
 
         /// QoS 0 messages received from clients.
         MessagesQos0Received = "messages.qos0.received",
@@ -125,6 +127,8 @@ catalogue! {
         MessagesQos1Sent = "messages.qos1.sent",
         /// QoS 2 messages sent to clients.
         MessagesQos2Sent = "messages.qos2.sent",
+        /// Messages published through the HTTP API.
+        MessagesPublishedByApi = "api.messages.published",
         /// Messages that matched no subscription.
         MessagesDroppedNoSubscribers = "messages.dropped.no_subscribers",
         /// QoS 2 messages forgotten because their PUBREL did not come in time.
@@ -178,6 +182,18 @@ catalogue! {
         ClientDisconnected = "client.disconnected",
         /// Clients let in without a name.
         ClientAuthAnonymous = "client.auth.anonymous",
+        /// Clients whose authentication succeeded, those let in without it included.
+        AuthenticationSuccess = "authentication.success",
+        /// Clients let in without authentication.
+        AuthenticationSuccessAnonymous = "authentication.success.anonymous",
+        /// Clients whose authentication failed.
+        AuthenticationFailure = "authentication.failure",
+        /// Clients refused because too many waited for their authentication.
+        AuthenticationRefusedBusy = "authentication.refused.busy",
+        /// Clients refused because nobody could authenticate them in time.
+        AuthenticationRefusedTimeout = "authentication.refused.timeout",
+        /// Answers about clients that had been given up.
+        AuthenticationLate = "authentication.late",
         /// SUBSCRIBE packets taken up.
         ClientSubscribe = "client.subscribe",
         /// UNSUBSCRIBE packets taken up.
@@ -222,10 +238,14 @@ catalogue! {
         ShutdownTakenover = "shutdown_count.takenover",
         /// Connections ended: not allowed to connect, publish or subscribe.
         ShutdownNotAuthorized = "shutdown_count.not_authorized",
+        /// Connections ended: what the client was authenticated by has expired.
+        ShutdownExpired = "shutdown_count.expired",
         /// Connections ended: more unacknowledged messages than the receive maximum.
         ShutdownReceiveMaximum = "shutdown_count.receive_maximum",
         /// Connections ended: the broker had no room for the client.
         ShutdownServerBusy = "shutdown_count.server_busy",
+        /// Connections ended: by an operator.
+        ShutdownKicked = "shutdown_count.kicked",
         /// Connections ended: the broker stopped.
         ShutdownShutdown = "shutdown_count.shutdown",
 
@@ -363,6 +383,8 @@ catalogue! {
         PartialBytes = "memory.partial_bytes",
         /// Bytes in outboxes to other cores.
         OutboxBytes = "mesh.outbox_bytes",
+        /// Allocations of the cores' threads so far, in a build with the feature `count-allocations`.
+        Allocations = "memory.allocations",
         /// Timers armed.
         Timers = "timers.count",
         /// Greatest time between a timer's due time and its handling of late, microseconds.
@@ -433,6 +455,7 @@ pub const TOTALS: &[Total] = {
                 PacketsUnsubackSent,
                 PacketsPingrespSent,
                 PacketsDisconnectSent,
+                PacketsAuthSent,
             ],
         },
         Total {

@@ -18,6 +18,8 @@ pub enum Latency {
     Connect,
     /// From a SUBSCRIBE to its SUBACK.
     Subscribe,
+    /// From a question about a client to its answer.
+    Authenticate,
 }
 
 /// Number of [`Latency`]s.
@@ -34,7 +36,12 @@ pub(super) struct LatencyCells([AtomicU64; CELLS]);
 
 impl Latency {
     /// All of them.
-    pub const ALL: &[Self] = &[Self::Turn, Self::Connect, Self::Subscribe];
+    pub const ALL: &[Self] = &[
+        Self::Turn,
+        Self::Connect,
+        Self::Subscribe,
+        Self::Authenticate,
+    ];
 
     /// The dotted name.
     pub fn name(self) -> &'static str {
@@ -42,6 +49,7 @@ impl Latency {
             Self::Turn => "latency.turn_us",
             Self::Connect => "latency.connect_us",
             Self::Subscribe => "latency.subscribe_us",
+            Self::Authenticate => "latency.authenticate_us",
         }
     }
 }

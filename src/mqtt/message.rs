@@ -20,6 +20,7 @@
 use std::mem::MaybeUninit;
 use std::num::NonZeroU64;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::qos::QoS;
 
@@ -114,6 +115,19 @@ impl<'a> Publication<'a> {
         payload.write_copy_of_slice(self.payload);
     }
 
+    /// Its record as a block that several cores may hold.
+    #[must_use]
+    pub fn to_block(&self) -> Arc<[u8]> {
+        let mut block = Arc::<[u8]>::new_uninit_slice(self.record_len());
+        let Some(bytes) = Arc::get_mut(&mut block) else {
+            unreachable!("a new count has one owner");
+        };
+        self.write_record_uninit(bytes);
+        // SAFETY: `write_record_uninit` writes every byte of a slice of the record's length, which it
+        // asserts.
+        unsafe { block.assume_init() }
+    }
+
     fn record_head(&self) -> [u8; RECORD_HEAD_BYTES] {
         let properties_len =
             u32::try_from(self.properties.len()).expect("properties fit into a packet");
@@ -186,9 +200,18 @@ impl<'a> Publication<'a> {
 
 /// A message owned by one core, shared among that core's queues with a plain count.
 ///
-/// It is one allocation that holds the record.
+/// It is one allocation that holds the record, or this core's share of a block that other cores hold
+/// as well: the atomic count of a block is touched once a core.
 #[derive(Clone)]
-pub struct Message(Rc<[u8]>);
+pub struct Message(Record);
+
+#[derive(Clone)]
+enum Record {
+    Own(Rc<[u8]>),
+    Block(Rc<Arc<[u8]>>),
+}
+
+const _: () = assert!(size_of::<Message>() == 16, "queues are made of messages");
 
 impl Message {
     /// Copies a publication, once.
@@ -202,7 +225,13 @@ impl Message {
         // SAFETY: `write_record_uninit` writes every byte of a slice of the record's length, which it
         // asserts.
         let record = unsafe { record.assume_init() };
-        Self(record)
+        Self(Record::Own(record))
+    }
+
+    /// Takes a share of a block that [`Publication::to_block`] made.
+    #[must_use]
+    pub fn from_block(block: Arc<[u8]>) -> Self {
+        Self(Record::Block(Rc::new(block)))
     }
 
     /// Copies a record.
@@ -212,45 +241,50 @@ impl Message {
     #[must_use]
     pub fn from_record(record: &[u8]) -> Self {
         let _ = Publication::from_record(record);
-        Self(Rc::from(record))
+        Self(Record::Own(Rc::from(record)))
     }
 
     /// The message.
     #[inline]
     #[must_use]
     pub fn view(&self) -> Publication<'_> {
-        Publication::from_record(&self.0)
+        Publication::from_record(self.record())
     }
 
     /// The record.
     #[must_use]
     pub fn record(&self) -> &[u8] {
-        &self.0
+        match &self.0 {
+            Record::Own(record) => record,
+            Record::Block(block) => block,
+        }
     }
 
-    /// The shared record and where the payload lies in it, for sends that splice it in.
+    /// Where the payload lies in the record, for sends that splice it in.
     #[must_use]
     #[expect(
         clippy::cast_possible_truncation,
         reason = "a packet is shorter than 4 GiB"
     )]
-    pub fn payload_piece(&self) -> (Rc<[u8]>, std::ops::Range<u32>) {
-        let end = self.0.len() as u32;
-        let start = end - self.view().payload.len() as u32;
-        (Rc::clone(&self.0), start..end)
+    pub fn payload_range(&self) -> std::ops::Range<u32> {
+        let end = self.len() as u32;
+        end - self.view().payload.len() as u32..end
     }
 
     /// Bytes of the record, never 0: what the message costs while it is kept.
     #[must_use]
     #[allow(clippy::len_without_is_empty, reason = "a record is never empty")]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.record().len()
     }
 
-    /// How many owners share it.
+    /// How many owners on this core share it.
     #[must_use]
     pub fn shares(&self) -> usize {
-        Rc::strong_count(&self.0)
+        match &self.0 {
+            Record::Own(record) => Rc::strong_count(record),
+            Record::Block(block) => Rc::strong_count(block),
+        }
     }
 }
 

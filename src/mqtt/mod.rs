@@ -30,6 +30,8 @@ pub mod property;
 pub mod qos;
 mod reader;
 pub mod reason;
+#[cfg(any(test, fuzzing))]
+pub mod reencode;
 pub mod topic;
 pub mod varint;
 pub mod version;

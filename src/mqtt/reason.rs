@@ -237,7 +237,8 @@ pub(crate) const CLIENT_DISCONNECT_REASONS: ReasonSet = ReasonSet::of(&[
     ReasonCode::PayloadFormatInvalid,
 ]);
 
-/// The codes of a DISCONNECT that a server sends (section 3.14.2.1).
+/// The codes of a DISCONNECT that a server sends (section 3.14.2.1, and 0x8C, which section 2.4
+/// names for it).
 pub(crate) const SERVER_DISCONNECT_REASONS: ReasonSet = ReasonSet::of(&[
     ReasonCode::Success,
     ReasonCode::UnspecifiedError,
@@ -247,6 +248,7 @@ pub(crate) const SERVER_DISCONNECT_REASONS: ReasonSet = ReasonSet::of(&[
     ReasonCode::NotAuthorized,
     ReasonCode::ServerBusy,
     ReasonCode::ServerShuttingDown,
+    ReasonCode::BadAuthenticationMethod,
     ReasonCode::KeepAliveTimeout,
     ReasonCode::SessionTakenOver,
     ReasonCode::TopicFilterInvalid,

@@ -40,6 +40,7 @@ mod slab;
 #[cfg(not(loom))]
 mod tests;
 mod types;
+mod walk;
 
 use self::changes::Changes;
 use self::filters::{Filters, Head};
@@ -55,6 +56,7 @@ pub use self::types::{
     LocalDelta, PendingFilter, SubOptions, SubscribeOutcome, SubscribedFilter, Subscriber,
     Subscription, TooManyPending,
 };
+pub use self::walk::Placed;
 
 /// The head of a session without subscriptions.
 pub const NO_SUBSCRIPTION: u32 = u32::MAX;
@@ -238,7 +240,7 @@ impl LocalIndex {
                     State::Pending => {
                         SubscribedFilter::Pending(self.changes.text(PendingFilter(record.filter)))
                     }
-                    State::Refused => continue,
+                    State::Refused | State::Vacant => continue,
                 };
                 return Some(Subscription {
                     filter,
@@ -450,9 +452,11 @@ impl LocalIndex {
 
     /// Takes a record, which is unchained already, from its filter, and frees it.
     fn detach(&mut self, number: u32) {
-        let record = self.records.remove(number);
+        let record = *self.records.get(number);
+        self.records.get_mut(number).state = State::Vacant;
+        self.records.remove(number);
         match record.state {
-            State::Refused => {}
+            State::Refused | State::Vacant => {}
             State::Pending => {
                 let filter = PendingFilter(record.filter);
                 let waiting = &mut self.changes.get_mut(filter).subscriptions;

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use crate::base::envelope::EnvelopeEnd;
 use crate::base::ids::CoreId;
-use crate::base::limits::{FAREWELL_MS, MESH_BYTES_PER_TURN};
+use crate::base::limits::{FAREWELL_MS, MANAGE_STEPS_PER_TURN, MESH_BYTES_PER_TURN};
 use crate::base::slab::Key;
+use crate::gate::authn::{AuthnAnswer, Place, Verdict};
 use crate::gate::command::Command;
 use crate::gate::event::{Tables, What};
 use crate::gate::port::GatePort;
@@ -220,6 +221,8 @@ impl Core {
         metrics.add(Counter::Parks, now.sleeps - before.sleeps);
         inner.shard.publish_figures();
         metrics_of_handshakes(inner);
+        let metrics = &inner.shard.clients.metrics;
+        metrics.set(Gauge::Allocations, allocator::allocations());
     }
 }
 
@@ -273,6 +276,7 @@ impl CoreLoop for Core {
         inner.flush_outboxes(plane);
         inner.shard.end_turn();
         inner.say_farewell();
+        inner.ask_authn(plane);
         inner.carry_out(plane);
         self.publish_figures();
         self.inner.count_turn();
@@ -384,7 +388,14 @@ impl Inner {
         while let Some(answer) = self.index.answer() {
             self.shard.index_applied(answer);
         }
-        while let Some(command) = self.gate.take() {
+        while let Some(answer) = self.gate.authn_answer() {
+            self.answered(plane, *answer);
+        }
+        let mut steps = MANAGE_STEPS_PER_TURN;
+        while steps > 0
+            && let Some(command) = self.gate.take()
+        {
+            steps -= usize::from(matches!(command, Command::Manage(_)));
             self.obey(plane, command);
         }
         self.door.take_back(&mut self.shard, plane);
@@ -393,6 +404,27 @@ impl Inner {
             self.tell(What::AcceptingStopped);
         }
         drained.more
+    }
+
+    /// The control plane has decided about a client, or could not be asked.
+    fn answered(&mut self, plane: &mut Plane, answer: AuthnAnswer) {
+        match answer.ticket.place {
+            Place::Handshake(_) => self.door.answer(&mut self.shard, plane, answer),
+            Place::Connection(_) => self.shard.connection_answer(answer),
+        }
+    }
+
+    /// Sends the questions about clients to the control plane.
+    fn ask_authn(&mut self, plane: &mut Plane) {
+        while let Some(request) = self.door.question().or_else(|| self.shard.question()) {
+            if let Err(request) = self.gate.ask_authn(request) {
+                let answer = AuthnAnswer {
+                    ticket: request.ticket,
+                    verdict: Verdict::Busy,
+                };
+                self.answered(plane, answer);
+            }
+        }
     }
 
     /// Tells the control plane; what it has no room for is counted.
@@ -412,6 +444,7 @@ impl Inner {
             Command::StopListening { listener, done } => {
                 self.door.stop_listening(plane, listener, done);
             }
+            Command::Manage(request) => self.shard.manage(*request),
             Command::ReportTables => {
                 self.tell(What::Tables(self.tables(plane)));
             }

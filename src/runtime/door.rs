@@ -5,6 +5,7 @@
 //! not keep the others out for the whole time that a handshake may take, at the limit a handshake is
 //! given up after [`PATIENCE_MS`].
 
+mod away;
 mod header;
 
 use std::collections::VecDeque;
@@ -12,7 +13,8 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use crate::base::envelope::{Envelope, EnvelopeEnd, PeerNames, Stacked};
+use crate::base::envelope::{Envelope, EnvelopeEnd, PeerNames};
+use crate::gate::authn::{AuthnAnswer, AuthnRequest, Place, Verdict};
 use crate::gate::reply::Reply;
 use crate::metrics::Counter;
 use crate::runtime::admission::Admission;
@@ -21,7 +23,7 @@ use crate::runtime::front::{Front, LOCAL_PEER};
 use crate::runtime::log::RateLimit;
 use crate::runtime::plane::Actions;
 use crate::runtime::socket;
-use crate::runtime::transport::desk::{Adopted, Desk, Errand, Outcome};
+use crate::runtime::transport::desk::Desk;
 use crate::shard::Shard;
 use crate::shard::close::CloseReason;
 use crate::shard::cross::stage_handover;
@@ -46,6 +48,11 @@ pub struct Door {
     /// When handshakes are given up, in the order in which they began: the time allowed is the same
     /// for all.
     deadlines: VecDeque<(u64, u32, u64)>,
+    /// When answers about clients are given up, in the order of the questions: the time allowed is the
+    /// same for all.
+    waits: VecDeque<(u64, u32, u64)>,
+    /// Questions about clients, for the control plane.
+    questions: Vec<Box<AuthnRequest>>,
     /// By how much earlier they are given up while others wait for their places.
     hurry_ms: u64,
     /// Tells the tenants of one number apart.
@@ -103,6 +110,8 @@ impl Door {
             open: 0,
             handshakes_max,
             deadlines: VecDeque::new(),
+            waits: VecDeque::new(),
+            questions: Vec::new(),
             hurry_ms: 0,
             serial: 0,
             fronts,
@@ -114,31 +123,6 @@ impl Door {
             accept_failures: RateLimit::new(1, 5),
             plain: Vec::new(),
             reply: Vec::new(),
-        }
-    }
-
-    /// Sockets of TLS listeners go to this desk first. Without one such a listener takes nobody.
-    pub fn set_desk(&mut self, desk: Box<dyn Desk>) {
-        self.desk = Some(desk);
-    }
-
-    /// Whether the desk has something for [`Self::take_back`].
-    pub fn has_work(&self) -> bool {
-        self.desk.as_ref().is_some_and(|desk| desk.has_work())
-    }
-
-    /// Goes on with sockets that come back from the desk.
-    pub fn take_back(&mut self, shard: &mut Shard, plane: &mut Actions) {
-        while let Some(outcome) = self.desk.as_mut().and_then(|desk| desk.hand_out()) {
-            self.away = self.away.saturating_sub(1);
-            match outcome {
-                Outcome::Done(adopted) => self.adopt(shard, plane, *adopted),
-                Outcome::Failed(listener, reason) => {
-                    shard.handshake_ended(reason);
-                    self.connection_closed(listener);
-                    self.accept_if_room(plane);
-                }
-            }
         }
     }
 
@@ -199,13 +183,16 @@ impl Door {
         if self.open == 0 && self.handshakes.capacity() > PLACES_KEPT {
             self.handshakes = Vec::new();
             self.deadlines = VecDeque::new();
+            self.waits = VecDeque::new();
+            self.questions = Vec::new();
         }
     }
 
     /// Memory in bytes, that of bytes received not counted.
     pub fn held_bytes(&self) -> usize {
         self.handshakes.capacity() * size_of::<Option<Open>>()
-            + self.deadlines.capacity() * size_of::<(u64, u32, u64)>()
+            + (self.deadlines.capacity() + self.waits.capacity()) * size_of::<(u64, u32, u64)>()
+            + self.questions.capacity() * size_of::<Box<AuthnRequest>>()
     }
 
     /// When something here is due, milliseconds since process start.
@@ -216,7 +203,9 @@ impl Door {
         let paused = self.listeners.iter().filter_map(|l| l.paused_until_ms);
         let headers = self.listeners.iter().filter_map(|l| l.headers.front());
         let headers = headers.map(|(at_ms, ..)| *at_ms);
-        deadline.into_iter().chain(paused).chain(headers).min()
+        let waits = self.waits.front().map(|(at_ms, ..)| *at_ms);
+        let rare = paused.chain(headers).chain(waits);
+        deadline.into_iter().chain(rare).min()
     }
 
     /// A connection that came in here, or any other core's, has been closed.
@@ -282,6 +271,7 @@ impl Door {
         let now_ms = shard.clients.now.ms;
         self.give_up(shard, plane, now_ms);
         self.give_up_headers(shard, plane, now_ms);
+        self.give_up_waiting(shard, plane, now_ms);
         // What the core has not come to look at yet is not held against its sender.
         if self.is_full() && !plane.has_completions() {
             let hurried_ms = now_ms + self.hurry_ms;
@@ -308,12 +298,76 @@ impl Door {
                 break;
             }
             self.deadlines.pop_front();
-            if self.is_open(number, serial) {
+            if self.is_overdue(number, serial, at_ms) {
                 self.refuse(shard, plane, number, &[], CloseReason::IdleTimeout);
                 given_up += 1;
             }
         }
         given_up
+    }
+
+    /// Whether a handshake has the deadline `at_ms` still: it waits for no answer, and has been given
+    /// no later one.
+    fn is_overdue(&self, number: u32, serial: u64, at_ms: u64) -> bool {
+        self.is_open(number, serial)
+            && self.at(number).is_some_and(|open| {
+                let handshake = &open.handshake;
+                handshake.waits_until_ms().is_none() && handshake.deadline_ms <= at_ms
+            })
+    }
+
+    /// Refuses clients about whom no answer came in time.
+    fn give_up_waiting(&mut self, shard: &mut Shard, plane: &mut Actions, now_ms: u64) {
+        while let Some((at_ms, number, question)) = self.waits.front().copied() {
+            let waits = self
+                .at(number)
+                .is_some_and(|open| open.handshake.awaits(question));
+            if waits && at_ms > now_ms {
+                break;
+            }
+            self.waits.pop_front();
+            if waits {
+                self.decide(shard, plane, number, Verdict::Unavailable);
+            }
+        }
+    }
+
+    fn at(&self, number: u32) -> Option<&Open> {
+        self.handshakes
+            .get(number as usize)
+            .and_then(Option::as_ref)
+    }
+
+    /// The next question about a client in handshake.
+    pub fn question(&mut self) -> Option<Box<AuthnRequest>> {
+        self.questions.pop()
+    }
+
+    /// The control plane has answered about a client in handshake, or could not be asked.
+    pub fn answer(&mut self, shard: &mut Shard, plane: &mut Actions, answer: AuthnAnswer) {
+        let Place::Handshake(number) = answer.ticket.place else {
+            return;
+        };
+        let serial = answer.ticket.serial;
+        if self
+            .at(number)
+            .is_some_and(|open| open.handshake.awaits(serial))
+        {
+            self.decide(shard, plane, number, answer.verdict);
+        } else {
+            shard.clients.metrics.inc(Counter::AuthenticationLate);
+        }
+    }
+
+    fn decide(&mut self, shard: &mut Shard, plane: &mut Actions, number: u32, verdict: Verdict) {
+        if let Some(open) = self
+            .handshakes
+            .get_mut(number as usize)
+            .and_then(Option::as_mut)
+        {
+            let step = shard.handshake_answer(&mut open.handshake, verdict);
+            self.follow(shard, plane, number, step);
+        }
     }
 
     /// Whether no further socket may be in handshake.
@@ -429,68 +483,6 @@ impl Door {
         self.handshakes.get_mut(number as usize)?.as_mut()
     }
 
-    /// Sends a socket to the desk.
-    fn hand_in(&mut self, shard: &mut Shard, plane: &mut Actions, entry: Entry, received: Vec<u8>) {
-        let errand = Errand {
-            fd: entry.fd,
-            listener: entry.listener,
-            peer: entry.peer,
-            accepted_us: entry.accepted_us,
-            received,
-            peer_names: entry.peer_names,
-        };
-        let taken = match &mut self.desk {
-            Some(desk) => desk.hand_in(errand),
-            None => Err(errand),
-        };
-        match taken {
-            Ok(()) => {
-                self.away += 1;
-                self.pause_if_full(plane);
-            }
-            Err(errand) => {
-                shard.clients.metrics.inc(Counter::TlsHandshakesRefused);
-                shard.handshake_ended(CloseReason::ServerBusy);
-                self.connection_closed(errand.listener);
-            }
-        }
-    }
-
-    /// Goes on with a socket whose envelope has begun.
-    pub fn adopt(&mut self, shard: &mut Shard, plane: &mut Actions, adopted: Adopted) {
-        if self.stopping {
-            shard.handshake_ended(CloseReason::Shutdown);
-            return self.connection_closed(adopted.listener);
-        }
-        self.plain.clear();
-        self.reply.clear();
-        let mut end = Ok(());
-        let front = self.fronts.get(usize::from(adopted.listener));
-        let envelope = match front.and_then(|front| front.websocket.as_ref()) {
-            Some(websocket) => {
-                let inner = websocket.begin(adopted.peer.ip());
-                let mut both = Box::new(Stacked::new(adopted.envelope, inner));
-                let (plain, reply) = (&mut self.plain, &mut self.reply);
-                end = both.receive_unwrapped(&adopted.plain, plain, reply);
-                both
-            }
-            None => {
-                self.plain = adopted.plain;
-                adopted.envelope
-            }
-        };
-        let entry = Entry {
-            fd: adopted.fd,
-            listener: adopted.listener,
-            peer: adopted.peer,
-            accepted_us: adopted.accepted_us,
-            envelope: Some(envelope),
-            peer_names: adopted.peer_names,
-        };
-        let number = self.begin(shard, plane, entry);
-        self.plain_bytes(shard, plane, number, end);
-    }
-
     /// Takes a socket into handshake; nothing is received yet.
     fn begin(&mut self, shard: &mut Shard, plane: &mut Actions, entry: Entry) -> u32 {
         let mut handshake = shard.begin_handshake(entry.listener, entry.peer);
@@ -588,19 +580,32 @@ impl Door {
         };
         match (step, end) {
             // The home core finds the end again, behind what came before it.
-            (step @ (Step::Home(..) | Step::Refuse(_)), _) => {
+            (step @ (Step::Home(..) | Step::Refuse(_)), _) | (step, Ok(())) => {
                 self.follow(shard, plane, number, step);
             }
-            (step @ Step::Wait, Ok(())) => self.follow(shard, plane, number, step),
-            (Step::Wait, Err(EnvelopeEnd::Closed)) => {
+            (_, Err(EnvelopeEnd::Closed)) => {
                 self.refuse(shard, plane, number, &[], CloseReason::Closed);
             }
-            (Step::Wait, Err(EnvelopeEnd::Broken)) => {
+            (_, Err(EnvelopeEnd::Broken)) => {
                 self.refuse(shard, plane, number, &[], CloseReason::Malformed);
             }
         }
     }
 
+    /// Sends a packet before CONNACK; false if the socket does not take it whole, which a client that
+    /// waits for it cannot have caused in good faith.
+    fn say(&mut self, plane: &mut Actions, number: u32, packet: &[u8]) -> bool {
+        let at = number as usize;
+        let open = self.handshakes.get_mut(at).and_then(Option::as_mut);
+        let Some(envelope) = open.and_then(|open| open.envelope.as_mut()) else {
+            return plane.handshake_send(number, packet);
+        };
+        self.reply.clear();
+        envelope.send(packet, &mut self.reply);
+        plane.handshake_send(number, &self.reply)
+    }
+
+    /// Does what a handshake's next step is.
     fn follow(&mut self, shard: &mut Shard, plane: &mut Actions, number: u32, step: Step) {
         let at = number as usize;
         let Some(open) = self.handshakes.get_mut(at).and_then(Option::as_mut) else {
@@ -611,6 +616,24 @@ impl Door {
             Step::Wait => {
                 open.envelope = envelope;
                 plane.handshake_receive(number);
+            }
+            Step::Say(bytes) => {
+                open.envelope = envelope;
+                self.deadlines
+                    .push_back((open.handshake.deadline_ms, number, open.serial));
+                if self.say(plane, number, &bytes) {
+                    plane.handshake_receive(number);
+                } else {
+                    self.refuse(shard, plane, number, &[], CloseReason::SendFailed);
+                }
+            }
+            Step::Ask(mut request) => {
+                open.envelope = envelope;
+                request.ticket.place = Place::Handshake(number);
+                let until_ms = open.handshake.waits_until_ms().unwrap_or_default();
+                self.waits
+                    .push_back((until_ms, number, request.ticket.serial));
+                self.questions.push(request);
             }
             Step::Refuse(last) => {
                 let listener = open.handshake.listener;
@@ -650,8 +673,8 @@ impl Door {
         };
         let listener = open.handshake.listener;
         let mut envelope = open.envelope.take();
+        shard.handshake_over(&mut open.handshake, reason);
         self.say_last(plane, number, envelope.as_deref_mut(), last);
-        shard.handshake_ended(reason);
         self.connection_closed(listener);
         self.forget(plane, number);
     }

@@ -116,6 +116,7 @@ impl Actions {
     pub fn handshake_send(&mut self, handshake: u32, bytes: &[u8]) -> bool {
         let sent = socket::send_now(self.handshakes.fd(handshake), bytes).unwrap_or(0);
         self.ring.counters.bytes_out += sent as u64;
+        self.ring.counters.bytes_cut += (bytes.len() - sent) as u64;
         sent == bytes.len()
     }
 

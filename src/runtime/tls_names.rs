@@ -9,40 +9,44 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 
 use crate::base::envelope::PeerNames;
-use crate::config::PeerCertAs;
+use crate::config::CertName;
 
 /// Characters of base64 in a line of a PEM file.
 const PEM_LINE: usize = 64;
 
-/// Which names are wanted besides the common name and the subject.
+/// Which forms of the certificate itself are wanted besides the common name and the subject.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NamesWanted {
-    /// What becomes the user name.
-    pub username: Option<PeerCertAs>,
-    /// What becomes the client id.
-    pub client_id: Option<PeerCertAs>,
+    /// The certificate, DER in base64.
+    pub crt: bool,
+    /// The certificate, PEM.
+    pub pem: bool,
+    /// Its hash.
+    pub md5: bool,
+}
+
+impl NamesWanted {
+    /// What these settings need.
+    pub fn of(settings: &[Option<CertName>]) -> Self {
+        let has = |name| settings.contains(&Some(name));
+        Self {
+            crt: has(CertName::Crt),
+            pem: has(CertName::Pem),
+            md5: has(CertName::Md5),
+        }
+    }
 }
 
 /// The names in a certificate, DER; none when it cannot be read. (rustls has verified it, so it can.)
 pub fn names_of(der: &[u8], wanted: NamesWanted) -> Option<PeerNames> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
     let subject = certificate.subject();
-    let common_name = common_name(subject);
-    let subject = rfc4514(subject);
-    let named = |kind| match kind {
-        PeerCertAs::CommonName => common_name.clone(),
-        PeerCertAs::Subject => Some(subject.clone()),
-        PeerCertAs::Der => Some(STANDARD.encode(der)),
-        PeerCertAs::Pem => Some(pem(der)),
-        PeerCertAs::Md5 => Some(hexadecimal(&Md5::digest(der))),
-    };
-    let username = wanted.username.and_then(named).map(String::into_boxed_str);
-    let client_id = wanted.client_id.and_then(named).map(String::into_boxed_str);
     Some(PeerNames {
-        common_name: common_name.map(String::into_boxed_str),
-        subject: Some(subject.into_boxed_str()),
-        username,
-        client_id,
+        common_name: common_name(subject).map(Box::from),
+        subject: Some(rfc4514(subject).into()),
+        crt: wanted.crt.then(|| STANDARD.encode(der).into()),
+        pem: wanted.pem.then(|| pem(der).into()),
+        md5: wanted.md5.then(|| hexadecimal(&Md5::digest(der)).into()),
     })
 }
 
@@ -122,6 +126,9 @@ fn hexadecimal(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::PemObject;
+
     use rcgen::{CertificateParams, DnType, KeyPair};
 
     use super::*;
@@ -143,41 +150,28 @@ mod tests {
             (DnType::OrganizationName, "Plant, Ltd."),
             (DnType::CommonName, "device-7"),
         ]);
-        let wanted = NamesWanted {
-            username: Some(PeerCertAs::CommonName),
-            client_id: Some(PeerCertAs::Subject),
-        };
-        let names = names_of(&der, wanted).unwrap();
-        assert_eq!(names.username.as_deref(), Some("device-7"));
-        assert_eq!(
-            names.client_id.as_deref(),
-            Some("CN=device-7,O=Plant\\, Ltd.,C=CN")
-        );
+        let names = names_of(&der, NamesWanted::default()).unwrap();
+        assert_eq!(names.common_name.as_deref(), Some("device-7"));
+        let want = "CN=device-7,O=Plant\\, Ltd.,C=CN";
+        assert_eq!(names.subject.as_deref(), Some(want));
+        assert_eq!((names.crt, names.pem, names.md5), (None, None, None));
     }
 
     #[test]
     fn the_certificate_itself_can_be_the_name() {
         let der = certificate(&[(DnType::CommonName, "x")]);
-        let name = |kind| {
-            let wanted = NamesWanted {
-                username: Some(kind),
-                client_id: None,
-            };
-            names_of(&der, wanted).unwrap().username.unwrap()
-        };
-        assert_eq!(STANDARD.decode(&*name(PeerCertAs::Der)).unwrap(), der);
-        let pem = name(PeerCertAs::Pem);
+        let all = [CertName::Crt, CertName::Pem, CertName::Md5].map(Some);
+        let names = names_of(&der, NamesWanted::of(&all)).unwrap();
+        assert_eq!(STANDARD.decode(&*names.crt.unwrap()).unwrap(), der);
+        let pem = names.pem.unwrap();
         assert!(pem.lines().all(|line| line.len() <= PEM_LINE), "{pem}");
-        use rustls::pki_types::CertificateDer;
-        use rustls::pki_types::pem::PemObject;
         let back = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
         assert_eq!(back.as_ref(), der);
-        let md5 = name(PeerCertAs::Md5);
+        let md5 = names.md5.unwrap();
         assert_eq!(md5.len(), 32);
-        assert!(
-            md5.bytes()
-                .all(|b| b.is_ascii_digit() || b.is_ascii_lowercase())
-        );
+        assert!(md5.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')));
+        let cn = NamesWanted::of(&[None, Some(CertName::Cn)]);
+        assert_eq!(cn, NamesWanted::default());
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::tls_threads::{Established, TlsDone, TlsJob, TlsPort, TlsThreads, TlsT
 use super::transport::Envelope;
 use super::wake::Wakers;
 use crate::base::ids::CoreId;
-use crate::config::{PeerCertAs, SessionTickets, TlsListenerSettings, TlsVerify};
+use crate::config::{SessionTickets, TlsListenerSettings, TlsVerify};
 use crate::gate::reply::Reply;
 use crate::gate::tls::{TlsReloaded, TlsRequest};
 use crate::metrics::{Counter, MetricsRegistry};
@@ -40,8 +40,9 @@ const SMALL: TlsThreadsConfig = TlsThreadsConfig {
     queue: 64,
     in_work_max: 64,
     names: NamesWanted {
-        username: Some(PeerCertAs::CommonName),
-        client_id: None,
+        crt: false,
+        pem: false,
+        md5: true,
     },
 };
 
@@ -257,8 +258,8 @@ fn clients_are_verified() {
         };
         let (good, _) = outcome(Some(ca.sign("device", 7, &Purpose::Client)));
         let names = good.unwrap().unwrap();
-        assert_eq!(names.username.as_deref(), Some("device"));
-        assert_eq!(names.client_id, None);
+        assert_eq!(names.common_name.as_deref(), Some("device"));
+        assert_eq!((names.md5.is_some(), names.crt), (true, None));
         for (own, want, alert) in [
             (None, FaultKind::CertificateRequired, ""),
             (

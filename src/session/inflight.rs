@@ -88,6 +88,17 @@ impl Inflight {
         id
     }
 
+    /// What was sent and not acknowledged, by packet identifier, from the `from`-th place in the order
+    /// of sending on: places come with the deliveries.
+    pub fn iter_from(&self, from: u64) -> impl Iterator<Item = (u64, &Delivery)> {
+        let from = usize::try_from(from).unwrap_or(usize::MAX);
+        let sent = self.entries.iter().enumerate().skip(from);
+        sent.filter_map(|(at, stage)| match stage {
+            Stage::Sent(delivery) => Some((at as u64, delivery)),
+            Stage::Released | Stage::Done => None,
+        })
+    }
+
     /// PUBACK: ends a QoS 1 delivery.
     pub fn puback(&mut self, id: u16) -> (Acked, Option<Delivery>) {
         match self.entry(id) {

@@ -130,6 +130,28 @@ impl Queue {
         }
     }
 
+    /// What waits with an arrival number of at least `from`, in the order of arrival.
+    pub fn iter_from(&self, from: u64) -> impl Iterator<Item = (u64, &Delivery)> {
+        let lane = |lane: &'_ VecDeque<(u64, Delivery)>| {
+            lane.partition_point(|(arrival, _)| *arrival < from)
+        };
+        let mut first = self.unacked.range(lane(&self.unacked)..).peekable();
+        let mut second = self.acked.range(lane(&self.acked)..).peekable();
+        std::iter::from_fn(move || {
+            let unacked_is_next = match (first.peek(), second.peek()) {
+                (Some((a, _)), Some((b, _))) => a < b,
+                (Some(_), None) => true,
+                (None, _) => false,
+            };
+            let next = if unacked_is_next {
+                first.next()
+            } else {
+                second.next()
+            };
+            next.map(|(arrival, delivery)| (*arrival, delivery))
+        })
+    }
+
     /// Takes out the message that has to go first when memory is short.
     pub fn drop_oldest(&mut self) -> Option<Delivery> {
         let lane = if self.unacked.is_empty() {

@@ -31,20 +31,33 @@ pub struct Session {
     pub first_membership: u32,
     /// Seconds for which the session lives on without a connection; [`NEVER_S`] = for ever.
     pub expiry_s: u32,
-    /// Second since process start in which the connection ended.
-    pub away_since_s: u32,
+    /// Second since process start in which the connection began, or ended if there is none now.
+    pub since_s: u32,
+    /// Second since process start in which the session was made.
+    pub created_s: u32,
     /// Protocol version of the last CONNECT.
     pub version: Version,
     /// The second for which a timer for the end of the session is in the wheel.
     pub expiry_armed_s: Option<NonZeroU32>,
     /// Stored retained messages are on their way to this session.
     pub replaying: bool,
+    /// The last CONNECT wanted a new session.
+    pub clean_start: bool,
     /// Smaller of the client's Receive Maximum and our `max_inflight`.
     pub window: u16,
+    /// Who the client says it is: absent if it gave no name.
+    pub identity: Option<Box<Identity>>,
     /// Messages in flight, queued and half received: absent until needed.
     pub traffic: Option<Box<Traffic>>,
     /// The will of the present connection, or one that waits for its delay.
     pub will: Option<Box<Will>>,
+}
+
+/// What a client's CONNECT says of who it is, besides its id.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// The user name.
+    pub username: Box<str>,
 }
 
 /// What a session holds while messages are on their way.
@@ -70,10 +83,13 @@ impl Session {
             subscriptions: 0,
             first_membership: NONE,
             expiry_s: 0,
-            away_since_s: 0,
+            since_s: 0,
+            created_s: 0,
             version,
             expiry_armed_s: None,
             replaying: false,
+            clean_start: false,
+            identity: None,
             window: 0,
             traffic: None,
             will: None,
@@ -83,6 +99,11 @@ impl Session {
     /// Whether the client is connected.
     pub fn is_connected(&self) -> bool {
         self.connection != NONE
+    }
+
+    /// The user name of the last CONNECT, if it had one.
+    pub fn username(&self) -> Option<&str> {
+        self.identity.as_deref().map(|identity| &*identity.username)
     }
 
     /// The traffic part, made when first needed.
@@ -134,6 +155,6 @@ impl Session {
 }
 
 const _: () = assert!(
-    size_of::<Session>() <= 80,
+    size_of::<Session>() <= 88,
     "a million sessions must stay small"
 );

@@ -10,7 +10,7 @@ use crate::mqtt::frame::next_frame;
 use crate::mqtt::message::{Message, Publication, PublisherRef};
 use crate::mqtt::qos::QoS;
 use crate::mqtt::reason::ReasonCode;
-use crate::session::state::Session;
+use crate::session::state::{Identity, Session};
 use crate::session::will::{Will, WillFate, fate_at_take_over};
 use crate::shard::Shard;
 use crate::shard::close::CloseReason;
@@ -76,7 +76,8 @@ impl Shard {
                 (index, true)
             }
             _ => {
-                let session = Session::new(handover.client_id.clone(), connect.version);
+                let mut session = Session::new(handover.client_id.clone(), connect.version);
+                session.created_s = self.clients.now_s();
                 self.clients.metrics.inc(Counter::SessionCreated);
                 (self.clients.registry.insert(session), false)
             }
@@ -139,6 +140,7 @@ impl Shard {
             .effects
             .install
             .push((key, handover.socket.take()));
+        self.keep_identity(key.index, handover.identity.take());
         let window = connect
             .properties
             .receive_maximum
@@ -148,8 +150,16 @@ impl Shard {
             .will
             .as_ref()
             .map(|will| self.will(session_index, will));
+        let since_s = self.clients.now_s();
         if let Some(session) = self.clients.registry.at_mut(session_index) {
             session.connection = key.index;
+            session.since_s = since_s;
+            session.clean_start = connect.clean_start;
+            session.identity = connect.username.map(|username| {
+                Box::new(Identity {
+                    username: username.into(),
+                })
+            });
             session.version = version;
             session.window = window;
             session.expiry_s = expiry_s;
@@ -228,6 +238,13 @@ impl Shard {
                 .map(NonZeroU16::get)
                 .filter(|seconds| *seconds != connect.keep_alive),
             ..ConnAckProperties::default()
+        };
+        // The method of CONNECT, once it has succeeded [MQTT-4.12.0-4].
+        let method = connect.properties.authentication_method;
+        let properties = ConnAckProperties {
+            authentication_method: method,
+            authentication_data: handover.auth_data.as_deref(),
+            ..properties
         };
         let Some(out) = self.clients.out(slot) else {
             return;

@@ -6,6 +6,7 @@ use crate::base::ids::CoreId;
 use crate::base::slab::{Key, Slab};
 use crate::base::time::Now;
 use crate::base::wheel::TimerWheel;
+use crate::gate::authn::AuthnRequest;
 use crate::metrics::{CoreMetrics, Counter};
 use crate::session::state::NONE;
 use crate::shard::connection::{Connection, Flags, HEARD_UNIT_MS};
@@ -65,6 +66,8 @@ pub struct Effects {
     pub resume: Vec<u32>,
     /// Connections that end; what waits for them is sent first.
     pub close: Vec<Key>,
+    /// Questions about clients that authenticate again.
+    pub ask: Vec<Box<AuthnRequest>>,
 }
 
 impl Effects {
@@ -76,6 +79,7 @@ impl Effects {
             && self.pause.is_empty()
             && self.resume.is_empty()
             && self.close.is_empty()
+            && self.ask.is_empty()
     }
 
     /// Asks for everything that `more` asks for as well, and empties it.
@@ -96,6 +100,7 @@ impl Effects {
         self.pause.shrink_to(LIST_ENTRIES_KEPT);
         self.resume.shrink_to(LIST_ENTRIES_KEPT);
         self.close.shrink_to(LIST_ENTRIES_KEPT);
+        self.ask.shrink_to(LIST_ENTRIES_KEPT);
     }
 
     /// Memory in bytes.
@@ -105,6 +110,7 @@ impl Effects {
             + (self.dirty.capacity() + self.pause.capacity() + self.resume.capacity())
                 * size_of::<u32>()
             + self.close.capacity() * size_of::<Key>()
+            + self.ask.capacity() * size_of::<Box<AuthnRequest>>()
     }
 }
 

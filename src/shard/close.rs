@@ -49,8 +49,12 @@ pub enum CloseReason {
     Discarded,
     /// Not allowed in, or not allowed to do this.
     NotAuthorized,
+    /// What the client was authenticated by has expired.
+    Expired,
     /// The core has no room.
     ServerBusy,
+    /// An operator wanted it.
+    Kicked,
     /// The broker stops.
     Shutdown,
 }
@@ -59,11 +63,14 @@ impl CloseReason {
     /// The reason for counting a refused CONNECT.
     pub fn of_refusal(reason: ReasonCode) -> Self {
         match reason {
-            ReasonCode::QuotaExceeded | ReasonCode::ServerBusy => Self::ServerBusy,
+            ReasonCode::QuotaExceeded | ReasonCode::ServerBusy | ReasonCode::ServerUnavailable => {
+                Self::ServerBusy
+            }
             ReasonCode::ServerShuttingDown => Self::Shutdown,
             ReasonCode::NotAuthorized
             | ReasonCode::BadUserNameOrPassword
             | ReasonCode::BadAuthenticationMethod
+            | ReasonCode::Banned
             | ReasonCode::ClientIdentifierNotValid => Self::NotAuthorized,
             _ => Self::ProtocolError,
         }
@@ -85,7 +92,9 @@ impl CloseReason {
             Self::TakenOver => Counter::ShutdownTakenover,
             Self::Discarded => Counter::ShutdownDiscarded,
             Self::NotAuthorized => Counter::ShutdownNotAuthorized,
+            Self::Expired => Counter::ShutdownExpired,
             Self::ServerBusy => Counter::ShutdownServerBusy,
+            Self::Kicked => Counter::ShutdownKicked,
             Self::Shutdown => Counter::ShutdownShutdown,
         }
     }
@@ -165,7 +174,8 @@ impl Shard {
         connection.flags.set(Flags::CLOSING);
         let received = connection.received.take();
         self.clients.partial_bytes -= received.map_or(0, |bytes| bytes.len());
-        connection.extra = None;
+        let extra = connection.extra.take();
+        self.authn.forget(extra.as_deref());
         let session = connection.session;
         self.clients.effects.close.push(key);
         self.replays.abort_of(session, &mut self.clients.registry);
@@ -238,7 +248,7 @@ impl Shard {
         let Some(session) = self.clients.registry.at_mut(session_index) else {
             return;
         };
-        session.away_since_s = now_s;
+        session.since_s = now_s;
         self.arm_session_expiry_in(session_index);
     }
 
@@ -251,7 +261,7 @@ impl Shard {
         if session.expiry_s == NEVER_S {
             return;
         }
-        let ends_s = session.away_since_s.saturating_add(session.expiry_s);
+        let ends_s = session.since_s.saturating_add(session.expiry_s);
         let at_s = ends_s.min(now_s.saturating_add(HOP_S));
         if session
             .expiry_armed_s

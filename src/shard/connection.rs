@@ -9,6 +9,7 @@ use hashbrown::HashMap;
 
 use crate::mqtt::version::Version;
 use crate::session::state::NONE;
+use crate::shard::auth::Identity;
 
 /// A client whose CONNECT was accepted. Lives on one core, at the index that is also its slot in
 /// the connection plane. What an idle client does not need is absent.
@@ -54,6 +55,8 @@ pub struct Extra {
     pub aliases: HashMap<u16, Box<str>, BuildHasherDefault<AHasher>>,
     /// Bytes of topics in `aliases`.
     pub alias_bytes: usize,
+    /// Who the client is, if anything is known of it besides its id.
+    pub identity: Option<Box<Identity>>,
 }
 
 /// State bits of a connection.

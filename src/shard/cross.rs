@@ -111,13 +111,13 @@ pub struct PublishHead<'a> {
 }
 
 impl PublishHead<'_> {
-    /// Stages the message for one core; `shared` is the record of a large one.
+    /// Stages the message for one core; `block` is the record of a large one.
     pub fn stage(
         &self,
         outboxes: &mut Outboxes,
         target: CoreId,
         publication: &Publication<'_>,
-        shared: Option<&Arc<[u8]>>,
+        block: Option<&Arc<[u8]>>,
     ) {
         if self.filters.len() > CROSS_FILTERS_MAX {
             let mut long = Vec::new();
@@ -125,9 +125,9 @@ impl PublishHead<'_> {
             publication.write_record(&mut long);
             return outboxes.record_with(target, Parcel::Long(long), |_| {});
         }
-        match shared {
-            Some(record) => {
-                let parcel = Parcel::Publication(Arc::clone(record));
+        match block {
+            Some(block) => {
+                let parcel = Parcel::Publication(Arc::clone(block));
                 outboxes.record_with(target, parcel, |out| self.write(out, true));
             }
             None => outboxes.record(target, |out| {
@@ -148,13 +148,6 @@ impl PublishHead<'_> {
             out.extend_from_slice(&filter.0.to_le_bytes());
         }
     }
-}
-
-/// The record of a large message, to be shared by all cores that it goes to.
-pub fn share_record(publication: &Publication<'_>) -> Arc<[u8]> {
-    let mut record = Vec::with_capacity(publication.record_len());
-    publication.write_record(&mut record);
-    record.into()
 }
 
 /// Stages a hand-over.

@@ -1,5 +1,7 @@
 //! One message on its way to many clients of this core: what is made at most once for all of them.
 
+use std::sync::Arc;
+
 use smallvec::SmallVec;
 
 use crate::base::limits::SHARED_PAYLOAD_BYTES_MIN;
@@ -30,7 +32,9 @@ pub struct Fanout<'a> {
     pub publication: Publication<'a>,
     /// It is a stored message on its way to a new subscription: RETAIN goes out as 1.
     pub replay: bool,
-    /// The owned copy, made when the first session has to keep the message.
+    /// Its record, if that is a block that cores share.
+    block: Option<&'a Arc<[u8]>>,
+    /// The owned copy, or share of the block, made when the first session has to keep the message.
     message: Option<Message>,
     /// Its payload is spliced into sends.
     spliced: bool,
@@ -61,8 +65,17 @@ impl<'a> Fanout<'a> {
         Self {
             publication,
             replay: false,
+            block: None,
             message: None,
             spliced: false,
+        }
+    }
+
+    /// A message of which other cores may hold the block as well.
+    pub fn of_block(publication: Publication<'a>, block: Option<&'a Arc<[u8]>>) -> Self {
+        Self {
+            block,
+            ..Self::new(publication)
         }
     }
 
@@ -84,10 +97,13 @@ impl<'a> Fanout<'a> {
 
     /// A reference to the owned copy, which is charged to the budget when it is made.
     pub fn message(&mut self, budget: &mut Budget) -> Message {
-        let publication = &self.publication;
+        let (publication, block) = (&self.publication, self.block);
         self.message
             .get_or_insert_with(|| {
-                let message = Message::from_publication(publication);
+                let message = match block {
+                    Some(block) => Message::from_block(Arc::clone(block)),
+                    None => Message::from_publication(publication),
+                };
                 budget.charge(&message);
                 message
             })
@@ -126,8 +142,7 @@ pub fn write_publish(
     encode_publish_head(&mut out.bytes, wire.version, &outgoing(publication, wire));
     match shared {
         Some(message) if publication.payload.len() >= SHARED_PAYLOAD_BYTES_MIN => {
-            let (record, range) = message.payload_piece();
-            out.push_shared(record, range);
+            out.push_shared(message.clone(), message.payload_range());
         }
         _ => out.bytes.extend_from_slice(publication.payload),
     }

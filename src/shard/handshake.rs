@@ -4,6 +4,10 @@
 //! CONNECT is complete and judged: version, limits, credentials. What passes is handed over to the
 //! home core of its client id, together with the bytes that came behind CONNECT; what does not pass
 //! gets its refusal and is closed.
+//!
+//! Where the control plane has to be asked (see [`crate::shard::auth`]) the handshake waits: the
+//! driver sends the question and arms no receive until there is an answer. With enhanced
+//! authentication [MQTT5 4.12] AUTH packets come and go before that, still on this core.
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -12,38 +16,48 @@ use compact_str::CompactString;
 
 use crate::base::envelope::{Envelope, PeerNames};
 use crate::base::ids::CoreId;
-use crate::base::limits::HANDSHAKE_BYTES_MAX;
+use crate::base::limits::{AUTHN_DATA_BYTES_MAX, AUTHN_STEPS_MAX, HANDSHAKE_BYTES_MAX};
+use crate::gate::authn::{AuthnRequest, Exchange, Grant, Place, Secret, Ticket, Verdict};
 use crate::metrics::Counter;
+use crate::mqtt::decode_auth::Auth;
 use crate::mqtt::decode_connect::{Connect, ConnectError, decode_connect};
 use crate::mqtt::encode_connack::{ConnAckProperties, encode_connack};
+use crate::mqtt::encode_disconnect::encode_auth;
 use crate::mqtt::error::DecodeError;
 use crate::mqtt::frame::{PacketType, next_frame};
+use crate::mqtt::packet::{ClientPacket, decode};
+use crate::mqtt::property::UserProperties;
 use crate::mqtt::reason::ReasonCode;
 use crate::mqtt::topic::is_within_levels;
 use crate::mqtt::version::Version;
 use crate::shard::Shard;
+use crate::shard::auth::{Applicant, Entry, Identity, Pending, identity_of, question};
 use crate::shard::close::CloseReason;
 
 /// Bytes of the largest CONNACK without a client id: a header of 5 and 9 properties of fixed size.
 const CONNACK_BYTES_MAX: u32 = 36;
 /// Bytes of the property that names an assigned client id.
 const ASSIGNED_ID_BYTES_MAX: u32 = 3 + 25;
+/// Bytes that method and data take in CONNACK beside their own.
+const METHOD_BYTES_MAX: u32 = 3 + 3;
 
-/// A socket whose CONNECT is not complete.
+/// A socket whose CONNECT is not complete, or whose client is being authenticated.
 #[derive(Debug)]
 pub struct Handshake {
     /// The listener it came in by.
     pub listener: u8,
     /// The other end.
     pub peer: SocketAddr,
-    /// When it is given up, milliseconds since process start.
+    /// What the client's certificate says, if it showed one.
+    pub peer_names: Option<Box<PeerNames>>,
+    /// When it is given up unless it waits for an answer, milliseconds since process start.
     pub deadline_ms: u64,
     /// When it was accepted, microseconds of UNIX time.
     pub accepted_us: u64,
     /// What came so far.
     received: Vec<u8>,
-    /// What its certificate says, where it has shown one.
-    pub peer_names: Option<Box<PeerNames>>,
+    /// The authentication under way.
+    trial: Option<Box<Trial>>,
 }
 
 /// A client's socket, with what lies between it and MQTT.
@@ -53,6 +67,28 @@ pub struct ClientSocket {
     pub fd: OwnedFd,
     /// TLS, WebSocket, or none.
     pub envelope: Option<Box<dyn Envelope>>,
+}
+
+/// An authentication that has begun.
+#[derive(Debug)]
+struct Trial {
+    applicant: Applicant,
+    pending: Pending,
+}
+
+impl Handshake {
+    /// Whether an answer of the control plane is waited for; until when, milliseconds since process
+    /// start.
+    pub fn waits_until_ms(&self) -> Option<u64> {
+        let trial = self.trial.as_ref()?;
+        (trial.pending.serial != 0).then_some(trial.pending.deadline_ms)
+    }
+
+    /// Whether it waits for the answer with that number.
+    pub fn awaits(&self, serial: u64) -> bool {
+        let trial = self.trial.as_ref();
+        serial != 0 && trial.is_some_and(|trial| trial.pending.serial == serial)
+    }
 }
 
 /// A client on its way to its home core.
@@ -72,8 +108,10 @@ pub struct Handover {
     pub peer: SocketAddr,
     /// When it was accepted, microseconds of UNIX time.
     pub accepted_us: u64,
-    /// What its certificate says, where it has shown one.
-    pub peer_names: Option<Box<PeerNames>>,
+    /// What is known of the client besides.
+    pub identity: Option<Box<Identity>>,
+    /// The last data of enhanced authentication, for CONNACK.
+    pub auth_data: Option<Vec<u8>>,
     /// The socket; absent in simulation.
     pub socket: Option<ClientSocket>,
 }
@@ -85,6 +123,11 @@ pub enum Step {
     Wait,
     /// Refused and counted: say this (maybe nothing), then close.
     Refuse(Vec<u8>),
+    /// Say this and receive on.
+    Say(Vec<u8>),
+    /// Ask the control plane, and receive nothing until there is an answer. The driver enters the
+    /// number of the socket as the ticket's place.
+    Ask(Box<AuthnRequest>),
     /// Accepted: goes home.
     Home(CoreId, Box<Handover>),
 }
@@ -96,10 +139,11 @@ impl Shard {
         Handshake {
             listener,
             peer,
+            peer_names: None,
             deadline_ms,
             accepted_us: self.clients.now.unix_us,
             received: Vec::new(),
-            peer_names: None,
+            trial: None,
         }
     }
 
@@ -109,7 +153,36 @@ impl Shard {
             .metrics
             .add(Counter::BytesReceived, bytes.len() as u64);
         handshake.received.extend_from_slice(bytes);
-        match self.judge(handshake) {
+        let judged = if handshake.trial.is_some() {
+            self.exchange(handshake)
+        } else {
+            self.judge(handshake)
+        };
+        self.step(judged)
+    }
+
+    /// The control plane has answered the open question about a handshake.
+    pub fn handshake_answer(&mut self, handshake: &mut Handshake, verdict: Verdict) -> Step {
+        let judged = self.decide(handshake, verdict);
+        self.step(judged)
+    }
+
+    /// A handshake with its socket ended before its client was accepted.
+    pub fn handshake_over(&mut self, handshake: &mut Handshake, reason: CloseReason) {
+        if handshake.waits_until_ms().is_some() {
+            self.authn.end();
+        }
+        handshake.trial = None;
+        self.count_close(reason);
+    }
+
+    /// A socket in handshake ended before anything was heard of it.
+    pub fn handshake_ended(&mut self, reason: CloseReason) {
+        self.count_close(reason);
+    }
+
+    fn step(&mut self, judged: Result<Step, Refusal>) -> Step {
+        match judged {
             Ok(step) => step,
             Err(refusal) => {
                 self.count_close(refusal.reason);
@@ -119,11 +192,6 @@ impl Shard {
                 Step::Refuse(refusal.last)
             }
         }
-    }
-
-    /// A socket in handshake ended before its CONNECT was accepted.
-    pub fn handshake_ended(&mut self, reason: CloseReason) {
-        self.count_close(reason);
     }
 
     /// Counts a CONNACK that refuses.
@@ -150,45 +218,239 @@ impl Shard {
         let connect = decode_connect(&frame).map_err(|error| Refusal::of_connect(&error))?;
         self.clients.metrics.inc(Counter::PacketsConnectReceived);
         self.clients.metrics.inc(Counter::ClientConnect);
-        if let Err(reason) = self.admit(&connect) {
-            return Err(Refusal {
-                last: refusal(connect.version, reason),
-                code: reason,
-                reason: CloseReason::of_refusal(reason),
-            });
-        }
-        self.clients.metrics.inc(Counter::ClientAuthAnonymous);
+        let version = connect.version;
+        let refused = |reason| Refusal::of(version, reason);
+        let names = handshake.peer_names.as_deref();
+        let username = self.clients.rules.authn.username(&connect, names);
+        let client_id = self
+            .clients
+            .rules
+            .authn
+            .client_id(&connect, names, username);
+        self.admit(&connect, client_id).map_err(refused)?;
+        let (username, client_id) = (username.map(Box::from), CompactString::from(client_id));
         let assigned = connect.client_id.is_empty();
-        let client_id: CompactString = if assigned {
-            let core = self.clients.core;
-            self.homes
-                .assign_client_id(core, &mut self.assigned_ids, self.salt)
-                .into()
-        } else {
-            connect.client_id.into()
-        };
-        let home = self.homes.of_client(&client_id);
-        let handover = Handover {
-            received: std::mem::take(&mut handshake.received),
+        let mut applicant = Applicant {
+            version,
             connect_len,
             client_id,
             assigned,
+            username,
+            method: connect.properties.authentication_method.map(Box::from),
+        };
+        let entry = self.entry(handshake.listener, &applicant);
+        if let Entry::Closed(reason) = entry {
+            self.clients.metrics.inc(Counter::AuthenticationFailure);
+            return Err(refused(reason));
+        }
+        if applicant.client_id.is_empty() {
+            let core = self.clients.core;
+            let assigned = self
+                .homes
+                .assign_client_id(core, &mut self.assigned_ids, self.salt);
+            applicant.client_id = assigned.into();
+        }
+        if matches!(entry, Entry::Ask) {
+            let password = connect.password.map(Secret::new);
+            let data = connect.properties.authentication_data.map(<[u8]>::to_vec);
+            let secret = connect.password.map(|password| span(received, password));
+            // What was sent as password is not kept, and does not go to another core.
+            if let Some(secret) = secret {
+                handshake.received[secret].fill(0);
+            }
+            return self.ask(handshake, applicant, password, data);
+        }
+        let metrics = &self.clients.metrics;
+        metrics.inc(Counter::ClientAuthAnonymous);
+        metrics.inc(Counter::AuthenticationSuccess);
+        metrics.inc(Counter::AuthenticationSuccessAnonymous);
+        Ok(self.go_home(handshake, applicant, None))
+    }
+
+    /// Sends a client home.
+    fn go_home(
+        &mut self,
+        handshake: &mut Handshake,
+        mut applicant: Applicant,
+        mut grant: Option<Grant>,
+    ) -> Step {
+        let home = self.homes.of_client(&applicant.client_id);
+        let auth_data = grant.as_mut().and_then(|grant| grant.data.take());
+        let identity = identity_of(&mut applicant, handshake, grant);
+        let handover = Handover {
+            received: std::mem::take(&mut handshake.received),
+            connect_len: applicant.connect_len,
+            client_id: applicant.client_id,
+            assigned: applicant.assigned,
             listener: handshake.listener,
             peer: handshake.peer,
             accepted_us: handshake.accepted_us,
-            peer_names: handshake.peer_names.take(),
+            identity,
+            auth_data,
             socket: None,
         };
-        Ok(Step::Home(home, Box::new(handover)))
+        Step::Home(home, Box::new(handover))
+    }
+
+    /// The first question about a client.
+    fn ask(
+        &mut self,
+        handshake: &mut Handshake,
+        applicant: Applicant,
+        password: Option<Secret>,
+        data: Option<Vec<u8>>,
+    ) -> Result<Step, Refusal> {
+        let version = applicant.version;
+        let (ticket, pending) = self
+            .open_question(0, None)
+            .ok_or_else(|| Refusal::of(version, ReasonCode::QuotaExceeded))?;
+        let mut request = question(ticket, &applicant, handshake, password);
+        request.exchange = applicant.method.clone().map(|method| {
+            Box::new(Exchange {
+                method,
+                data: data.unwrap_or_default(),
+                state: None,
+                again: false,
+            })
+        });
+        handshake.trial = Some(Box::new(Trial { applicant, pending }));
+        Ok(Step::Ask(request))
+    }
+
+    /// A new question if there may be one more; its place is the driver's to enter.
+    pub(super) fn open_question(
+        &mut self,
+        steps: u8,
+        state: Option<Secret>,
+    ) -> Option<(Ticket, Pending)> {
+        let clients = &self.clients;
+        if self.authn.is_full(&clients.rules.authn) {
+            clients.metrics.inc(Counter::AuthenticationRefusedBusy);
+            return None;
+        }
+        let pending = Pending {
+            serial: self.authn.begin(),
+            asked_us: clients.now.unix_us,
+            deadline_ms: clients.now.ms + clients.rules.authn.timeout_ms,
+            steps: steps + 1,
+            state,
+        };
+        let ticket = Ticket {
+            core: clients.core,
+            place: Place::Handshake(u32::MAX),
+            serial: pending.serial,
+        };
+        Some((ticket, pending))
+    }
+
+    /// The client answers a step of enhanced authentication: only AUTH and DISCONNECT may come now
+    /// [MQTT-3.1.2-30].
+    fn exchange(&mut self, handshake: &mut Handshake) -> Result<Step, Refusal> {
+        let Some(mut trial) = handshake.trial.take() else {
+            return Ok(Step::Wait);
+        };
+        let (version, connect_len) = (trial.applicant.version, trial.applicant.connect_len);
+        let refused = |reason| Refusal::of(version, reason);
+        let behind = handshake.received.get(connect_len..).unwrap_or_default();
+        let max = self.clients.rules.max_packet_size;
+        let Some(frame) = next_frame(behind, max).map_err(|error| refused(error.reason))? else {
+            if behind.len() > HANDSHAKE_BYTES_MAX {
+                return Err(refused(ReasonCode::PacketTooLarge));
+            }
+            handshake.trial = Some(trial);
+            return Ok(Step::Wait);
+        };
+        let wire_len = frame.wire_len;
+        let auth = match decode(&frame, version).map_err(|error| refused(error.reason))? {
+            ClientPacket::Auth(auth) => auth,
+            ClientPacket::Disconnect(_) => return Err(Refusal::with_nothing(CloseReason::Normal)),
+            _ => return Err(refused(ReasonCode::ProtocolError)),
+        };
+        self.clients.metrics.inc(Counter::PacketsAuthReceived);
+        if auth.authentication_method != trial.applicant.method.as_deref() {
+            // [MQTT-4.12.0-5]
+            return Err(refused(ReasonCode::BadAuthenticationMethod));
+        }
+        let steps = trial.pending.steps;
+        if auth.reason != ReasonCode::ContinueAuthentication || steps >= AUTHN_STEPS_MAX {
+            return Err(refused(ReasonCode::ProtocolError));
+        }
+        let data = auth.authentication_data.unwrap_or_default().to_vec();
+        let state = trial.pending.state.take();
+        handshake
+            .received
+            .drain(connect_len..connect_len + wire_len);
+        let (ticket, pending) = self
+            .open_question(steps, None)
+            .ok_or_else(|| refused(ReasonCode::QuotaExceeded))?;
+        let mut request = question(ticket, &trial.applicant, handshake, None);
+        request.exchange = trial.applicant.method.clone().map(|method| {
+            Box::new(Exchange {
+                method,
+                data,
+                state,
+                again: false,
+            })
+        });
+        trial.pending = pending;
+        handshake.trial = Some(trial);
+        Ok(Step::Ask(request))
+    }
+
+    /// What an answer means for a handshake.
+    fn decide(&mut self, handshake: &mut Handshake, verdict: Verdict) -> Result<Step, Refusal> {
+        let Some(mut trial) = handshake.trial.take() else {
+            return Ok(Step::Wait);
+        };
+        self.authn.end();
+        let version = trial.applicant.version;
+        let refused = |reason| Err(Refusal::of(version, reason));
+        let metrics = &self.clients.metrics;
+        match verdict {
+            _ if self.stopping => refused(ReasonCode::ServerShuttingDown),
+            Verdict::Allow(grant) => {
+                self.count_answer(trial.pending.asked_us, true);
+                let Trial { applicant, .. } = *trial;
+                Ok(self.go_home(handshake, applicant, Some(*grant)))
+            }
+            Verdict::Deny(reason) => {
+                self.count_answer(trial.pending.asked_us, false);
+                refused(reason)
+            }
+            Verdict::Continue { data, state } => {
+                let Some(method) = trial.applicant.method.clone() else {
+                    return refused(ReasonCode::ImplementationSpecificError);
+                };
+                // Before it has been answered a client has nothing to send [MQTT-3.1.2-30].
+                if handshake.received.len() > trial.applicant.connect_len {
+                    return refused(ReasonCode::ProtocolError);
+                }
+                metrics.inc(Counter::PacketsAuthSent);
+                trial.pending.serial = 0;
+                trial.pending.state = Some(state);
+                handshake.deadline_ms = self.clients.now.ms + self.clients.rules.idle_timeout_ms;
+                handshake.trial = Some(trial);
+                let reason = ReasonCode::ContinueAuthentication;
+                Ok(Step::Say(auth_packet(reason, &method, Some(&data))))
+            }
+            Verdict::Busy => {
+                metrics.inc(Counter::AuthenticationRefusedBusy);
+                refused(ReasonCode::QuotaExceeded)
+            }
+            Verdict::Unavailable => {
+                metrics.inc(Counter::AuthenticationRefusedTimeout);
+                refused(ReasonCode::ServerUnavailable)
+            }
+        }
     }
 
     /// Whether a well-formed CONNECT is welcome.
-    fn admit(&self, connect: &Connect<'_>) -> Result<(), ReasonCode> {
+    fn admit(&self, connect: &Connect<'_>, client_id: &str) -> Result<(), ReasonCode> {
         let rules = &self.clients.rules;
         if self.stopping {
             return Err(ReasonCode::ServerShuttingDown);
         }
-        if connect.client_id.len() > rules.max_clientid_len {
+        if client_id.len() > rules.max_clientid_len {
             return Err(ReasonCode::ClientIdentifierNotValid);
         }
         // [MQTT-3.1.3-8 of 3.1.1]: without an id there is no session to keep.
@@ -197,13 +459,6 @@ impl Shard {
         }
         if connect.client_id.is_empty() && connect.version == Version::V31 {
             return Err(ReasonCode::ClientIdentifierNotValid);
-        }
-        // No authentication method is offered [MQTT-4.12.0-1].
-        if connect.properties.authentication_method.is_some() {
-            return Err(ReasonCode::BadAuthenticationMethod);
-        }
-        if !rules.allow_anonymous {
-            return Err(ReasonCode::NotAuthorized);
         }
         if let Some(will) = &connect.will {
             if will.qos.as_u8() > rules.max_qos_allowed {
@@ -217,11 +472,14 @@ impl Shard {
             }
         }
         // A client that takes no CONNACK cannot be told what holds for it [MQTT-3.1.2-24].
-        let connack_bytes = if connect.client_id.is_empty() {
-            CONNACK_BYTES_MAX + ASSIGNED_ID_BYTES_MAX
-        } else {
-            CONNACK_BYTES_MAX
-        };
+        let mut connack_bytes = CONNACK_BYTES_MAX;
+        if connect.client_id.is_empty() {
+            connack_bytes += ASSIGNED_ID_BYTES_MAX;
+        }
+        if let Some(method) = connect.properties.authentication_method {
+            let method = u32::try_from(method.len()).unwrap_or(u32::MAX);
+            connack_bytes += METHOD_BYTES_MAX + AUTHN_DATA_BYTES_MAX + method;
+        }
         let taken = connect.properties.maximum_packet_size;
         if taken.is_some_and(|bytes| bytes < connack_bytes) {
             return Err(ReasonCode::PacketTooLarge);
@@ -251,6 +509,14 @@ struct Refusal {
 }
 
 impl Refusal {
+    fn of(version: Version, code: ReasonCode) -> Self {
+        Self {
+            last: refusal(version, code),
+            code,
+            reason: CloseReason::of_refusal(code),
+        }
+    }
+
     fn with_nothing(reason: CloseReason) -> Self {
         Self {
             last: Vec::new(),
@@ -288,4 +554,25 @@ pub fn refusal(version: Version, reason: ReasonCode) -> Vec<u8> {
         &ConnAckProperties::default(),
     );
     out
+}
+
+/// An AUTH of the server.
+pub(super) fn auth_packet(reason: ReasonCode, method: &str, data: Option<&[u8]>) -> Vec<u8> {
+    let mut out = Vec::new();
+    let auth = Auth {
+        reason,
+        authentication_method: Some(method),
+        authentication_data: data,
+        reason_string: None,
+        user_properties: UserProperties::default(),
+    };
+    encode_auth(&mut out, &auth);
+    out
+}
+
+/// Where a part that was borrowed from a whole lies in it.
+fn span(whole: &[u8], part: &[u8]) -> std::ops::Range<usize> {
+    let at = part.as_ptr().addr().saturating_sub(whole.as_ptr().addr());
+    let end = (at + part.len()).min(whole.len());
+    at.min(end)..end
 }

@@ -9,15 +9,18 @@
 //! 4. the driver flushes the outboxes, then [`Shard::end_turn`] lets acknowledgements go, then the
 //!    driver carries out the effects
 //!
-//! - [`handshake`]: accept to an accepted CONNECT, on any core; [`arrive`]: the same at home
+//! - [`handshake`]: accept to an accepted CONNECT, on any core; [`arrive`]: the same at home;
+//!   [`auth`]: who may enter; [`auth_again`]: the same while connected
 //! - [`receive`]: bytes to packets; [`publish`], [`subscribe`], [`acks`]: what they do
 //! - [`deliver`], [`fanout`]: messages to clients; [`cross`], [`outbox`]: messages to other cores
 //! - [`share`]: shared subscriptions; [`replay`]: stored messages; [`timers`], [`close`]: what ends
-//! - [`stop`] holds the steps of a shutdown
+//! - [`manage`]: what operators ask; [`stop`] holds the steps of a shutdown
 //! - [`clients`], [`connection`], [`registry`], [`memory`]: the tables; [`census`] counts them
 
 pub mod acks;
 pub mod arrive;
+pub mod auth;
+pub mod auth_again;
 pub mod census;
 pub mod clients;
 pub mod close;
@@ -27,6 +30,7 @@ pub mod deliver;
 pub mod fanout;
 pub mod handshake;
 pub mod home;
+pub mod manage;
 pub mod memory;
 pub mod outbox;
 pub mod outgoing;
@@ -51,7 +55,7 @@ use crate::base::slab::Slab;
 use crate::base::time::Now;
 use crate::base::wheel::TimerWheel;
 use crate::metrics::{CoreMetrics, Counter};
-use crate::mqtt::message::Message;
+use crate::mqtt::message::{Message, Publication};
 use crate::routing::delta::Hit;
 use crate::routing::local::LocalIndex;
 use crate::routing::reader::IndexReader;
@@ -82,6 +86,8 @@ pub struct Shard {
     shares: Shares,
     replays: Replays,
     homes: Homes,
+    /// Clients whose authentication is waited for.
+    authn: auth::Waiting,
     cores: u8,
     /// No new client is taken in.
     stopping: bool,
@@ -185,6 +191,7 @@ impl Shard {
             shares: Shares::new(parts.seed),
             replays: Replays::default(),
             homes: Homes::new(parts.hash_key, parts.cores),
+            authn: auth::Waiting::default(),
             cores: parts.cores,
             stopping: false,
             deaf: false,
@@ -273,14 +280,16 @@ impl Shard {
                 }),
                 parcel,
             ) => {
-                let shared = match &parcel {
-                    Some(Parcel::Publication(record)) => Some(&**record),
+                let block = match &parcel {
+                    Some(Parcel::Publication(block)) => Some(block),
                     _ => None,
                 };
-                let publication = publication
-                    .or_else(|| shared.map(crate::mqtt::message::Publication::from_record));
-                if let Some(publication) = publication {
-                    self.take_publication(&publication, epoch, filters, retain_here);
+                let in_block = || block.map(|block| Publication::from_record(block));
+                if let Some(publication) = publication.or_else(in_block) {
+                    self.take_publication(&publication, block, epoch, filters);
+                    if retain_here {
+                        self.retain(&publication);
+                    }
                 }
             }
             (Some(CrossCore::Share(record)), _) => self.take_share(from, &record),

@@ -5,7 +5,8 @@
 //! send.
 
 use std::ops::Range;
-use std::rc::Rc;
+
+use crate::mqtt::message::Message;
 
 /// The bytes that one connection gets in one turn, in order.
 #[derive(Debug, Default)]
@@ -21,16 +22,16 @@ pub struct Outgoing {
 pub struct SharedPiece {
     /// The piece comes before `bytes[at]`. Positions never decrease from piece to piece.
     pub at: usize,
-    /// The body; it lives on one core only, hence the plain count.
-    pub data: Rc<[u8]>,
-    /// The part of `data` that is sent.
+    /// The message whose payload it is a part of.
+    pub message: Message,
+    /// The part of the message's record that is sent.
     pub range: Range<u32>,
 }
 
 impl SharedPiece {
     /// The bytes of the piece.
     pub fn as_slice(&self) -> &[u8] {
-        &self.data[self.range.start as usize..self.range.end as usize]
+        &self.message.record()[self.range.start as usize..self.range.end as usize]
     }
 }
 
@@ -52,9 +53,9 @@ impl Outgoing {
     }
 
     /// Appends a shared body after what is there.
-    pub fn push_shared(&mut self, data: Rc<[u8]>, range: Range<u32>) {
+    pub fn push_shared(&mut self, message: Message, range: Range<u32>) {
         let at = self.bytes.len();
-        self.shared.push(SharedPiece { at, data, range });
+        self.shared.push(SharedPiece { at, message, range });
     }
 
     /// Appends everything of `other` and leaves it empty.
@@ -148,6 +149,8 @@ impl SpareOutgoing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mqtt::message::{Publication, PublisherRef};
+    use crate::mqtt::qos::QoS;
 
     #[test]
     fn spares_are_kept_as_far_as_they_are_used() {
@@ -185,16 +188,26 @@ mod tests {
     #[test]
     fn runs_splice_shared_bodies_at_their_positions() {
         let mut out = Outgoing::default();
-        let body: Rc<[u8]> = Rc::from(&b"-body-"[..]);
+        let body = Message::from_publication(&Publication {
+            topic: "t",
+            payload: b"-body-",
+            properties: &[],
+            qos: QoS::AtMostOnce,
+            retain: false,
+            received_us: 0,
+            expires_us: None,
+            publisher: PublisherRef::BROKER,
+        });
+        let from = body.payload_range().start;
         out.bytes.extend_from_slice(b"ab");
-        out.push_shared(body.clone(), 1..5);
-        out.push_shared(body.clone(), 0..1);
+        out.push_shared(body.clone(), from + 1..from + 5);
+        out.push_shared(body.clone(), from..from + 1);
         out.bytes.extend_from_slice(b"cd");
         assert_eq!(wire(&out), b"abbody-cd");
         assert_eq!(out.len(), 9);
 
         let mut more = Outgoing::default();
-        more.push_shared(body, 0..6);
+        more.push_shared(body.clone(), body.payload_range());
         more.bytes.push(b'!');
         out.append(&mut more);
         assert!(more.is_empty());

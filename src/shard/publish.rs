@@ -1,6 +1,7 @@
 //! PUBLISH from a client, and the routing of a message to whoever wants it on every core.
 
 use std::num::NonZeroU64;
+use std::sync::Arc;
 
 use crate::base::core_set::CoreSet;
 use crate::base::ids::FilterId;
@@ -13,9 +14,10 @@ use crate::mqtt::message::{Publication, PublisherRef};
 use crate::mqtt::qos::QoS;
 use crate::mqtt::reason::ReasonCode;
 use crate::mqtt::topic::is_within_levels;
+use crate::routing::delta::Hit;
 use crate::shard::Shard;
 use crate::shard::close::CloseReason;
-use crate::shard::cross::{PublishHead, share_record};
+use crate::shard::cross::PublishHead;
 use crate::shard::deliver::closing;
 use crate::shard::outbox::PendingAck;
 use crate::shard::receive::Fault;
@@ -26,6 +28,8 @@ use crate::shard::timers::Timer;
 pub struct Routed {
     /// Someone has subscribed to it, or it was retained.
     pub wanted: bool,
+    /// Someone has subscribed to it.
+    pub subscribed: bool,
     /// Other cores that are to take it over.
     pub waits: CoreSet,
 }
@@ -78,35 +82,31 @@ impl Shard {
         for hit in &hits {
             targets = targets.union(hit.cores);
         }
-        let wanted = !targets.is_empty();
-        let epoch = self.routes.index.epoch();
-        if targets.contains(self.clients.core) {
-            let mut filters = std::mem::take(&mut self.filters);
-            filters.clear();
-            filters.extend(
-                hits.iter()
-                    .filter(|h| h.cores.contains(self.clients.core))
-                    .map(|h| h.filter),
-            );
-            self.deliver_here(publication, &filters, epoch);
-            self.filters = filters;
-        }
+        let subscribed = !targets.is_empty();
+        let has_own = targets.contains(self.clients.core);
         let keeper = publication
             .retain
             .then(|| self.homes.of_topic(publication.topic));
         if let Some(keeper) = keeper {
             targets.insert(keeper);
-            if keeper == self.clients.core {
-                self.retain(publication);
-            }
         }
         let others = CoreSet(targets.0 & !own.0);
+        // A large message is copied once for all cores.
+        let large = publication.record_len() > CROSS_INLINE_BYTES_MAX;
+        let block = (large && !others.is_empty()).then(|| publication.to_block());
+        if has_own {
+            self.deliver_own(publication, block.as_ref(), &hits);
+        }
+        if keeper == Some(self.clients.core) {
+            self.retain(publication);
+        }
         if !others.is_empty() {
-            self.cross(publication, &hits, others, keeper);
+            self.cross(publication, block.as_ref(), &hits, others, keeper);
         }
         self.hits = hits;
         Routed {
-            wanted: wanted || keeper.is_some(),
+            wanted: subscribed || keeper.is_some(),
+            subscribed,
             waits: others,
         }
     }
@@ -342,13 +342,12 @@ impl Shard {
     fn cross(
         &mut self,
         publication: &Publication<'_>,
-        hits: &[crate::routing::delta::Hit],
+        block: Option<&Arc<[u8]>>,
+        hits: &[Hit],
         others: CoreSet,
         keeper: Option<crate::base::ids::CoreId>,
     ) {
         let epoch = self.routes.index.epoch();
-        let large = publication.record_len() > CROSS_INLINE_BYTES_MAX;
-        let shared = large.then(|| share_record(publication));
         let mut filters: Vec<FilterId> = std::mem::take(&mut self.filters);
         for core in others.iter() {
             filters.clear();
@@ -362,8 +361,23 @@ impl Shard {
                 retain_here: keeper == Some(core),
                 filters: &filters,
             };
-            head.stage(&mut self.outboxes, core, publication, shared.as_ref());
+            head.stage(&mut self.outboxes, core, publication, block);
         }
+        self.filters = filters;
+    }
+
+    /// Gives a message to this core's own subscribers.
+    fn deliver_own(
+        &mut self,
+        publication: &Publication<'_>,
+        block: Option<&Arc<[u8]>>,
+        hits: &[Hit],
+    ) {
+        let mut filters = std::mem::take(&mut self.filters);
+        filters.clear();
+        let own = hits.iter().filter(|h| h.cores.contains(self.clients.core));
+        filters.extend(own.map(|h| h.filter));
+        self.deliver_here(publication, block, &filters, self.routes.index.epoch());
         self.filters = filters;
     }
 

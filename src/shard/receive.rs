@@ -292,11 +292,7 @@ impl Shard {
                 Ok(())
             }
             ClientPacket::Disconnect(disconnect) => self.disconnect_received(slot, &disconnect),
-            // No authentication method was agreed on [MQTT-4.12.0-6].
-            ClientPacket::Auth(_) => Err(Fault::new(
-                CloseReason::ProtocolError,
-                ReasonCode::ProtocolError,
-            )),
+            ClientPacket::Auth(auth) => self.auth_received(slot, &auth),
         }
     }
 

@@ -76,6 +76,11 @@ impl Registry {
         self.sessions.at_mut(index)
     }
 
+    /// All indices in use are below.
+    pub fn index_bound(&self) -> u32 {
+        self.sessions.index_bound()
+    }
+
     /// Guards an index against reuse.
     pub fn generation(&self, index: u32) -> u32 {
         self.sessions.generation(index).unwrap_or(0)

@@ -4,6 +4,7 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use crate::config::{ShareGroup, ShareStrategy};
+use crate::shard::auth::AuthnRules;
 
 /// What this core's broker allows and offers. Times in milliseconds or seconds as named.
 #[derive(Clone, Debug)]
@@ -52,6 +53,8 @@ pub struct Rules {
     pub max_out_queue_bytes: usize,
     /// Whether clients may connect without credentials.
     pub allow_anonymous: bool,
+    /// Who is authenticated, and what names count.
+    pub authn: AuthnRules,
     /// Most retained messages in all; 0 = unlimited.
     pub max_retained_messages: usize,
     /// Largest payload that is retained.
@@ -83,7 +86,7 @@ impl Rules {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 impl Rules {
     /// Everything allowed, usual limits.
     pub fn for_tests() -> Self {
@@ -107,6 +110,7 @@ impl Rules {
             max_subscriptions: 1000,
             max_out_queue_bytes: 1 << 20,
             allow_anonymous: true,
+            authn: AuthnRules::default(),
             max_retained_messages: 0,
             max_retained_payload: 1 << 20,
             retained_expiry_s: 0,

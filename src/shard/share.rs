@@ -37,7 +37,7 @@ use compact_str::CompactString;
 
 use crate::base::ids::CoreId;
 use crate::base::slab::Key;
-use crate::mqtt::decode_subscribe::{Subscribe, SubscribeEntry};
+use crate::mqtt::decode_subscribe::SubscribeEntry;
 use crate::mqtt::message::Publication;
 use crate::mqtt::qos::QoS;
 use crate::mqtt::reason::ReasonCode;
@@ -159,7 +159,7 @@ impl Shard {
         suback: Key,
         waiter: u64,
         entry: &SubscribeEntry<'_>,
-        packet: &Subscribe<'_>,
+        identifier: Option<u32>,
     ) -> ReasonCode {
         let Some(session) = self.clients.registry.at_mut(session_index) else {
             return ReasonCode::UnspecifiedError;
@@ -184,7 +184,7 @@ impl Shard {
             let handling = asked.retain_handling as u8;
             membership.options =
                 SubOptions::new(qos.as_u8(), false, asked.retain_as_published, handling);
-            membership.identifier = packet.subscription_identifier;
+            membership.identifier = identifier;
         }
         let join = Join {
             share,

@@ -5,13 +5,19 @@
 //! index thread has applied it; then every PUBLISH that any core receives after the SUBACK is matched
 //! with it.
 
+use std::sync::Arc;
+
+use compact_str::CompactString;
 use smallvec::SmallVec;
 
 use crate::base::ids::{Epoch, FilterId};
 use crate::base::limits::RETAINED_SWEEP_PER_TURN;
 use crate::base::slab::Key;
+use crate::gate::reply::Reply;
 use crate::metrics::{Counter, Latency};
-use crate::mqtt::decode_subscribe::{RetainHandling, Subscribe, SubscribeEntry, Unsubscribe};
+use crate::mqtt::decode_subscribe::{
+    RetainHandling, Subscribe, SubscribeEntry, SubscribeOptions, Unsubscribe,
+};
 use crate::mqtt::encode_suback::{encode_suback, encode_unsuback};
 use crate::mqtt::message::Publication;
 use crate::mqtt::qos::QoS;
@@ -35,7 +41,7 @@ use crate::shard::share::GROUPS_FROM;
 pub struct PendingSuback {
     connection: Key,
     session: u32,
-    packet_id: u16,
+    answer: Answer,
     /// When it came, microseconds of UNIX time.
     begun_us: u64,
     /// Reason codes in the order of the filters.
@@ -46,6 +52,15 @@ pub struct PendingSuback {
     announced: u64,
     /// Subscriptions that get stored messages once the SUBACK has left.
     replays: Vec<WantedReplay>,
+}
+
+/// Who waits for the reason codes.
+#[derive(Debug)]
+enum Answer {
+    /// The client, for a SUBACK with this packet identifier.
+    Client(u16),
+    /// An operator.
+    Operator(Reply<Option<Vec<u8>>>),
 }
 
 /// A subscription that is to get the stored messages of its filter.
@@ -77,19 +92,46 @@ pub struct IndexAnswer {
 impl Shard {
     /// SUBSCRIBE from a client [MQTT5 3.8].
     pub fn subscribe(&mut self, slot: u32, packet: &Subscribe<'_>) -> Result<(), Fault> {
+        self.clients.metrics.inc(Counter::ClientSubscribe);
+        let identifier = packet.subscription_identifier;
+        let answer = Answer::Client(packet.packet_id);
+        self.subscribe_all(slot, packet.filters(), identifier, answer);
+        Ok(())
+    }
+
+    /// Subscribes a client in its place; the reason codes go to the operator who asked for it.
+    pub(super) fn subscribe_by_operator(
+        &mut self,
+        slot: u32,
+        filters: &[(CompactString, SubscribeOptions)],
+        reply: Reply<Option<Vec<u8>>>,
+    ) {
+        let entries = filters.iter().map(|(filter, options)| SubscribeEntry {
+            filter,
+            options: *options,
+        });
+        self.subscribe_all(slot, entries, None, Answer::Operator(reply));
+    }
+
+    fn subscribe_all<'f>(
+        &mut self,
+        slot: u32,
+        entries: impl Iterator<Item = SubscribeEntry<'f>>,
+        identifier: Option<u32>,
+        answer: Answer,
+    ) {
         let Some(connection) = self.clients.connections.key_at(slot) else {
-            return Ok(());
+            return;
         };
         let session = self
             .clients
             .connections
             .at(slot)
             .map_or(NONE, |c| c.session);
-        self.clients.metrics.inc(Counter::ClientSubscribe);
         let key = self.subacks.insert(PendingSuback {
             connection,
             session,
-            packet_id: packet.packet_id,
+            answer,
             begun_us: self.clients.now.unix_us,
             reasons: SmallVec::new(),
             // One for this function itself: an answer cannot overtake it.
@@ -100,14 +142,13 @@ impl Shard {
         if let Some(connection) = self.clients.connections.at_mut(slot) {
             connection.awaits_index += 1;
         }
-        for (position, entry) in packet.filters().enumerate() {
-            let reason = self.subscribe_one(session, key, position, &entry, packet);
+        for (position, entry) in entries.enumerate() {
+            let reason = self.subscribe_one(session, key, position, &entry, identifier);
             if let Some(pending) = self.subacks.get_mut(key) {
                 pending.reasons.push(reason.as_u8());
             }
         }
         self.settle_suback(key);
-        Ok(())
     }
 
     /// UNSUBSCRIBE from a client [MQTT5 3.10].
@@ -208,22 +249,19 @@ impl Shard {
         self.settle_suback(key);
     }
 
-    /// A message came from another core: for subscribers here, for the store, or both.
+    /// A message came from another core for subscribers here.
     pub fn take_publication(
         &mut self,
         publication: &Publication<'_>,
+        block: Option<&Arc<[u8]>>,
         epoch: Epoch,
         ids: Filters<'_>,
-        retain_here: bool,
     ) {
         let mut filters = std::mem::take(&mut self.filters);
         filters.clear();
         filters.extend(ids.iter());
-        self.deliver_here(publication, &filters, epoch);
+        self.deliver_here(publication, block, &filters, epoch);
         self.filters = filters;
-        if retain_here {
-            self.retain(publication);
-        }
     }
 
     /// Gives a message to this core's subscribers of the filters that matched in `epoch`. Filters
@@ -231,10 +269,11 @@ impl Shard {
     pub fn deliver_here(
         &mut self,
         publication: &Publication<'_>,
+        block: Option<&Arc<[u8]>>,
         filters: &[FilterId],
         epoch: Epoch,
     ) {
-        let mut fanout = Fanout::new(*publication);
+        let mut fanout = Fanout::of_block(*publication, block);
         if let [filter] = filters {
             for subscriber in self.routes.local.subscribers(*filter, epoch) {
                 if let Some(group) = group_of(&subscriber) {
@@ -302,14 +341,14 @@ impl Shard {
         suback: Key,
         position: usize,
         entry: &SubscribeEntry<'_>,
-        packet: &Subscribe<'_>,
+        identifier: Option<u32>,
     ) -> ReasonCode {
         if let Err(reason) = self.check_filter(session_index, entry.filter) {
             return reason;
         }
         if is_shared(entry.filter) {
             let waiter = pack_waiter(suback, position);
-            return self.share_subscribe(session_index, suback, waiter, entry, packet);
+            return self.share_subscribe(session_index, suback, waiter, entry, identifier);
         }
         assert!(
             session_index < GROUPS_FROM,
@@ -332,7 +371,7 @@ impl Shard {
             &mut session.first_subscription,
             entry.filter,
             options,
-            packet.subscription_identifier,
+            identifier,
             pack_waiter(suback, position),
         );
         let Ok(outcome) = outcome else {
@@ -357,7 +396,7 @@ impl Shard {
             pending.replays.push(WantedReplay {
                 filter: entry.filter.into(),
                 qos: granted,
-                identifier: packet.subscription_identifier,
+                identifier,
             });
         }
         granted_reason(granted)
@@ -392,7 +431,7 @@ impl Shard {
         Ok(())
     }
 
-    fn unsubscribe_one(&mut self, session_index: u32, filter: &str) -> bool {
+    pub(super) fn unsubscribe_one(&mut self, session_index: u32, filter: &str) -> bool {
         if is_shared(filter) {
             return self.share_unsubscribe(session_index, filter);
         }
@@ -429,17 +468,31 @@ impl Shard {
         if crate::shard::deliver::closing(connection) {
             return;
         }
-        if !self.send_suback(slot, version, &pending) {
-            return;
+        let session = pending.session;
+        let (announced, replays) = (pending.announced, pending.replays);
+        match pending.answer {
+            Answer::Operator(reply) => reply.send(Some(pending.reasons.to_vec())),
+            Answer::Client(packet_id) => {
+                let took_us = self.clients.now.unix_us.saturating_sub(pending.begun_us);
+                self.clients.metrics.record(Latency::Subscribe, took_us);
+                if !self.send_suback(slot, version, packet_id, pending.reasons) {
+                    return;
+                }
+            }
         }
-        if !pending.replays.is_empty() {
-            self.begin_replays(pending.session, pending.announced, pending.replays);
+        if !replays.is_empty() {
+            self.begin_replays(session, announced, replays);
         }
     }
 
     /// Sends SUBACK, or ends the connection.
-    fn send_suback(&mut self, slot: u32, version: Version, pending: &PendingSuback) -> bool {
-        let mut reasons = pending.reasons.clone();
+    fn send_suback(
+        &mut self,
+        slot: u32,
+        version: Version,
+        packet_id: u16,
+        mut reasons: SmallVec<[u8; 8]>,
+    ) -> bool {
         if !version.is_v5() {
             // 3.x knows one failure only [MQTT-3.9.3-2 of 3.1.1].
             for reason in reasons.iter_mut().filter(|reason| **reason >= 0x80) {
@@ -449,11 +502,9 @@ impl Shard {
         if !self.takes_answer(slot, reasons.len()) {
             return false;
         }
-        let took_us = self.clients.now.unix_us.saturating_sub(pending.begun_us);
-        self.clients.metrics.record(Latency::Subscribe, took_us);
         self.clients.metrics.inc(Counter::PacketsSubackSent);
         if let Some(out) = self.clients.out(slot) {
-            encode_suback(&mut out.bytes, version, pending.packet_id, &reasons);
+            encode_suback(&mut out.bytes, version, packet_id, &reasons);
         }
         true
     }

@@ -23,6 +23,8 @@ pub enum Timer {
     Will = 3,
     /// QoS 2 identifiers that are not released.
     AwaitingRel = 4,
+    /// A connection's authentication: its expiry, or an answer that does not come.
+    Identity = 5,
 }
 
 /// No timer is armed further ahead than this, so that timers of connections, sessions and wills that
@@ -76,7 +78,8 @@ impl Shard {
             1 => Timer::KeepAlive,
             2 => Timer::SessionExpiry,
             3 => Timer::Will,
-            _ => Timer::AwaitingRel,
+            4 => Timer::AwaitingRel,
+            _ => Timer::Identity,
         };
         if self.timer_generation(timer, index) & GENERATION_MASK != generation {
             return;
@@ -86,12 +89,15 @@ impl Shard {
             Timer::SessionExpiry => self.session_expiry_due(index),
             Timer::Will => self.will_due(index),
             Timer::AwaitingRel => self.awaiting_rel_due(index),
+            Timer::Identity => self.identity_due(index),
         }
     }
 
     fn timer_generation(&self, timer: Timer, index: u32) -> u32 {
         match timer {
-            Timer::KeepAlive => self.clients.connections.generation(index).unwrap_or(0),
+            Timer::KeepAlive | Timer::Identity => {
+                self.clients.connections.generation(index).unwrap_or(0)
+            }
             _ => self.clients.registry.generation(index),
         }
     }
@@ -156,7 +162,7 @@ impl Shard {
         if session.is_connected() {
             return;
         }
-        if session.away_since_s.saturating_add(session.expiry_s) <= now_s {
+        if session.since_s.saturating_add(session.expiry_s) <= now_s {
             self.end_session(session_index);
         } else {
             self.arm_session_expiry_in(session_index);

@@ -16,6 +16,7 @@
 //! - [`world`], [`turn`], [`index_thread`], [`lanes`], [`net`]: the broker's surroundings
 //! - [`client`], [`act`], [`hear`]: clients, in bytes
 //! - [`share`]: shared subscriptions
+//! - `raw`: one shard in the hands of a fuzzer
 //! - [`ledger`], [`checker`], [`ending`], [`verdict`]: what happened and what may not
 
 pub mod act;
@@ -28,6 +29,10 @@ pub mod lanes;
 pub mod ledger;
 pub mod net;
 pub mod plan;
+#[cfg(any(test, fuzzing))]
+mod raw;
+#[cfg(any(test, fuzzing))]
+pub mod raw_input;
 pub mod rng;
 pub mod share;
 pub mod turn;

@@ -185,6 +185,9 @@ impl World {
                 self.conns[id].push_down();
                 self.close_conn(id);
             }
+            Step::Say(_) | Step::Ask(_) => {
+                debug_assert!(false, "nobody is authenticated in the simulation");
+            }
             Step::Home(home, handover) => {
                 self.conns[id].stage = Stage::Crossing;
                 if home.index() == core {

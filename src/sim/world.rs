@@ -517,6 +517,7 @@ fn rules(plan: &Plan) -> Rules {
         max_subscriptions: 1000,
         max_out_queue_bytes: plan.max_out_queue_bytes,
         allow_anonymous: true,
+        authn: Default::default(),
         max_retained_messages: 0,
         max_retained_payload: 1 << 20,
         retained_expiry_s: 0,

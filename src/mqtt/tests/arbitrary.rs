@@ -1,4 +1,5 @@
-//! Bytes that nobody meant: no panic, no byte read past the packet, nothing after the last field.
+//! Bytes that nobody meant: no panic, no byte read past the packet, nothing after the last field; and
+//! what they decode to survives being encoded.
 
 use super::{UNLIMITED, VERSIONS};
 use crate::mqtt::decode_connect::decode_connect;
@@ -6,6 +7,7 @@ use crate::mqtt::decode_server::decode_server;
 use crate::mqtt::frame::{Frame, PacketType, next_frame};
 use crate::mqtt::packet::{ClientPacket, decode};
 use crate::mqtt::property::properties;
+use crate::mqtt::reencode::check_stream;
 use crate::mqtt::version::Version;
 use proptest::prelude::*;
 
@@ -76,6 +78,7 @@ proptest! {
 
     #[test]
     fn a_stream_of_anything(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+        check_stream(&bytes, UNLIMITED);
         let mut rest = &bytes[..];
         while let Ok(Some(frame)) = next_frame(rest, UNLIMITED) {
             prop_assert!(frame.wire_len >= 2 && frame.wire_len <= rest.len());
@@ -88,6 +91,7 @@ proptest! {
     #[test]
     fn plausible_packets(first: u8, body in plausible_body()) {
         let bytes = super::packet(first, &[&body]);
+        check_stream(&bytes, UNLIMITED);
         if let Ok(Some(frame)) = next_frame(&bytes, UNLIMITED) {
             read_all(&frame);
         }
@@ -97,6 +101,7 @@ proptest! {
     fn plausible_packets_of_each_type(index in 0..15_usize, body in plausible_body()) {
         let first = [0x10, 0x20, 0x32, 0x30, 0x40, 0x50, 0x62, 0x70, 0x82, 0x90, 0xA2, 0xB0, 0xE0, 0xF0, 0x3B];
         let bytes = super::packet(first[index], &[&body]);
+        check_stream(&bytes, UNLIMITED);
         if let Ok(Some(frame)) = next_frame(&bytes, UNLIMITED) {
             read_all(&frame);
         }

@@ -1,6 +1,7 @@
 //! Publications, records and messages.
 
 use std::num::NonZeroU64;
+use std::sync::Arc;
 
 use crate::mqtt::message::{Message, Publication, PublisherRef, RECORD_HEAD_BYTES};
 use crate::mqtt::qos::QoS;
@@ -30,6 +31,21 @@ fn a_message_is_shared_by_count() {
     drop(other);
     assert_eq!(message.shares(), 1);
     assert_eq!(Message::from_record(message.record()).view(), example());
+}
+
+#[test]
+fn a_block_is_shared_by_cores_and_by_each_core_on_its_own() {
+    let block = example().to_block();
+    let here = Message::from_block(Arc::clone(&block));
+    let there = Message::from_block(Arc::clone(&block));
+    assert_eq!(Arc::strong_count(&block), 3, "one share a core");
+    let again = here.clone();
+    assert_eq!((here.shares(), there.shares()), (2, 1));
+    assert_eq!(Arc::strong_count(&block), 3);
+    assert_eq!((again.view(), there.view()), (example(), example()));
+    drop((here, again));
+    assert_eq!(Arc::strong_count(&block), 2);
+    assert_eq!(there.len(), example().record_len());
 }
 
 #[test]

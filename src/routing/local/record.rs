@@ -20,6 +20,8 @@ pub(super) enum State {
     Pending,
     /// Nothing: the index thread had no memory for it.
     Refused,
+    /// Nothing: the record is free.
+    Vacant,
 }
 
 /// One subscription of one session.

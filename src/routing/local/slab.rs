@@ -61,6 +61,11 @@ impl<T: Copy> Slab<T> {
         &mut self.segments[number / SEGMENT][number % SEGMENT]
     }
 
+    /// Numbers ever used: all below.
+    pub(super) fn places(&self) -> u32 {
+        number_of(self.len() + self.free.len())
+    }
+
     /// Records in use.
     pub(super) fn len(&self) -> usize {
         let Some(last) = self.segments.last() else {

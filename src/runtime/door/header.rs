@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::{Door, Entry};
+use super::Door;
 use crate::base::envelope::PeerNames;
 use crate::metrics::Counter;
 use crate::runtime::plane::Actions;
@@ -81,32 +81,6 @@ impl Door {
         } else {
             self.mqtt_bytes(shard, plane, number, &rest);
         }
-    }
-
-    /// Takes a socket out of handshake again, towards the desk.
-    fn leave_for_desk(
-        &mut self,
-        shard: &mut Shard,
-        plane: &mut Actions,
-        number: u32,
-        rest: Vec<u8>,
-    ) {
-        let Some(open) = self.open_mut(number) else {
-            return;
-        };
-        let (listener, peer) = (open.handshake.listener, open.handshake.peer);
-        let accepted_us = open.handshake.accepted_us;
-        let peer_names = open.handshake.peer_names.take();
-        let entry = Entry {
-            fd: plane.handshake_take(number),
-            listener,
-            peer,
-            accepted_us,
-            envelope: None,
-            peer_names,
-        };
-        self.forget(plane, number);
-        self.hand_in(shard, plane, entry, rest);
     }
 
     /// Gives up sockets whose header has not come in time.

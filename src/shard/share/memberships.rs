@@ -28,6 +28,13 @@ pub struct Membership {
     previous_of_session: u32,
 }
 
+impl Membership {
+    /// The index of the session's next one, or [`NONE`].
+    pub fn next_of_session(&self) -> u32 {
+        self.next_of_session
+    }
+}
+
 /// All of them, found by index, by session, and by session and text.
 pub struct Memberships {
     all: Slab<Membership>,
@@ -107,6 +114,11 @@ impl Memberships {
             next = found.1.next_of_session;
             Some(found)
         })
+    }
+
+    /// All indices in use are below.
+    pub fn index_bound(&self) -> u32 {
+        self.all.index_bound()
     }
 
     /// The present one at an index.

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::ids::CoreId;
 use crate::base::time::Now;
+use crate::gate::authn::AuthnRequest;
 use crate::metrics::{CoreMetrics, Counter};
 use crate::mqtt::decode_connect::{Connect, ConnectProperties, Will, WillProperties};
 use crate::mqtt::decode_disconnect::Disconnect;
@@ -53,6 +54,8 @@ pub(super) struct Broker {
     pub(super) paused: BTreeSet<u32>,
     /// What was said to clients that found no room at home.
     pub(super) refused: Vec<Vec<u8>>,
+    /// What the control plane was asked about connected clients.
+    pub(super) questions: Vec<Box<AuthnRequest>>,
     pub(super) now: Now,
     writer: IndexWriter,
     /// The readers of the other cores, which sleep.
@@ -92,6 +95,7 @@ pub(super) fn rules() -> Rules {
         max_subscriptions: u32::MAX,
         max_out_queue_bytes: 1 << 20,
         allow_anonymous: true,
+        authn: Default::default(),
         max_retained_messages: 0,
         max_retained_payload: 1 << 20,
         retained_expiry_s: 0,
@@ -143,6 +147,7 @@ impl Broker {
             closed: Vec::new(),
             paused: BTreeSet::new(),
             refused: Vec::new(),
+            questions: Vec::new(),
             now,
             writer,
             others: readers,
@@ -159,7 +164,7 @@ impl Broker {
         match self.shard.handshake_bytes(&mut handshake, bytes) {
             Step::Home(_, handover) => Ok(handover),
             Step::Refuse(last) => Err(last),
-            Step::Wait => panic!("CONNECT is not complete"),
+            step => panic!("neither accepted nor refused: {step:?}"),
         }
     }
 
@@ -169,10 +174,15 @@ impl Broker {
         let mut bytes = client.bytes();
         bytes.extend_from_slice(behind);
         let handover = self.handshake(&bytes).expect("the CONNECT is accepted");
+        self.arrive(handover, client.version)
+    }
+
+    /// An accepted client comes home; returns the slot.
+    pub(super) fn arrive(&mut self, handover: Box<Handover>, version: Version) -> u32 {
         self.shard.arrive(handover);
         let (key, _) = *self.shard.clients.effects.install.last().unwrap();
         self.wire.remove(&key.index);
-        self.versions.insert(key.index, client.version);
+        self.versions.insert(key.index, version);
         self.run();
         key.index
     }
@@ -387,6 +397,7 @@ impl Broker {
                 self.shard.clients.give_spare(out);
             }
         }
+        self.questions.append(&mut effects.ask);
         self.paused.extend(effects.pause.drain(..));
         for slot in effects.resume.drain(..) {
             self.paused.remove(&slot);

@@ -1,0 +1,155 @@
+//! All sources of rules in their order, as the cores share them.
+//!
+//! A superuser may do everything. Otherwise the first of these decides that has something to say: the
+//! rules that came with the client's login, the file, the built-in table (rules for the client id, for
+//! the user name, for all), the sources that have to be asked, and at last `authorization.no_match`.
+
+use crate::access::acl::{Action, Permission, Rule, Subject, Text, Who};
+use crate::access::acl_compiled::CompiledRules;
+use crate::access::cache::CacheRules;
+
+/// What happens to a client that did what it may not.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DenyAction {
+    /// It is told, where there are words for it, and stays.
+    Ignore,
+    /// Its connection ends.
+    Disconnect,
+}
+
+/// Everything the cores decide access by. Immutable; a change is another value with a higher version.
+#[derive(Debug)]
+pub struct AccessRules {
+    /// Distinguishes it from those before it.
+    pub version: u64,
+    /// The rules of the file, if there is one.
+    pub file: Option<CompiledRules>,
+    /// The built-in table, if there is one.
+    pub built_in: Option<CompiledRules>,
+    /// Whether there are sources that have to be asked.
+    pub asks: bool,
+    /// How long one of them has for an answer.
+    pub ask_timeout_ms: u64,
+    /// What holds when no rule says anything.
+    pub no_match: Permission,
+    /// What happens to a client that did what it may not.
+    pub deny_action: DenyAction,
+    /// Whether a denying rule also hits a subscription to more than it is about.
+    pub denies_overlap: bool,
+    /// How answers of the asked are kept.
+    pub cache: CacheRules,
+}
+
+/// What is to be done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// Let it happen.
+    Allow,
+    /// Do not.
+    Deny,
+    /// Ask the other sources.
+    Ask,
+}
+
+impl From<Permission> for Verdict {
+    fn from(permission: Permission) -> Self {
+        match permission {
+            Permission::Allow => Self::Allow,
+            Permission::Deny => Self::Deny,
+        }
+    }
+}
+
+impl AccessRules {
+    /// No rules: everything is allowed.
+    pub fn open() -> Self {
+        Self {
+            version: 0,
+            file: None,
+            built_in: None,
+            asks: false,
+            ask_timeout_ms: 5_000,
+            no_match: Permission::Allow,
+            deny_action: DenyAction::Ignore,
+            denies_overlap: false,
+            cache: CacheRules {
+                size_max: 32,
+                ttl_ms: 60_000,
+            },
+        }
+    }
+
+    /// Whether everybody may do everything that a client's own rules do not forbid.
+    pub fn is_open(&self) -> bool {
+        let no_rules =
+            |rules: &Option<CompiledRules>| rules.as_ref().is_none_or(CompiledRules::is_empty);
+        let silent = no_rules(&self.file) && no_rules(&self.built_in) && !self.asks;
+        silent && self.no_match == Permission::Allow
+    }
+
+    /// Whether a client may do something; `topic` is the topic name or the filter without the prefix
+    /// of a share.
+    pub fn judge(
+        &self,
+        subject: &Subject<'_>,
+        action: Action,
+        topic: &str,
+        now_unix_s: u64,
+    ) -> Verdict {
+        if let Some(identity) = subject.identity {
+            if identity.is_superuser {
+                return Verdict::Allow;
+            }
+            let own = identity.acl.as_deref();
+            if let Some(said) = own.and_then(|acl| acl.decide(subject, action, topic, now_unix_s)) {
+                return said.into();
+            }
+        }
+        let tables = [&self.file, &self.built_in];
+        let said = tables
+            .into_iter()
+            .flatten()
+            .find_map(|rules| rules.decide(subject, action, topic, self.denies_overlap));
+        match said {
+            Some(permission) => permission.into(),
+            None if self.asks => Verdict::Ask,
+            None => self.no_match.into(),
+        }
+    }
+}
+
+/// Whom a rule of the built-in table is for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum BuiltInFor {
+    /// A client id.
+    Client(Box<str>),
+    /// A user name.
+    User(Box<str>),
+    /// Everybody.
+    All,
+}
+
+/// The rules of the built-in table in the order in which they decide: those for the client id, those
+/// for the user name, those for all.
+pub fn built_in_rules(table: Vec<(BuiltInFor, Rule)>) -> Vec<Rule> {
+    let rank = |whom: &BuiltInFor| match whom {
+        BuiltInFor::Client(_) => 0,
+        BuiltInFor::User(_) => 1,
+        BuiltInFor::All => 2,
+    };
+    let mut table = table;
+    table.sort_by_key(|(whom, _)| rank(whom));
+    let named = |(whom, rule): (BuiltInFor, Rule)| {
+        let named = match whom {
+            BuiltInFor::Client(id) => Who::Client(Text::Is(id)),
+            BuiltInFor::User(name) => Who::User(Text::Is(name)),
+            BuiltInFor::All => return rule,
+        };
+        let who = match rule.who {
+            Who::All => named,
+            more => Who::And([named, more].into()),
+        };
+        Rule { who, ..rule }
+    };
+    table.into_iter().map(named).collect()
+}
