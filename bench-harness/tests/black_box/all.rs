@@ -5,6 +5,7 @@
 
 #[path = "../broker/mod.rs"]
 mod broker;
+mod listeners;
 mod messages;
 mod peer;
 mod retained;
@@ -13,4 +14,6 @@ mod shares;
 mod shutdown;
 mod start;
 mod storms;
+mod websocket;
 mod wills;
+mod ws_peer;
