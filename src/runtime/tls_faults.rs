@@ -258,6 +258,11 @@ fn of_incompatible(why: &PeerIncompatible) -> (FaultKind, Option<(Side, AlertDes
             FaultKind::ProtocolVersion,
             AlertDescription::ProtocolVersion,
         ),
+        // Clients of TLS 1.1 and older do not name signature algorithms, which is seen first.
+        Why::SignatureAlgorithmsExtensionRequired => (
+            FaultKind::ProtocolVersion,
+            AlertDescription::HandshakeFailure,
+        ),
         _ => (
             FaultKind::HandshakeFailure,
             AlertDescription::HandshakeFailure,
