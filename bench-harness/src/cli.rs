@@ -26,6 +26,22 @@ pub enum Command {
     Connect(ConnectArgs),
     /// Send messages through topics and check every delivery.
     Pubsub(PubsubArgs),
+    /// Take plain connections and speak TLS 1.3 to a broker for them.
+    Relay(RelayArgs),
+}
+
+/// Options of `relay`.
+#[derive(Args, Clone, Debug)]
+pub struct RelayArgs {
+    /// Where to listen.
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub listen: String,
+    /// The broker's TLS listener.
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub target: String,
+    /// Copy without TLS, for comparison.
+    #[arg(long)]
+    pub plain: bool,
 }
 
 /// MQTT versions by their usual names.

@@ -41,8 +41,8 @@ const JOBS_PER_ROUND: usize = 64;
 const SLEEP_MAX: Duration = Duration::from_secs(10);
 /// Sleep while a core has no room for what is done.
 const RETRY: Duration = Duration::from_millis(5);
-/// How much nicer than the cores: about a tenth of the CPU when both want it.
-const NICE: i32 = 10;
+/// How much nicer than the cores: about a third of their CPU time when both want it.
+const NICE: i32 = 5;
 /// The number of the thread's own eventfd among its sockets.
 const DOORBELL: u64 = u64::MAX;
 /// Lines of one kind of failure: at once, and a second.

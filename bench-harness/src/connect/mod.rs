@@ -1,6 +1,6 @@
 //! `connect`: many connections opened on a schedule and kept, with what they cost the broker.
 
-mod tls;
+pub(crate) mod tls;
 mod worker;
 
 use std::collections::BTreeMap;

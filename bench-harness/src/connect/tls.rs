@@ -28,14 +28,14 @@ const WIRE_BYTES: usize = 32 * 1024;
 
 /// What all connections begin with.
 #[derive(Clone)]
-pub(super) struct TlsPlan {
+pub(crate) struct TlsPlan {
     config: Arc<ClientConfig>,
     server: ServerName<'static>,
 }
 
 impl TlsPlan {
     /// Clients of these versions that ask for `server`.
-    pub(super) fn new(server: &str, version: TlsVersionArg, resume: bool) -> Result<Self, String> {
+    pub(crate) fn new(server: &str, version: TlsVersionArg, resume: bool) -> Result<Self, String> {
         let provider = Arc::new(ring::default_provider());
         let versions: &[&SupportedProtocolVersion] = match version {
             TlsVersionArg::V12 => &[&rustls::version::TLS12],
@@ -59,10 +59,13 @@ impl TlsPlan {
         })
     }
 
+    pub(crate) fn connection(&self) -> Result<ClientConnection, rustls::Error> {
+        ClientConnection::new(Arc::clone(&self.config), self.server.clone())
+    }
+
     pub(super) fn begin(&self) -> Result<Box<Tls>, rustls::Error> {
-        let connection = ClientConnection::new(Arc::clone(&self.config), self.server.clone())?;
         Ok(Box::new(Tls {
-            connection,
+            connection: self.connection()?,
             wire: Vec::new(),
         }))
     }
