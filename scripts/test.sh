@@ -65,6 +65,13 @@ clients() {
     cargo test --test real_clients --locked -- --include-ignored --test-threads=4
 }
 
+# Proxies in front, a browser, the Autobahn suite; those that cannot be installed are named.
+servers() {
+    install_servers
+    cargo test --test servers --locked -- --nocapture --test-threads=2 | tee "$LOGS/servers.out"
+    sed -n 's/^SKIPPED /NOTE: skipped: /p' "$LOGS/servers.out"
+}
+
 # The program as users build it, under a load that is small and judged message by message.
 load() {
     cargo build --release --workspace --locked --quiet
@@ -87,7 +94,12 @@ small_load() {
         --max-failed-connects 0 --max-disconnects 0
 }
 
-export -f tools format lint unit simulation models documentation harness black_box conformance clients load small_load
+# What the cores allocate for a message, in a build that counts it.
+allocations() {
+    scripts/allocations.sh
+}
+
+export -f allocations tools format lint unit simulation models documentation harness black_box conformance clients servers load small_load
 
 # name, seconds at most, function
 PARTS=(
@@ -99,10 +111,12 @@ PARTS=(
     "black-box 600 black_box"
     "conformance 600 conformance"
     "clients 600 clients"
+    "servers 1500 servers"
     "harness 600 harness"
     "docs 300 documentation"
     "models 900 models"
     "load 900 load"
+    "allocations 600 allocations"
     "deny 1200 deny"
 )
 

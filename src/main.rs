@@ -6,7 +6,6 @@ use std::process::ExitCode;
 use crossbeam_channel::Receiver;
 use millrace::boot::{self, Refusal, run::Broker};
 use millrace::cli::Arguments;
-use millrace::gate::listeners::ListenerControl;
 use millrace::runtime::log;
 use millrace::shutdown::{self, Ending, Signal};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
@@ -93,8 +92,8 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Refusal> {
 /// One line a listener, then `ready`.
 fn announce(broker: &Broker) {
     let mut out = std::io::stdout().lock();
-    for listener in broker.listeners.states() {
-        let _ = writeln!(out, "listening {} {}", listener.id, listener.bind);
+    for (name, address) in &broker.listening {
+        let _ = writeln!(out, "listening {name} {address}");
     }
     let _ = writeln!(out, "ready");
     let _ = out.flush();

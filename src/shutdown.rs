@@ -50,6 +50,7 @@ pub fn wait(broker: &Broker, signals: &Receiver<Signal>, timeout: Duration) -> E
         }
     }
     tracing::info!("stopping");
+    broker.control.stopping();
     let stop = Stopping {
         broker,
         signals,

@@ -18,7 +18,6 @@ use std::net::IpAddr;
 
 use regex::Regex;
 
-use crate::access::identity::Identity;
 use crate::mqtt::qos::QoS;
 
 /// What a rule says.
@@ -118,15 +117,21 @@ pub struct Subject<'a> {
     pub peer: IpAddr,
     /// The listener it came in by, such as `tcp:default`.
     pub listener: &'a str,
-    /// What is known of it besides, if anything.
-    pub identity: Option<&'a Identity>,
+    /// The user name, if there is one.
+    pub username: Option<&'a str>,
+    /// The common name of its certificate.
+    pub cert_common_name: Option<&'a str>,
+    /// The subject of its certificate.
+    pub cert_subject: Option<&'a str>,
+    /// What its login said of it, by name.
+    pub attributes: &'a [(Box<str>, Box<str>)],
 }
 
 impl<'a> Subject<'a> {
-    /// The user name, if there is one.
-    pub fn username(&self) -> Option<&'a str> {
-        self.identity
-            .and_then(|identity| identity.username.as_deref())
+    /// The value of an attribute.
+    pub fn attribute(&self, name: &str) -> Option<&'a str> {
+        let own = self.attributes.iter().find(|(own, _)| **own == *name);
+        own.map(|(_, value)| &**value)
     }
 }
 
@@ -283,11 +288,11 @@ impl Who {
     pub fn includes(&self, subject: &Subject<'_>) -> bool {
         match self {
             Self::All => true,
-            Self::User(name) => subject.username().is_some_and(|user| name.fits(user)),
+            Self::User(name) => subject.username.is_some_and(|user| name.fits(user)),
             Self::Client(id) => id.fits(subject.client_id),
             Self::Nets(nets) => nets.iter().any(|net| net.holds(subject.peer)),
             Self::Attribute(name, value) => {
-                let own = subject.identity.and_then(|i| i.attribute(name));
+                let own = subject.attribute(name);
                 own.is_some_and(|own| value.fits(own))
             }
             Self::Listener(name) => name.fits(subject.listener),
@@ -510,16 +515,15 @@ impl Variable {
     }
 
     fn value<'a>(&self, subject: &Subject<'a>, shown: &'a mut ShownPeer) -> Option<&'a str> {
-        let identity = subject.identity;
         match self {
             Self::ClientId => Some(subject.client_id),
-            Self::Username => subject.username(),
+            Self::Username => subject.username,
             Self::PeerHost => shown.of(subject.peer),
-            Self::CertCommonName => identity?.cert_common_name.as_deref(),
-            Self::CertSubject => identity?.cert_subject.as_deref(),
+            Self::CertCommonName => subject.cert_common_name,
+            Self::CertSubject => subject.cert_subject,
             Self::Zone => Some(ZONE),
             Self::Listener => Some(subject.listener),
-            Self::Attribute(name) => identity?.attribute(name),
+            Self::Attribute(name) => subject.attribute(name),
         }
     }
 }

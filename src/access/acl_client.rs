@@ -29,6 +29,24 @@ impl ClientAcl {
         })
     }
 
+    /// Rules that allow nothing.
+    pub fn nothing() -> Self {
+        Self {
+            rules: Box::default(),
+            only_listed: true,
+            expires_unix_s: None,
+        }
+    }
+
+    /// Rules of which what they are not about is denied.
+    #[must_use]
+    pub fn only_listed(self) -> Self {
+        Self {
+            only_listed: true,
+            ..self
+        }
+    }
+
     /// Reads EMQX's two shapes: a list of rules
     /// `{"permission", "action", "topic" or "topics", "qos", "retain", "clientid_re", "username_re", "ipaddr"}`,
     /// or an object of lists of filters, `{"pub", "sub", "all"}`, which denies what it does not list.

@@ -161,7 +161,7 @@ impl CompiledRules {
             search.in_tree(tree);
         }
         if !self.users.is_empty()
-            && let Some(tree) = subject.username().and_then(|user| self.users.get(user))
+            && let Some(tree) = subject.username.and_then(|user| self.users.get(user))
         {
             search.in_tree(tree);
         }

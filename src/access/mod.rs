@@ -4,7 +4,6 @@
 //! - [`acl`]: one rule and its plain reading; [`acl_file`], [`acl_terms`]: rules from a file;
 //!   [`acl_compiled`]: many rules, quickly; [`acl_client`]: rules that come with a login
 //! - [`rules`]: the chain of all of them, as the cores share it; [`cache`]: answers of others
-//! - [`identity`]: who a client is
 
 pub mod acl;
 pub mod acl_client;
@@ -12,7 +11,6 @@ pub mod acl_compiled;
 pub mod acl_file;
 pub mod acl_terms;
 pub mod cache;
-pub mod identity;
 pub mod rules;
 
 #[cfg(test)]

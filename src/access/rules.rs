@@ -5,6 +5,7 @@
 //! the user name, for all), the sources that have to be asked, and at last `authorization.no_match`.
 
 use crate::access::acl::{Action, Permission, Rule, Subject, Text, Who};
+use crate::access::acl_client::ClientAcl;
 use crate::access::acl_compiled::CompiledRules;
 use crate::access::cache::CacheRules;
 
@@ -87,23 +88,17 @@ impl AccessRules {
         silent && self.no_match == Permission::Allow
     }
 
-    /// Whether a client may do something; `topic` is the topic name or the filter without the prefix
-    /// of a share.
+    /// Whether a client, which brought `own` rules along, may do something; `topic` is what
+    /// [`real_topic`] or [`real_filter`] gives. Superusers need not be asked about.
     pub fn judge(
         &self,
         subject: &Subject<'_>,
-        action: Action,
-        topic: &str,
+        own: Option<&ClientAcl>,
+        (action, topic): (Action, &str),
         now_unix_s: u64,
     ) -> Verdict {
-        if let Some(identity) = subject.identity {
-            if identity.is_superuser {
-                return Verdict::Allow;
-            }
-            let own = identity.acl.as_deref();
-            if let Some(said) = own.and_then(|acl| acl.decide(subject, action, topic, now_unix_s)) {
-                return said.into();
-            }
+        if let Some(said) = own.and_then(|acl| acl.decide(subject, action, topic, now_unix_s)) {
+            return said.into();
         }
         let tables = [&self.file, &self.built_in];
         let said = tables
@@ -152,4 +147,59 @@ pub fn built_in_rules(table: Vec<(BuiltInFor, Rule)>) -> Vec<Rule> {
         Rule { who, ..rule }
     };
     table.into_iter().map(named).collect()
+}
+
+/// What a filter asks for, without the marks of how: `$share/<group>/`, `$queue/`, `$exclusive/`.
+pub fn real_filter(filter: &str) -> &str {
+    let filter = filter.strip_prefix("$exclusive/").unwrap_or(filter);
+    if let Some(real) = filter.strip_prefix("$queue/") {
+        return real;
+    }
+    let shared = filter.strip_prefix("$share/");
+    shared
+        .and_then(|rest| rest.split_once('/'))
+        .map_or(filter, |(_, real)| real)
+}
+
+/// Where a message goes, without the mark of when: `$delayed/<seconds>/`.
+pub fn real_topic(topic: &str) -> &str {
+    let delayed = topic.strip_prefix("$delayed/");
+    match delayed.and_then(|rest| rest.split_once('/')) {
+        Some((seconds, real))
+            if !real.is_empty() && seconds.bytes().all(|b| b.is_ascii_digit()) =>
+        {
+            real
+        }
+        _ => topic,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_really_asked_for() {
+        for (filter, real) in [
+            ("$share/g/secret/#", "secret/#"),
+            ("$queue/secret", "secret"),
+            ("$exclusive/secret", "secret"),
+            ("$exclusive/$share/g/x", "x"),
+            ("$share/g//x", "/x"),
+            ("$SYS/#", "$SYS/#"),
+            ("$shared/g/x", "$shared/g/x"),
+        ] {
+            assert_eq!(real_filter(filter), real, "{filter}");
+        }
+        for (topic, real) in [
+            ("$delayed/10/secret", "secret"),
+            ("$delayed/10/$SYS/x", "$SYS/x"),
+            ("$delayed/ten/secret", "$delayed/ten/secret"),
+            ("$delayed/10/", "$delayed/10/"),
+            ("$delayed/10", "$delayed/10"),
+            ("delayed/10/x", "delayed/10/x"),
+        ] {
+            assert_eq!(real_topic(topic), real, "{topic}");
+        }
+    }
 }

@@ -25,6 +25,11 @@
 //! ([`Reader::settle`], [`EpochsHandle::all_settled`]). A reader settles nothing that it has not
 //! passed, so both lines follow the same rules.
 //!
+//! Within one epoch the same is asked of time: which of what a core received up to a moment may still
+//! be on its way? So a core says with each settlement in which millisecond the oldest of what it has
+//! not sent was received ([`EpochsHandle::all_sent_through`]). A sleeping core has sent everything, and reads
+//! the clock only when it has said that it is awake.
+//!
 //! A reader that never ends its turn stops the freeing, not the visibility of changes.
 //! Model-checked with loom, weak orders included (`RUSTFLAGS="--cfg loom" cargo test --release
 //! --lib loom_`).
@@ -42,11 +47,20 @@ const OFFLINE: u64 = u64::MAX;
 #[repr(align(128))]
 struct Line(AtomicU64);
 
+/// What one reader has settled.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Settled {
+    epoch: AtomicU64,
+    /// All that it received in earlier milliseconds is in the lanes.
+    sent_before_ms: AtomicU64,
+}
+
 #[derive(Debug)]
 struct Shared {
     published: Line,
     readers: Box<[Line]>,
-    settled: Box<[Line]>,
+    settled: Box<[Settled]>,
 }
 
 /// The writer's side. There is one, and it is not `Clone`.
@@ -71,6 +85,8 @@ pub struct Reader {
     parked: bool,
     /// The last epoch settled.
     settled: u64,
+    /// All that was received in earlier milliseconds is in the lanes.
+    sent_before_ms: u64,
     /// Something of an earlier epoch than `seen` is still to be sent.
     unsettled: bool,
 }
@@ -78,15 +94,15 @@ pub struct Reader {
 impl Epochs {
     /// The writer's side and one reader for each of the cores `0..readers`.
     pub fn new(readers: u8) -> (Self, Vec<Reader>) {
-        let lines = || {
-            (0..readers)
-                .map(|_| Line(AtomicU64::new(OFFLINE)))
-                .collect()
+        let line = |_| Line(AtomicU64::new(OFFLINE));
+        let settled = |_| Settled {
+            epoch: AtomicU64::new(OFFLINE),
+            sent_before_ms: AtomicU64::new(OFFLINE),
         };
         let shared = Arc::new(Shared {
             published: Line(AtomicU64::new(0)),
-            readers: lines(),
-            settled: lines(),
+            readers: (0..readers).map(line).collect(),
+            settled: (0..readers).map(settled).collect(),
         });
         let own = (0..readers)
             .map(|core| Reader {
@@ -95,6 +111,7 @@ impl Epochs {
                 seen: 0,
                 parked: true,
                 settled: 0,
+                sent_before_ms: 0,
                 unsettled: false,
             })
             .collect();
@@ -180,7 +197,17 @@ impl EpochsHandle {
     pub fn all_settled(&self, epoch: Epoch) -> bool {
         fence(Ordering::SeqCst);
         let mut lines = self.shared.settled.iter();
-        lines.all(|line| line.0.load(Ordering::Acquire) >= epoch.0)
+        lines.all(|line| line.epoch.load(Ordering::Acquire) >= epoch.0)
+    }
+
+    /// Whether all that cores other than `asker` received up to the end of a millisecond that is over
+    /// is in the lanes, for `asker` and everyone else.
+    pub fn all_sent_through(&self, asker: CoreId, ms: u64) -> bool {
+        fence(Ordering::SeqCst);
+        let lines = self.shared.settled.iter().enumerate();
+        lines
+            .filter(|(core, _)| *core != usize::from(asker.0))
+            .all(|(_, line)| line.sent_before_ms.load(Ordering::Acquire) > ms)
     }
 }
 
@@ -202,16 +229,28 @@ impl Reader {
         self.parked = true;
         self.line().store(OFFLINE, Ordering::Release);
         if !self.unsettled {
-            self.settled_line().store(OFFLINE, Ordering::Release);
+            let line = self.settled_line();
+            line.epoch.store(OFFLINE, Ordering::Release);
+            line.sent_before_ms.store(OFFLINE, Ordering::Release);
         }
     }
 
-    /// Says at the end of a turn that all that was sent because of epochs before `oldest` is in the
-    /// lanes; `None`: because of any.
-    pub fn settle(&mut self, oldest: Option<Epoch>) {
+    /// Says at the end of a turn that began at `turn_ms` that all is in the lanes that was sent because
+    /// of epochs before the `oldest` one and was received before its millisecond; `None`: that was sent
+    /// at all.
+    pub fn settle(&mut self, oldest: Option<(Epoch, u64)>, turn_ms: u64) {
         self.unsettled = oldest.is_some();
-        self.settled = oldest.map_or(self.seen, |oldest| oldest.0.min(self.seen));
-        self.settled_line().store(self.settled, Ordering::Release);
+        let (epoch, ms) = oldest.unwrap_or((Epoch(self.seen), turn_ms));
+        self.settled = epoch.0.min(self.seen);
+        self.sent_before_ms = ms;
+        self.show_settled();
+    }
+
+    fn show_settled(&self) {
+        let line = self.settled_line();
+        line.epoch.store(self.settled, Ordering::Release);
+        line.sent_before_ms
+            .store(self.sent_before_ms, Ordering::Release);
     }
 
     /// Begins the first turn after sleeping, which knows the returned epoch.
@@ -219,7 +258,7 @@ impl Reader {
         self.parked = false;
         // Release again: whoever reads this value must have the reads of all earlier turns behind it.
         self.line().store(self.seen, Ordering::Release);
-        self.settled_line().store(self.settled, Ordering::Release);
+        self.show_settled();
         fence(Ordering::SeqCst);
         self.pass()
     }
@@ -243,8 +282,8 @@ impl Reader {
         &self.shared.readers[usize::from(self.core.0)].0
     }
 
-    fn settled_line(&self) -> &AtomicU64 {
-        &self.shared.settled[usize::from(self.core.0)].0
+    fn settled_line(&self) -> &Settled {
+        &self.shared.settled[usize::from(self.core.0)]
     }
 }
 
@@ -275,13 +314,37 @@ mod tests {
         assert!(!handle.all_settled(second));
         // It passes, but what it found in the first epoch is still to be sent.
         readers[0].pass();
-        readers[0].settle(Some(first));
+        readers[0].settle(Some((first, 3)), 5);
         assert!(handle.all_passed(second) && !handle.all_settled(second));
         readers[0].park();
         assert!(!handle.all_settled(second), "not even when it sleeps");
         readers[0].unpark();
-        readers[0].settle(None);
+        readers[0].settle(None, 6);
         assert!(handle.all_settled(second));
+    }
+
+    #[test]
+    fn a_millisecond_is_sent_when_nothing_that_came_in_it_waits() {
+        let (_, mut readers) = Epochs::new(2);
+        let handle = readers[1].shared.clone();
+        let handle = EpochsHandle { shared: handle };
+        let sent = |ms| handle.all_sent_through(CoreId(1), ms);
+        assert!(sent(9), "a sleeping core has sent everything");
+        readers[1].unpark();
+        assert!(sent(9), "one does not wait for oneself");
+        readers[0].unpark();
+        assert!(!sent(0));
+        readers[0].settle(None, 5);
+        assert!(sent(4) && !sent(5), "more may come in the same millisecond");
+        readers[0].settle(Some((Epoch(0), 5)), 8);
+        assert!(sent(4) && !sent(5));
+        readers[0].park();
+        assert!(!sent(5), "not even when it sleeps");
+        readers[0].unpark();
+        readers[0].settle(None, 8);
+        assert!(sent(7) && !sent(8));
+        readers[0].park();
+        assert!(sent(8));
     }
 
     #[test]

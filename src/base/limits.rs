@@ -62,6 +62,10 @@ pub const SHARED_PAYLOAD_BYTES_MIN: usize = 4 * 1024;
 /// Bytes of topics that one connection's aliases may hold.
 pub const ALIAS_BYTES_MAX: usize = 256 * 1024;
 
+/// Bytes of a topic up to which it gets an alias towards a client: with the default of 64 aliases they
+/// hold 32 KiB at most.
+pub const ALIASED_TOPIC_BYTES_MAX: usize = 512;
+
 /// Bytes that wait in a suspended connection above which no more is received from it.
 pub const RECEIVED_BYTES_PAUSE: usize = 64 * 1024;
 
@@ -91,6 +95,10 @@ pub const REPLAY_NODES_PER_TURN: usize = 512;
 
 /// Replays of one session that are served at the same time; further ones wait, one a filter.
 pub const REPLAYS_OF_SESSION_MAX: usize = 32;
+
+/// How far ahead of a core's own turn, in microseconds, another core may have received a stored message:
+/// more than a turn lasts. What seems to be later than that came before the wall clock was set back.
+pub const REPLAY_AHEAD_US_MAX: u64 = 1_000_000;
 
 /// Replays that are looked at in one turn: about 50 us.
 pub const REPLAYS_PER_TURN: usize = 256;

@@ -1,5 +1,6 @@
 //! From the command line to a broker that may start: configuration, machine, data directory.
 
+pub mod access;
 pub mod data_dir;
 pub mod listeners;
 pub mod load;
@@ -11,7 +12,9 @@ mod sys;
 mod tls;
 
 use std::fmt;
+use std::sync::Arc;
 
+use crate::access::rules::AccessRules;
 use crate::cli::Arguments;
 use crate::config::{Config, ConfigError, Machine};
 use data_dir::DataDir;
@@ -26,6 +29,8 @@ pub struct Ready {
     pub machine: Machine,
     /// What of io_uring is optional and there, among other facts.
     pub facts: Facts,
+    /// What clients may do.
+    pub access: Arc<AccessRules>,
     /// The data directory, locked as long as this lives.
     pub data_dir: DataDir,
     /// The key that gives each client id its home core.
@@ -77,12 +82,14 @@ pub fn prepare(arguments: &Arguments) -> Result<Ready, Refusal> {
     if !sentences.is_empty() {
         return Err(Refusal { sentences });
     }
+    let access = access::rules(&config, 0)?;
     let data_dir = DataDir::open(&config.node.data_dir)?;
     let hash_key = data_dir.hash_key()?;
     Ok(Ready {
         config,
         machine,
         facts,
+        access: access.into(),
         data_dir,
         hash_key,
     })
@@ -103,6 +110,7 @@ pub fn check(arguments: &Arguments) -> Result<Report, Refusal> {
     let mut outcomes = vec![Ok("the configuration is valid".to_owned())];
     outcomes.extend(preflight::outcomes(&config, &facts));
     outcomes.extend(tls::check(&config));
+    outcomes.extend(access::check(&config));
     outcomes.push(preflight::check_data_dir(&config.node.data_dir));
     let warnings = config.warnings(&machine).into_iter();
     let mut lines: Vec<String> = outcomes.iter().map(line).collect();

@@ -5,6 +5,7 @@
 //! data directory try the thing itself.
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -75,6 +76,13 @@ pub fn outcomes(config: &Config, facts: &Facts) -> Vec<Outcome> {
         config.sizing.connections_per_core,
     ));
     outcomes.extend(config.listeners.iter().map(check_address));
+    for (setting, address) in [
+        ("http.listen", config.http.listen),
+        ("http.listen_v4", config.http.listen_v4),
+    ] {
+        let checked = address.map(|address| check_bind(&setting, address, setting));
+        outcomes.extend(checked);
+    }
     outcomes
 }
 
@@ -182,29 +190,34 @@ pub fn check_tables(limits: &Limits, connections_per_core: u32) -> Outcome {
 
 /// Whether the listener's address belongs to this machine and to no one else.
 pub fn check_address(listener: &Listener) -> Outcome {
-    let address = match &listener.bind {
-        Bind::Ip(address) => *address,
-        Bind::Path(path) => return check_socket_file(listener, path),
-    };
+    match &listener.bind {
+        Bind::Ip(address) => check_bind(listener, *address, "--listen"),
+        Bind::Path(path) => check_socket_file(listener, path),
+    }
+}
+
+/// Whether an address can be bound; `option` is where another one is chosen.
+fn check_bind(owner: &dyn std::fmt::Display, address: SocketAddr, option: &str) -> Outcome {
     let Err(error) = try_bind(address) else {
-        return Ok(format!("the address {address} of {listener} is free"));
+        return Ok(format!("the address {address} of {owner} is free"));
     };
     let what = match error.raw_os_error() {
-        Some(libc::EADDRINUSE) => {
-            "is in use by another process; stop that, or choose another address with --listen"
+        Some(libc::EADDRINUSE) => format!(
+            "is in use by another process; stop that, or choose another address with {option}"
+        ),
+        Some(libc::EADDRNOTAVAIL) => {
+            "is not an address of this machine; choose one that is".to_owned()
         }
-        Some(libc::EADDRNOTAVAIL) => "is not an address of this machine; choose one that is",
         Some(libc::EACCES) => {
             "needs a privilege (CAP_NET_BIND_SERVICE); grant it, or choose a port from 1024 on"
+                .to_owned()
         }
-        Some(libc::EAFNOSUPPORT) => "is IPv6, which is off on this machine; choose an IPv4 address",
-        _ => {
-            return Err(format!(
-                "the address {address} of {listener} cannot be used: {error}"
-            ));
+        Some(libc::EAFNOSUPPORT) => {
+            "is IPv6, which is off on this machine; choose an IPv4 address".to_owned()
         }
+        _ => format!("cannot be used: {error}"),
     };
-    Err(format!("the address {address} of {listener} {what}"))
+    Err(format!("the address {address} of {owner} {what}"))
 }
 
 /// Whether a Unix socket's file can be made, or replaces one that nobody listens on.

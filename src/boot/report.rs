@@ -21,9 +21,26 @@ pub fn print(broker: &Broker) {
         "memory": memory(&tables),
         "tables": tables,
         "metrics": broker.metrics.to_json(),
+        "listeners": listeners(broker),
     });
     // Standard error may be closed.
     let _ = writeln!(std::io::stderr(), "{report}");
+}
+
+/// Why connections ended, a listener.
+fn listeners(broker: &Broker) -> Value {
+    let report = |(number, (name, _)): (usize, &(String, _))| {
+        let number = u8::try_from(number).unwrap_or(u8::MAX);
+        let ends: Map<String, Value> = broker
+            .metrics
+            .shutdown_count(number)
+            .into_iter()
+            .map(|(reason, count)| (reason.to_owned(), count.into()))
+            .collect();
+        (name.clone(), json!({ "shutdown_count": ends }))
+    };
+    let all = broker.listening.iter().enumerate().map(report);
+    Value::Object(all.collect())
 }
 
 /// Entries and bytes of each table, summed over the cores.

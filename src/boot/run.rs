@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 
+use crate::access::rules::AccessRules;
+use crate::base::home::Homes;
 use crate::base::ids::CoreId;
 use crate::boot::listeners::Listeners;
 use crate::boot::{Ready, Refusal, tls};
 use crate::config::Config;
-use crate::control::Control;
+use crate::control::{Control, ControlParts};
+use crate::gate::listeners::{ListenerControl, ListenerState};
 use crate::gate::port::{Gate, GatePort, WakeCore, gate};
 use crate::metrics::{CoreMetrics, MetricsRegistry};
 use crate::routing::reader::IndexReader;
@@ -51,6 +54,8 @@ pub struct Broker {
     pub listeners: Arc<Listeners>,
     /// Its handshake threads, if any listener speaks TLS.
     pub tls: Option<TlsThreads>,
+    /// Who listens where: the listeners, and the API.
+    pub listening: Vec<(String, String)>,
 }
 
 /// Starts index thread and cores, then opens the listeners.
@@ -77,7 +82,7 @@ pub fn start(ready: &Ready) -> Result<Broker, Refusal> {
     let (gate, gate_ports) = gate(cores, wake_by(&wakers));
     let fronts: Arc<[Front]> = config.listeners.iter().map(Front::of).collect();
     let plant = Plant {
-        rules: rules(config, cores),
+        rules: rules(config, cores, Arc::clone(&ready.access)),
         plane: PlaneConfig::for_cores(usize::from(cores), config.sizing.connections_per_core),
         hash_key: ready.hash_key,
         cores,
@@ -112,9 +117,7 @@ pub fn start(ready: &Ready) -> Result<Broker, Refusal> {
     }
     let cores = thread::start(cores_config(config), &wakers, makers)
         .map_err(|error| refused("a core cannot be started", &error))?;
-    let control = Control::start()
-        .map_err(|error| refused("the control plane's threads cannot be started", &error))?;
-    let listeners = Arc::new(Listeners::open(&config.listeners, fronts, &gate)?);
+    let (control, listeners, listening) = open(ready, fronts, &gate, &metrics)?;
     let ended =
         await_end(cores).map_err(|error| refused("no thread to wait for the cores", &error))?;
     Ok(Broker {
@@ -125,6 +128,7 @@ pub fn start(ready: &Ready) -> Result<Broker, Refusal> {
         control,
         listeners,
         tls,
+        listening,
     })
 }
 
@@ -142,6 +146,34 @@ fn wake_by(wakers: &Arc<Wakers>) -> WakeCore {
         wakers.wake_from_outside(core.index());
     })
 }
+
+/// Starts the control plane, then opens the listeners, then serves the API; says who listens where.
+fn open(ready: &Ready, fronts: Arc<[Front]>, gate: &Gate, metrics: &MetricsRegistry) -> Opened {
+    let mut control = Control::start(ControlParts {
+        config: &ready.config,
+        data_dir: ready.data_dir.path(),
+        gate: gate.clone(),
+        metrics: metrics.clone(),
+        homes: Homes::new(ready.hash_key, gate.cores()),
+    })?;
+    let listeners = Listeners::open(&ready.config.listeners, fronts, gate)?;
+    let states = listeners.states();
+    let on_ip = |state: &ListenerState| Some((state.id.clone(), state.bind.parse().ok()?));
+    let serving = control.serve(&states.iter().filter_map(on_ip).collect::<Vec<_>>());
+    let mut listening: Vec<(String, String)> = states
+        .into_iter()
+        .map(|state| (state.id, state.bind))
+        .collect();
+    listening.extend(
+        serving
+            .into_iter()
+            .map(|(name, address)| (name, address.to_string())),
+    );
+    Ok((control, Arc::new(listeners), listening))
+}
+
+/// The control plane, the listeners, and who listens where.
+type Opened = Result<(Control, Arc<Listeners>, Vec<(String, String)>), Refusal>;
 
 /// Waits for the cores' end on a thread of its own.
 fn await_end(cores: thread::Cores) -> std::io::Result<Receiver<Result<(), CoreFailed>>> {
@@ -228,7 +260,7 @@ fn seed() -> Result<[u64; 4], Refusal> {
 }
 
 /// The settings as the shards read them.
-fn rules(config: &Config, cores: u8) -> Rules {
+fn rules(config: &Config, cores: u8, access: Arc<AccessRules>) -> Rules {
     let (mqtt, retainer) = (&config.mqtt, &config.retainer);
     let seconds = |duration: Duration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
     #[expect(
@@ -243,6 +275,9 @@ fn rules(config: &Config, cores: u8) -> Rules {
         max_topic_levels: usize::from(mqtt.max_topic_levels),
         max_qos_allowed: mqtt.max_qos_allowed,
         max_topic_alias: mqtt.max_topic_alias,
+        max_topic_alias_out: mqtt.max_topic_alias_out,
+        server_reference: mqtt.server_reference.as_deref().map(Into::into),
+        response_information: mqtt.response_information.as_deref().map(Into::into),
         retain_available: mqtt.retain_available,
         wildcard_subscription: mqtt.wildcard_subscription,
         shared_subscription: mqtt.shared_subscription,
@@ -260,6 +295,12 @@ fn rules(config: &Config, cores: u8) -> Rules {
         max_subscriptions: mqtt.max_subscriptions.unwrap_or(u32::MAX),
         max_out_queue_bytes: mqtt.max_out_queue as usize,
         allow_anonymous: mqtt.allow_anonymous,
+        access,
+        listener_ids: config
+            .listeners
+            .iter()
+            .map(|l| l.to_string().into())
+            .collect(),
         authn: AuthnRules::new(config, cores),
         max_retained_messages: retainer.max_retained_messages.map_or(0, |max| max as usize),
         max_retained_payload: retainer.max_payload_size as usize,

@@ -86,6 +86,14 @@ impl fmt::Display for Bind {
 }
 
 impl Bind {
+    /// Whether only this machine can reach it.
+    pub fn is_inside(&self) -> bool {
+        match self {
+            Self::Ip(address) => address.ip().to_canonical().is_loopback(),
+            Self::Path(_) => true,
+        }
+    }
+
     /// Whether nobody else may have it: port 0 is another one each time.
     fn is_one_place(&self) -> bool {
         !matches!(self, Self::Ip(address) if address.port() == 0)

@@ -16,7 +16,9 @@ mod quantity;
 mod reference;
 mod schema;
 mod sections;
+mod sections_access;
 mod sections_authn;
+mod sections_http;
 mod sections_listeners;
 mod sections_tls;
 mod setting;
@@ -38,7 +40,11 @@ pub use sections::{
     CORES_MAX, Log, LogFormat, LogLevel, Mqtt, Node, Retainer, ShareGroup, ShareGroupSettings,
     ShareStrategy,
 };
+pub use sections_access::{
+    AccessSettings, Authorization, AuthorizationCache, AuthorizationFile, NoMatch, OnDeny, Profile,
+};
 pub use sections_authn::{AuthnSettings, CertName, EnableAuthn, GlobalAuthn};
+pub use sections_http::{Dashboard, Http, HttpTls};
 pub use sections_listeners::{
     ListenerSettings, Piggyback, SslListener, TcpListener, UnixListener, WebSocketSettings,
     WsListener, WsWebSocket, WssListener, WssWebSocket,
@@ -53,6 +59,8 @@ pub use values::{Origin, Problem};
 
 use std::fmt;
 
+use sections_access::hardened_problems;
+
 /// The whole configuration.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
@@ -62,6 +70,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// The protocol.
     pub mqtt: Mqtt,
+    /// What clients may do.
+    pub access: AccessSettings,
     /// Who authenticates clients where a listener has no chain of its own.
     pub authentication: Vec<AuthnProvider>,
     /// Limits of authentication.
@@ -72,6 +82,12 @@ pub struct Config {
     pub retainer: Retainer,
     /// TLS handshakes.
     pub tls: Tls,
+    /// The HTTP API.
+    pub http: Http,
+    /// Its TLS.
+    pub http_tls: HttpTls,
+    /// The first user.
+    pub dashboard: Dashboard,
     /// The log.
     pub log: Log,
     /// What the settings that say `auto` came to.
@@ -121,15 +137,33 @@ impl Config {
             listener::listeners(&values).map_err(|problems| ConfigError { problems })?;
         let node = Node::read(&values, Node::SECTION.prefix);
         let sizing = Sizing::new(&node, machine);
+        let http_tls = HttpTls::read(&values, HttpTls::SECTION.prefix);
+        if let Some(problem) = http_tls.problem(&values) {
+            return Err(ConfigError {
+                problems: vec![problem],
+            });
+        }
+        let mut mqtt = Mqtt::read(&values, Mqtt::SECTION.prefix);
+        if node.profile == Profile::Hardened {
+            let problems = hardened_problems(&listeners, &values, mqtt.allow_anonymous);
+            if !problems.is_empty() {
+                return Err(ConfigError { problems });
+            }
+            mqtt.allow_anonymous = false;
+        }
         Ok(Self {
             node,
             listeners,
-            mqtt: Mqtt::read(&values, Mqtt::SECTION.prefix),
+            mqtt,
+            access: AccessSettings::read(&values),
             authentication: GlobalAuthn::read(&values, GlobalAuthn::SECTION.prefix).authentication,
             authentication_settings: AuthnSettings::read(&values, AuthnSettings::SECTION.prefix),
             share_groups: ShareGroupSettings::groups(&values),
             retainer: Retainer::read(&values, Retainer::SECTION.prefix),
             tls: Tls::read(&values, Tls::SECTION.prefix),
+            http: Http::read(&values, Http::SECTION.prefix),
+            http_tls,
+            dashboard: Dashboard::read(&values, Dashboard::SECTION.prefix),
             log: Log::read(&values, Log::SECTION.prefix),
             sizing,
         })
@@ -147,6 +181,7 @@ impl Config {
     pub fn warnings(&self, machine: &Machine) -> Vec<String> {
         let mut warnings = Vec::new();
         warnings.extend(self.open_access_warning());
+        warnings.extend(self.no_rules_warning());
         if self.sizing.cores > machine.cpus {
             warnings.push(format!(
                 "node.cores is {}, but this process may use {} CPUs only: cores will share them, at \
@@ -155,6 +190,21 @@ impl Config {
             ));
         }
         warnings
+    }
+
+    /// The warning that those who enter without a name may do everything, if it is so.
+    fn no_rules_warning(&self) -> Option<String> {
+        let denies = self.access.authorization.no_match == Some(NoMatch::Deny);
+        let has_file = self.access.file.enable && self.access.file.path.is_some();
+        if denies || has_file || self.open_access_warning().is_none() {
+            return None;
+        }
+        Some(
+            "every client may publish and subscribe to everything, because node.profile is open and \
+             there are no access rules; name a file in authorization.sources.file.path, or set \
+             authorization.no_match=deny"
+                .to_owned(),
+        )
     }
 
     /// The chain that holds for the clients of a listener; those of its members that are not enabled
@@ -184,10 +234,7 @@ impl Config {
 
     /// The warning that anyone who reaches this machine may connect, if it is so.
     pub fn open_access_warning(&self) -> Option<String> {
-        let outside = |l: &&Listener| match &l.bind {
-            Bind::Ip(address) => !address.ip().to_canonical().is_loopback(),
-            Bind::Path(_) => false,
-        };
+        let outside = |l: &&Listener| !l.bind.is_inside();
         let open: Vec<String> = self
             .listeners
             .iter()

@@ -3,6 +3,7 @@
 
 use super::listener::{ListenerKind, is_listener_name};
 use super::sections::SECTIONS;
+use super::sections_access::ALIASES;
 use super::setting::{Section, Setting};
 
 /// The setting of that full name, or what to say of the name.
@@ -22,6 +23,12 @@ pub(crate) fn find(key: &str) -> Result<&'static Setting, String> {
         Some(near) => format!("there is no such setting; did you mean `{near}`?"),
         None => "there is no such setting; `broker --help` lists them all".to_owned(),
     })
+}
+
+/// The name under which a setting is declared: `key` itself, unless it is another name for one.
+pub(crate) fn full(key: &str) -> &str {
+    let alias = ALIASES.iter().find(|(alias, _)| *alias == key);
+    alias.map_or(key, |(_, full)| full)
 }
 
 /// Every setting with its section, in the order of the reference.
@@ -165,7 +172,7 @@ mod tests {
         ] {
             assert_eq!(nearest(wrong).as_deref(), Some(right), "{wrong}");
         }
-        assert_eq!(nearest("authorization.sources"), None);
+        assert_eq!(nearest("bridges.kafka.topic"), None);
         assert_eq!(nearest("x"), None);
     }
 

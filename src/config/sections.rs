@@ -8,7 +8,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::kind::{FilePath, Flag, Seconds, bytes, choice, decimal, integer, span, text, unless};
+use super::sections_access::{Authorization, AuthorizationCache, AuthorizationFile, Profile};
 use super::sections_authn::{AuthnSettings, CertName, GlobalAuthn};
+use super::sections_http::{Dashboard, Http, HttpTls};
 use super::sections_listeners::{
     SslListener, TcpListener, UnixListener, WsListener, WsWebSocket, WssListener, WssWebSocket,
 };
@@ -44,10 +46,16 @@ pub(crate) const SECTIONS: &[Section] = &[
     WSS_SNI_OPTIONS,
     Tls::SECTION,
     Mqtt::SECTION,
+    Authorization::SECTION,
+    AuthorizationCache::SECTION,
+    AuthorizationFile::SECTION,
     GlobalAuthn::SECTION,
     AuthnSettings::SECTION,
     ShareGroupSettings::SECTION,
     Retainer::SECTION,
+    Http::SECTION,
+    HttpTls::SECTION,
+    Dashboard::SECTION,
     Log::SECTION,
 ];
 
@@ -60,6 +68,11 @@ section! {
         /// Directory for everything the broker keeps. Made with mode 0700 when it is missing; locked,
         /// so that no second broker uses it.
         data_dir: PathBuf = "./data", FilePath, Restart;
+
+        /// How careful the defaults are. `open`: anybody may enter and do anything unless settings say
+        /// otherwise, with a warning at the start. `hardened`: listeners without TLS on loopback
+        /// addresses only, nobody without authentication, and what no access rule allows is denied.
+        profile: Profile = "open", choice(Profile::WORDS), Restart;
 
         /// How long an orderly shutdown may take. What is not done by then is cut, counted, and the
         /// exit code is 1.
@@ -105,6 +118,17 @@ section! {
 
         /// The most topic aliases a client may use towards the broker.
         max_topic_alias: u16 = "65535", integer(0, 65535), Live;
+
+        /// The most topic aliases the broker uses towards one client, if the client takes that many.
+        max_topic_alias_out: u16 = "64", integer(0, 1024), Live;
+
+        /// Another server that MQTT 5 clients are referred to (0x9C) when this broker stops: names and
+        /// ports, such as `a.example:1883 b.example`.
+        server_reference: Option<String> = "none", unless(&["none", ""], text(1024)), Live;
+
+        /// The Response Information of CONNACK for MQTT 5 clients that ask for it: the beginning of the
+        /// topics for their responses, by convention.
+        response_information: Option<String> = "none", unless(&["none", ""], text(1024)), Live;
 
         /// Whether retained messages are taken. If not, a retained PUBLISH ends the connection.
         retain_available: bool = "true", Flag, Live;
@@ -157,7 +181,8 @@ section! {
         /// CONNACK); more end the connection with 0x93. Clients of 3.x are not held to it.
         max_awaiting_rel: u16 = "100", integer(1, 65535), Live;
 
-        /// How long a QoS 2 message waits for its PUBREL until its packet identifier is forgotten.
+        /// How long a QoS 2 message waits for its PUBREL until its packet identifier is forgotten. A
+        /// client that sends the message again after that publishes it a second time.
         await_rel_timeout: Duration = "300s", span(SECOND, DAY), Live;
 
         /// How long the session of an MQTT 3.1 or 3.1.1 client with clean session 0 is kept after it

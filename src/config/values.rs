@@ -108,6 +108,7 @@ pub(crate) struct Values {
 impl Values {
     /// Lays a value over what an earlier source gave.
     pub(crate) fn lay(&mut self, key: &str, raw: Raw, origin: Origin) -> Result<(), Problem> {
+        let key = schema::full(key);
         let checked = schema::find(key).and_then(|setting| setting.kind.check(&raw));
         match checked {
             Ok(()) => {

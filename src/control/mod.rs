@@ -1,32 +1,99 @@
 //! Layer 5: the control plane. One tokio runtime on threads of its own; it meets the cores in `gate/`
 //! only and never makes one wait.
+//!
+//! - [`context`]: what every part of it sees; [`cores`]: asking the cores; [`clock`]: the wall clock
+//! - [`state`]: what is kept over restarts
+//! - [`http`]: the API
+//! - [`monitor`]: figures over time
+#![allow(clippy::disallowed_types, clippy::disallowed_methods)] // Here are locks: no core waits for one.
 
+pub mod clock;
+pub mod context;
+pub mod cores;
+pub mod http;
+pub mod monitor;
+pub mod state;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle, Runtime};
+
+use crate::base::home::Homes;
+use crate::config::Config;
+use crate::control::context::Context;
+use crate::control::http::serve::Server;
+use crate::gate::port::Gate;
+use crate::metrics::MetricsRegistry;
 
 /// Threads of the runtime: what they do is rare or waits for others.
 const WORKERS: usize = 2;
 /// How long tasks may go on when the broker ends.
 const END_WAIT: Duration = Duration::from_secs(2);
 
+/// What the control plane is made of.
+pub struct ControlParts<'a> {
+    /// The configuration.
+    pub config: &'a Config,
+    /// The data directory, which is this process's own.
+    pub data_dir: &'a Path,
+    /// The way to the cores.
+    pub gate: Gate,
+    /// The figures of the data plane.
+    pub metrics: MetricsRegistry,
+    /// Which core is the home of a client id.
+    pub homes: Homes,
+}
+
 /// The control plane at work.
 pub struct Control {
     runtime: Runtime,
+    context: Arc<Context>,
+    servers: Vec<Server>,
 }
 
 impl Control {
-    /// Starts the runtime's threads.
+    /// Starts the runtime's threads, reads what was kept, binds the addresses of the API.
     ///
     /// # Errors
-    /// The system gives no threads.
-    pub fn start() -> std::io::Result<Self> {
+    /// A sentence for the user.
+    pub fn start(parts: ControlParts<'_>) -> Result<Self, String> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(WORKERS)
             .thread_name("control")
             .enable_all()
-            .build()?;
-        Ok(Self { runtime })
+            .build()
+            .map_err(|error| format!("the control plane's threads cannot be started: {error}"))?;
+        let context = Arc::new(Context::new(parts)?);
+        let servers = http::serve::bind(&context.config)?;
+        if !servers.is_empty() {
+            http::users::make_first(&context)?;
+        }
+        Ok(Self {
+            runtime,
+            context,
+            servers,
+        })
+    }
+
+    /// The listeners are open: the API is served from now on. Says where.
+    pub fn serve(&mut self, listening: &[(String, SocketAddr)]) -> Vec<(String, SocketAddr)> {
+        self.context.set_listening(listening);
+        let _guard = self.runtime.enter();
+        monitor::start(&self.context);
+        let mut addresses = Vec::new();
+        for server in self.servers.drain(..) {
+            addresses.push((server.name.to_owned(), server.address));
+            http::serve::start(server, &self.context);
+        }
+        addresses
+    }
+
+    /// The broker begins to stop: it is not ready any more.
+    pub fn stopping(&self) {
+        self.context.set_stopping();
     }
 
     /// Where tasks of the control plane run.

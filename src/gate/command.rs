@@ -1,6 +1,10 @@
 //! What the control plane asks of a core.
 
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use crate::access::rules::AccessRules;
+use crate::gate::access::AccessAnswer;
 
 use crate::gate::manage::Manage;
 use crate::gate::reply::Reply;
@@ -29,6 +33,13 @@ pub enum Command {
     ReportTables,
     /// Say how far records to and from other cores have come. Loss: asked again.
     ReportCrossing,
+    /// From now on these rules say what clients may do. Loss: the sender tries again.
+    SetAccess(Arc<AccessRules>),
+    /// An answer about access. Loss: the question's time runs out.
+    Access(AccessAnswer),
+    /// Forget what others have answered about access: for one client, or for all. Loss: the answers
+    /// run out by themselves.
+    DrainAccessCache(Option<Box<str>>),
     /// First step of a shutdown: no new connections; those in handshake are closed.
     StopAccepting,
     /// Second step: nothing more is read from clients.

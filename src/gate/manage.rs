@@ -13,6 +13,7 @@ use compact_str::CompactString;
 use crate::gate::reply::Reply;
 use crate::mqtt::decode_subscribe::SubscribeOptions;
 use crate::mqtt::qos::QoS;
+use crate::mqtt::topic::{SharedFilter, topic_matches};
 use crate::mqtt::version::Version;
 
 /// A request to one core. Loss: the channel of the core was full and the sender tries again, or
@@ -134,6 +135,8 @@ pub enum Manage {
     Retained {
         /// Those whose topics match this filter.
         filter: String,
+        /// Whether the payloads are wanted.
+        payloads: bool,
         /// Absent at first, then the bookmark of the page before.
         bookmark: Option<Bookmark>,
         /// At most so many.
@@ -253,6 +256,63 @@ pub struct ClientQuery {
     pub queued: Bounds,
 }
 
+impl ClientQuery {
+    /// Whether a client is meant.
+    pub fn fits(&self, row: &ClientRow) -> bool {
+        let seen = SeenClient {
+            client_id: &row.client_id,
+            username: row.username.as_deref(),
+            connected: row.connection.is_some(),
+            clean_start: row.clean_start,
+            version: row.version,
+            created_s: row.created_s,
+            since_s: row.since_s,
+            queued: row.queued as u64,
+            ip: row.connection.map(|connection| connection.peer.ip()),
+        };
+        self.holds(&seen)
+    }
+
+    /// Whether a client is meant, of which so much is known.
+    pub fn holds(&self, seen: &SeenClient<'_>) -> bool {
+        let like = |part: &Option<String>, text: Option<&str>| {
+            let part = part.as_deref();
+            part.is_none_or(|part| text.is_some_and(|text| text.contains(part)))
+        };
+        let among = |wanted: &[String], text: Option<&str>| {
+            wanted.is_empty() || text.is_some_and(|text| wanted.iter().any(|wanted| wanted == text))
+        };
+        let same = |wanted: Option<bool>, is: bool| wanted.is_none_or(|wanted| wanted == is);
+        same(self.connected, seen.connected)
+            && same(self.clean_start, seen.clean_start)
+            && self.version.is_none_or(|wanted| wanted == seen.version)
+            && self.ip.is_none_or(|wanted| seen.ip == Some(wanted))
+            && self.created_s.holds(seen.created_s)
+            && self.queued.holds(seen.queued)
+            && (self.connected_s == Bounds::default()
+                || seen.connected && self.connected_s.holds(seen.since_s))
+            && like(&self.like_client_id, Some(seen.client_id))
+            && like(&self.like_username, seen.username)
+            && among(&self.client_ids, Some(seen.client_id))
+            && among(&self.usernames, seen.username)
+    }
+}
+
+/// What a [`ClientQuery`] looks at.
+#[derive(Debug, Clone, Copy)]
+#[allow(missing_docs, reason = "the fields of the query and of the row")]
+pub struct SeenClient<'a> {
+    pub client_id: &'a str,
+    pub username: Option<&'a str>,
+    pub connected: bool,
+    pub clean_start: bool,
+    pub version: Version,
+    pub created_s: u64,
+    pub since_s: u64,
+    pub queued: u64,
+    pub ip: Option<IpAddr>,
+}
+
 /// At least and at most.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Bounds {
@@ -295,6 +355,24 @@ pub struct SubscriptionQuery {
     pub qos: Option<QoS>,
     /// Shared subscriptions of this group.
     pub group: Option<String>,
+}
+
+impl SubscriptionQuery {
+    /// Whether a subscription is meant.
+    pub fn fits(&self, row: &SubscriptionRow) -> bool {
+        let Ok(parts) = SharedFilter::parse(&row.filter) else {
+            return false;
+        };
+        let filter = parts.filter.as_str();
+        let group = self.group.as_deref();
+        self.filter.as_deref().is_none_or(|wanted| wanted == filter)
+            && self.qos.is_none_or(|qos| qos == row.options.qos)
+            && group.is_none_or(|group| parts.group == Some(group))
+            && self
+                .match_topic
+                .as_deref()
+                .is_none_or(|topic| topic_matches(filter, topic))
+    }
 }
 
 /// The two places where messages of a session lie.

@@ -1,6 +1,7 @@
 //! Layer 3: where the two planes meet. Bounded channels of typed commands (control to core) and
 //! events (core to control); nobody ever waits for room in one from a core.
 
+pub mod access;
 pub mod authn;
 pub mod command;
 pub mod event;

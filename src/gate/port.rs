@@ -5,6 +5,8 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use crate::base::ids::CoreId;
+use crate::base::limits::ACCESS_QUESTIONS_MAX;
+use crate::gate::access::AccessQuestion;
 use crate::gate::authn::{AuthnAnswer, AuthnRequest};
 use crate::gate::command::Command;
 use crate::gate::event::{Event, What};
@@ -25,6 +27,7 @@ pub struct GatePort {
     core: CoreId,
     commands: Receiver<Command>,
     events: Sender<Event>,
+    access_questions: Sender<Box<AccessQuestion>>,
     authn_requests: Sender<Box<AuthnRequest>>,
     authn_answers: Receiver<Box<AuthnAnswer>>,
 }
@@ -37,6 +40,7 @@ pub type WakeCore = Arc<dyn Fn(CoreId) + Send + Sync>;
 pub struct Gate {
     commands: Vec<Sender<Command>>,
     events: Receiver<Event>,
+    access_questions: Receiver<Box<AccessQuestion>>,
     authn_requests: Receiver<Box<AuthnRequest>>,
     authn_answers: Vec<Sender<Box<AuthnAnswer>>>,
     wake: WakeCore,
@@ -45,10 +49,12 @@ pub struct Gate {
 /// The ends for `cores` cores.
 pub fn gate(cores: u8, wake: WakeCore) -> (Gate, Vec<GatePort>) {
     let (events, heard) = bounded(EVENTS_MAX_PER_CORE * usize::from(cores));
+    let (ask_access, access_questions) = bounded(ACCESS_QUESTIONS_MAX * usize::from(cores));
     let (authn_requests, authn_asked) = bounded(AUTHN_REQUESTS_MAX);
     let mut gate = Gate {
         commands: Vec::new(),
         events: heard,
+        access_questions,
         authn_requests: authn_asked,
         authn_answers: Vec::new(),
         wake,
@@ -63,6 +69,7 @@ pub fn gate(cores: u8, wake: WakeCore) -> (Gate, Vec<GatePort>) {
                 core: CoreId(core),
                 commands,
                 events: events.clone(),
+                access_questions: ask_access.clone(),
                 authn_requests: authn_requests.clone(),
                 authn_answers: answers,
             }
@@ -83,6 +90,17 @@ impl GatePort {
         COMMANDS_MAX * (size_of::<Command>() + stamp)
             + EVENTS_MAX_PER_CORE * (size_of::<Event>() + stamp)
             + AUTHN_ANSWERS_MAX * 2 * stamp
+            + ACCESS_QUESTIONS_MAX * 2 * stamp
+    }
+
+    /// Asks the control plane about access.
+    ///
+    /// # Errors
+    /// The question, if the control plane does not keep up.
+    pub fn ask_access(&self, question: Box<AccessQuestion>) -> Result<(), Box<AccessQuestion>> {
+        self.access_questions
+            .try_send(question)
+            .map_err(TrySendError::into_inner)
     }
 
     /// Asks about a client.
@@ -144,6 +162,11 @@ impl Gate {
         (0..self.cores())
             .filter(|core| self.ask(CoreId(*core), command()).is_ok())
             .count()
+    }
+
+    /// What cores ask about access; answers go back as [`Command::Access`].
+    pub fn access_questions(&self) -> &Receiver<Box<AccessQuestion>> {
+        &self.access_questions
     }
 
     /// What cores ask about clients.

@@ -64,6 +64,8 @@ catalogue! {
         PacketsPublishInuse = "packets.publish.inuse",
         /// PUBLISH packets received that could not be handled.
         PacketsPublishError = "packets.publish.error",
+        /// PUBLISH packets refused because the client may not publish to the topic.
+        PacketsPublishAuthError = "packets.publish.auth_error",
         /// PUBLISH packets received over the receive maximum.
         PacketsPublishDropped = "packets.publish.dropped",
         /// PUBACK packets received.
@@ -94,6 +96,8 @@ catalogue! {
         PacketsSubscribeReceived = "packets.subscribe.received",
         /// SUBSCRIBE packets received that could not be handled.
         PacketsSubscribeError = "packets.subscribe.error",
+        /// SUBSCRIBE packets with a filter that the client may not subscribe to.
+        PacketsSubscribeAuthError = "packets.subscribe.auth_error",
         /// SUBACK packets sent.
         PacketsSubackSent = "packets.suback.sent",
         /// UNSUBSCRIBE packets received.
@@ -135,6 +139,8 @@ catalogue! {
         MessagesDroppedAwaitPubrelTimeout = "messages.dropped.await_pubrel_timeout",
         /// Messages refused because the client exceeded its receive maximum.
         MessagesDroppedReceiveMaximum = "messages.dropped.receive_maximum",
+        /// Messages of 3.x publishers taken although more than the receive maximum were not acknowledged.
+        MessagesOverReceiveMaximum = "messages.over_receive_maximum",
         /// Messages stored as retained ones.
         MessagesRetained = "messages.retained",
         /// Messages handed to a session for delivery, a copy each.
@@ -199,6 +205,21 @@ catalogue! {
         /// UNSUBSCRIBE packets taken up.
         ClientUnsubscribe = "client.unsubscribe",
 
+        /// Checks of what a client may do: one a PUBLISH, will, or filter of a SUBSCRIBE.
+        ClientAuthorize = "client.authorize",
+        /// Checks that allowed it.
+        AuthorizationAllow = "authorization.allow",
+        /// Checks that denied it.
+        AuthorizationDeny = "authorization.deny",
+        /// Answers of other sources that were still fresh.
+        AuthorizationCacheHit = "authorization.cache_hit",
+        /// Questions put to other sources.
+        AuthorizationCacheMiss = "authorization.cache_miss",
+        /// Questions that other sources could not be asked.
+        AuthorizationUnavailable = "authorization.unavailable",
+        /// Questions that other sources did not answer in time, which denies.
+        AuthorizationTimeout = "authorization.timeout",
+
         /// Sessions created.
         SessionCreated = "session.created",
         /// Sessions that a client came back to.
@@ -211,6 +232,8 @@ catalogue! {
         SessionTerminated = "session.terminated",
         /// Last wills published.
         WillPublished = "will.published",
+        /// Last wills not published because their client may not publish to the topic.
+        WillDenied = "will.denied",
 
         /// Connections ended: no packet within the keep-alive time.
         ShutdownKeepaliveTimeout = "shutdown_count.keepalive_timeout",

@@ -9,6 +9,7 @@
 
 mod catalogue;
 mod latency;
+mod listeners;
 
 use std::cell::Cell;
 use std::marker::PhantomData;
@@ -18,6 +19,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub use catalogue::{Counter, Gauge, TOTALS, Total};
 use latency::LatencyCells;
 pub use latency::{LATENCIES, Latency};
+pub use listeners::LISTENERS_COUNTED;
+use listeners::ListenerEnds;
 
 /// One writer's handle.
 pub struct CoreMetrics {
@@ -38,6 +41,7 @@ struct Block {
     counters: [AtomicU64; Counter::ALL.len()],
     gauges: [AtomicU64; Gauge::ALL.len()],
     latencies: [LatencyCells; LATENCIES],
+    ends: ListenerEnds,
 }
 
 const _: () = assert!(align_of::<Block>() == 128);
@@ -55,6 +59,15 @@ impl CoreMetrics {
     #[inline]
     pub fn inc(&self, counter: Counter) {
         self.add(counter, 1);
+    }
+
+    /// Counts the end of a connection that came by a listener, under one of the counters
+    /// `shutdown_count.*`.
+    pub fn inc_end(&self, listener: u8, counter: Counter) {
+        self.inc(counter);
+        if let Some(cell) = self.block.ends.cell(listener, counter) {
+            bump(cell, 1);
+        }
     }
 
     /// Counts `n`.
@@ -131,6 +144,12 @@ impl MetricsRegistry {
             .fold(0, |sum, &counter| sum.wrapping_add(self.count(counter)))
     }
 
+    /// Why connections of a listener ended, all writers together: EMQX's `shutdown_count`, with the names
+    /// of both its generations.
+    pub fn shutdown_count(&self, listener: u8) -> Vec<(&'static str, u64)> {
+        listeners::sum(listener, self.blocks.iter().map(|block| &block.ends))
+    }
+
     /// One writer's counters, in the order of [`Counter::ALL`]; nothing for a writer that is not
     /// there.
     pub fn counters_of(&self, writer: usize) -> Option<Vec<(&'static str, u64)>> {
@@ -193,6 +212,7 @@ impl Block {
             counters: [const { AtomicU64::new(0) }; _],
             gauges: [const { AtomicU64::new(0) }; _],
             latencies: [const { LatencyCells::new() }; _],
+            ends: ListenerEnds::new(),
         }
     }
 

@@ -377,6 +377,38 @@ pub fn encode_user_property(out: &mut Vec<u8>, name: &str, value: &str) {
     writer::put_user_property(out, name, value);
 }
 
+/// Appends properties that go with a message to its subscribers, in their encoded form; others are left
+/// out.
+///
+/// # Panics
+/// If a text or the correlation data is longer than 65,535 bytes.
+pub fn encode_forwarded(out: &mut Vec<u8>, properties: &[Property<'_>]) {
+    let mut text = |id: PropertyId, text: &str| {
+        out.push(id as u8);
+        writer::put_string(out, text);
+    };
+    for property in properties {
+        match *property {
+            Property::ContentType(content_type) => text(PropertyId::ContentType, content_type),
+            Property::ResponseTopic(topic) => text(PropertyId::ResponseTopic, topic),
+            _ => {}
+        }
+    }
+    for property in properties {
+        match *property {
+            Property::PayloadFormatIndicator(is_text) => {
+                out.extend([PropertyId::PayloadFormatIndicator as u8, u8::from(is_text)]);
+            }
+            Property::CorrelationData(data) => {
+                out.push(PropertyId::CorrelationData as u8);
+                writer::put_binary(out, data);
+            }
+            Property::UserProperty(name, value) => writer::put_user_property(out, name, value),
+            _ => {}
+        }
+    }
+}
+
 /// The properties that go with a message from the publisher to each subscriber.
 const FORWARDED: PropertySet = PropertySet::of(&[
     PropertyId::PayloadFormatIndicator,

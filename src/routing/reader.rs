@@ -145,8 +145,8 @@ impl IndexReader {
     }
 
     /// To be called at the end of a turn; see [`Reader::settle`].
-    pub fn settle(&mut self, oldest: Option<Epoch>) {
-        self.epoch.settle(oldest);
+    pub fn settle(&mut self, oldest: Option<(Epoch, u64)>, turn_ms: u64) {
+        self.epoch.settle(oldest, turn_ms);
     }
 
     /// To be called before the core sleeps; see [`Reader::park`].

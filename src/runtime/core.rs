@@ -451,6 +451,11 @@ impl Inner {
             Command::ReportCrossing => {
                 self.tell(What::Crossing(self.shard.crossing()));
             }
+            Command::SetAccess(rules) => self.shard.set_access(rules),
+            Command::Access(answer) => self.shard.access_answered(answer),
+            Command::DrainAccessCache(client_id) => {
+                self.shard.drain_access_cache(client_id.as_deref());
+            }
             Command::StopAccepting => {
                 self.shard.stop_accepting();
                 self.door.stop(&mut self.shard, plane);
@@ -668,6 +673,11 @@ impl Inner {
                 last = self.last_words(plane, key.index, last);
             }
             plane.close(key.index, last);
+        }
+        for question in effects.questions.drain(..) {
+            if let Err(question) = self.gate.ask_access(question) {
+                self.shard.access_not_asked(&question);
+            }
         }
         // The lists' memory is used again; what was asked for meanwhile comes in the next turn.
         effects.append(&mut self.shard.clients.effects);

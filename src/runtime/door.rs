@@ -432,7 +432,7 @@ impl Door {
         } else {
             // It has gone already.
             front.share.closed();
-            return shard.handshake_ended(CloseReason::Closed);
+            return shard.handshake_ended(number, CloseReason::Closed);
         };
         let refused = match &front.proxy {
             Some(proxy) if !front.unix && !proxy.trusts(peer.ip()) => {

@@ -84,6 +84,7 @@ impl Clients {
         if acked == Acked::Finished {
             self.metrics.inc(Counter::MessagesAcked);
             self.pump(session_index);
+            self.feed_replay(session_index);
         }
         acked
     }

@@ -13,6 +13,7 @@ use crate::mqtt::reason::ReasonCode;
 use crate::session::state::{Identity, Session};
 use crate::session::will::{Will, WillFate, fate_at_take_over};
 use crate::shard::Shard;
+use crate::shard::aliases::OutAliases;
 use crate::shard::close::CloseReason;
 use crate::shard::connection::{Connection, Flags};
 use crate::shard::handshake::{Handover, refusal};
@@ -32,7 +33,7 @@ impl Shard {
             return debug_assert!(false, "the accepting core has decoded this CONNECT");
         };
         if let Some(reason) = self.no_room(&handover.client_id) {
-            self.count_close(CloseReason::of_refusal(reason));
+            self.count_close(handover.listener, CloseReason::of_refusal(reason));
             self.count_refusal(reason);
             self.clients.metrics.inc(Counter::HandoverRefused);
             let (socket, listener) = (handover.socket.take(), handover.listener);
@@ -42,6 +43,7 @@ impl Shard {
         }
         let (session_index, present) = self.open_session(&handover, &connect);
         let slot = self.open_connection(session_index, &mut handover, &connect);
+        self.ask_about_will(slot);
         self.shares_come_back(session_index);
         self.greet(slot, session_index, &handover, &connect, present);
         self.clients.replay_session(session_index);
@@ -134,6 +136,10 @@ impl Shard {
         connection.keep_alive_s = self.clients.rules.keep_alive(connect.keep_alive);
         if connect.bridge {
             connection.flags.set(Flags::BRIDGE);
+        }
+        let aliases = connect.properties.topic_alias_maximum;
+        if let Some(most) = NonZeroU16::new(aliases.min(self.clients.rules.max_topic_alias_out)) {
+            connection.extra_mut().out_aliases = Some(OutAliases::new(most));
         }
         let key = self.clients.connections.insert(connection);
         self.clients
@@ -246,19 +252,30 @@ impl Shard {
             authentication_data: handover.auth_data.as_deref(),
             ..properties
         };
+        let asks = connect.properties.request_response_information;
+        let information = rules.response_information.as_deref().filter(|_| asks);
+        let most = connect.properties.maximum_packet_size;
         let Some(out) = self.clients.out(slot) else {
             return;
         };
         let version = connect.version;
         // 3.1 has no session-present flag [MQTT-3.2.2-2 is of 3.1.1].
         let present = present && version != crate::mqtt::version::Version::V31;
-        encode_connack(
-            &mut out.bytes,
-            version,
-            present,
-            ReasonCode::Success,
-            &properties,
-        );
+        // What does not fit is left out; the rest does fit, as `admit` has seen.
+        for response_information in [information, None] {
+            let begin = out.bytes.len();
+            let properties = ConnAckProperties {
+                response_information,
+                ..properties
+            };
+            let success = ReasonCode::Success;
+            encode_connack(&mut out.bytes, version, present, success, &properties);
+            let len = out.bytes.len() - begin;
+            if response_information.is_none() || most.is_none_or(|most| len <= most as usize) {
+                break;
+            }
+            out.bytes.truncate(begin);
+        }
         let took_us = self
             .clients
             .now

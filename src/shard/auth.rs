@@ -13,14 +13,16 @@ use std::sync::Arc;
 
 use compact_str::CompactString;
 
+use crate::access::acl_client::ClientAcl;
 use crate::base::envelope::PeerNames;
 use crate::config::{CertName, Config, EnableAuthn, Listener, ProviderKind};
-use crate::gate::authn::{AuthnRequest, ClientAcl, Grant, Secret, Ticket};
+use crate::gate::authn::{AuthnRequest, Grant, Secret, Ticket};
 use crate::metrics::{Counter, Latency};
 use crate::mqtt::decode_connect::Connect;
 use crate::mqtt::reason::ReasonCode;
 use crate::mqtt::version::Version;
 use crate::shard::Shard;
+use crate::shard::access::own_rules;
 use crate::shard::connection::Extra;
 use crate::shard::handshake::Handshake;
 
@@ -302,7 +304,7 @@ pub(super) fn identity_of(
         username: applicant.username.take(),
         superuser: grant.superuser,
         expires_us: grant.expires_us,
-        acl: grant.acl,
+        acl: grant.acl.map(own_rules),
         attributes: grant.attributes,
         peer_names: handshake.peer_names.take(),
         method: applicant.method.take(),

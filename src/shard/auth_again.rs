@@ -7,6 +7,7 @@ use crate::metrics::Counter;
 use crate::mqtt::decode_auth::Auth;
 use crate::mqtt::reason::ReasonCode;
 use crate::shard::Shard;
+use crate::shard::access::own_rules;
 use crate::shard::auth::{Identity, Pending};
 use crate::shard::close::CloseReason;
 use crate::shard::deliver::live;
@@ -179,7 +180,7 @@ impl Shard {
         if let Some(identity) = self.identity_mut(slot) {
             identity.superuser = grant.superuser;
             identity.expires_us = grant.expires_us;
-            identity.acl = grant.acl;
+            identity.acl = grant.acl.map(own_rules);
             identity.attributes = grant.attributes;
         }
         self.send_auth(slot, ReasonCode::Success, grant.data.as_deref());

@@ -6,6 +6,7 @@ use crate::base::ids::CoreId;
 use crate::base::slab::{Key, Slab};
 use crate::base::time::Now;
 use crate::base::wheel::TimerWheel;
+use crate::gate::access::AccessQuestion;
 use crate::gate::authn::AuthnRequest;
 use crate::metrics::{CoreMetrics, Counter};
 use crate::session::state::NONE;
@@ -40,6 +41,8 @@ pub struct Clients {
     /// Memberships of shared subscriptions, one for each delivery that is over and that the group has
     /// not been told of.
     pub shares_done: Vec<u32>,
+    /// Sessions with replays whose clients have taken something.
+    pub replays_fed: Vec<u32>,
     /// Received bytes that wait in the boxes of connections.
     pub partial_bytes: usize,
     /// Keep-alives, session ends, delayed wills.
@@ -66,6 +69,8 @@ pub struct Effects {
     pub resume: Vec<u32>,
     /// Connections that end; what waits for them is sent first.
     pub close: Vec<Key>,
+    /// Questions about access.
+    pub questions: Vec<Box<AccessQuestion>>,
     /// Questions about clients that authenticate again.
     pub ask: Vec<Box<AuthnRequest>>,
 }
@@ -79,6 +84,7 @@ impl Effects {
             && self.pause.is_empty()
             && self.resume.is_empty()
             && self.close.is_empty()
+            && self.questions.is_empty()
             && self.ask.is_empty()
     }
 
@@ -90,6 +96,8 @@ impl Effects {
         self.pause.append(&mut more.pause);
         self.resume.append(&mut more.resume);
         self.close.append(&mut more.close);
+        self.questions.append(&mut more.questions);
+        self.ask.append(&mut more.ask);
     }
 
     /// Frees what a burst made the lists take. The driver has emptied them.
@@ -100,6 +108,7 @@ impl Effects {
         self.pause.shrink_to(LIST_ENTRIES_KEPT);
         self.resume.shrink_to(LIST_ENTRIES_KEPT);
         self.close.shrink_to(LIST_ENTRIES_KEPT);
+        self.questions.shrink_to(LIST_ENTRIES_KEPT);
         self.ask.shrink_to(LIST_ENTRIES_KEPT);
     }
 
@@ -110,6 +119,7 @@ impl Effects {
             + (self.dirty.capacity() + self.pause.capacity() + self.resume.capacity())
                 * size_of::<u32>()
             + self.close.capacity() * size_of::<Key>()
+            + self.questions.capacity() * size_of::<Box<AccessQuestion>>()
             + self.ask.capacity() * size_of::<Box<AuthnRequest>>()
     }
 }
@@ -253,6 +263,25 @@ impl Clients {
         if connection.flags.has(Flags::STARVED) {
             connection.flags.clear(Flags::STARVED);
             self.pump(session);
+            self.feed_replay(session);
+        }
+    }
+
+    /// The replays of a session want to know when its client has taken something.
+    pub fn starve_replay(&mut self, session_index: u32) {
+        let Some(session) = self.registry.at(session_index) else {
+            return;
+        };
+        let slot = session.connection;
+        if let Some(connection) = self.connections.at_mut(slot) {
+            connection.flags.set(Flags::STARVED);
+        }
+    }
+
+    /// A client has taken something: replays of its session may go on.
+    pub fn feed_replay(&mut self, session_index: u32) {
+        if self.registry.at(session_index).is_some_and(|s| s.replaying) {
+            self.replays_fed.push(session_index);
         }
     }
 

@@ -9,6 +9,7 @@ use crate::mqtt::reason::ReasonCode;
 use crate::session::state::{NEVER_S, NONE};
 use crate::session::will::{End, WillFate, fate_at_close};
 use crate::shard::Shard;
+use crate::shard::clients::Clients;
 use crate::shard::connection::{Connection, Flags};
 use crate::shard::timers::{HOP_MS, Timer};
 
@@ -99,6 +100,29 @@ impl CloseReason {
         }
     }
 
+    /// The reason in words.
+    fn text(self) -> &'static str {
+        match self {
+            Self::Normal | Self::NormalWithWill | Self::Closed => "closed by the client",
+            Self::SendFailed => "the connection broke",
+            Self::TimedOut => "what was sent was not acknowledged in time",
+            Self::KeepAliveTimeout => "no packet came within the keep-alive time",
+            Self::IdleTimeout => "no CONNECT came in time",
+            Self::Malformed => "a malformed packet",
+            Self::FrameTooLarge => "a packet beyond the maximum packet size",
+            Self::ProtocolError => "a packet that is not allowed here",
+            Self::ReceiveMaximum => "more unacknowledged messages than the receive maximum",
+            Self::SecondConnect => "a second CONNECT",
+            Self::TakenOver => "another connection took the session over",
+            Self::Discarded => "another connection began a new session",
+            Self::NotAuthorized => "not authorized",
+            Self::Expired => "the credentials have expired",
+            Self::ServerBusy => "no room for what the client sends",
+            Self::Kicked => "ended by an operator",
+            Self::Shutdown => "the broker stops",
+        }
+    }
+
     fn end(self) -> End {
         if self == Self::Normal {
             End::Normal
@@ -109,9 +133,9 @@ impl CloseReason {
 }
 
 impl Shard {
-    /// Counts the end of a connection or handshake.
-    pub fn count_close(&mut self, reason: CloseReason) {
-        self.clients.metrics.inc(reason.counter());
+    /// Counts the end of a connection or handshake that came by a listener.
+    pub fn count_close(&mut self, listener: u8, reason: CloseReason) {
+        self.clients.metrics.inc_end(listener, reason.counter());
     }
 
     /// Ends a connection; a 5.0 client is told `tell`. Its session stays or ends as it wished; its
@@ -156,18 +180,19 @@ impl Shard {
         reason: CloseReason,
         tell: Option<ReasonCode>,
     ) -> Option<u32> {
-        let connection = self
-            .clients
-            .connections
-            .at(slot)
-            .filter(|c| !is_closing(c))?;
-        if let Some(code) = tell.filter(|_| connection.version.is_v5()) {
-            self.clients.metrics.inc(Counter::PacketsDisconnectSent);
-            if let Some(out) = self.clients.out(slot) {
-                encode_disconnect(&mut out.bytes, code, None, None);
-            }
+        let present = self.clients.connections.at(slot);
+        present.filter(|c| !is_closing(c))?;
+        self.forget_questions(slot);
+        if reason != CloseReason::Normal {
+            self.judge_will(slot);
         }
-        self.count_close(reason);
+        let connection = self.clients.connections.at(slot)?;
+        let listener = connection.listener;
+        if let Some(code) = tell.filter(|_| connection.version.is_v5()) {
+            let most = connection.max_packet_size as usize;
+            self.clients.say_goodbye(slot, most, reason, code);
+        }
+        self.count_close(listener, reason);
         self.clients.metrics.inc(Counter::ClientDisconnected);
         let key = self.clients.connections.key_at(slot)?;
         let connection = self.clients.connections.at_mut(slot)?;
@@ -272,6 +297,32 @@ impl Shard {
         session.expiry_armed_s = NonZeroU32::new(at_s);
         let at_ms = u64::from(at_s) * 1000;
         self.arm(Timer::SessionExpiry, session_index, at_ms);
+    }
+}
+
+impl Clients {
+    /// Sends DISCONNECT, with a reason in words as far as the client takes packets of its size.
+    fn say_goodbye(&mut self, slot: u32, most: usize, reason: CloseReason, code: ReasonCode) {
+        self.metrics.inc(Counter::PacketsDisconnectSent);
+        let elsewhere = matches!(code, ReasonCode::UseAnotherServer | ReasonCode::ServerMoved);
+        let reference = self.rules.server_reference.clone().filter(|_| elsewhere);
+        let Some(out) = self.out(slot) else {
+            return;
+        };
+        let begin = out.bytes.len();
+        // What the client can do without is left out first.
+        let words = [
+            (Some(reason.text()), reference.as_deref()),
+            (None, reference.as_deref()),
+            (None, None),
+        ];
+        for (text, reference) in words {
+            out.bytes.truncate(begin);
+            encode_disconnect(&mut out.bytes, code, text, reference);
+            if out.bytes.len() - begin <= most {
+                return;
+            }
+        }
     }
 }
 

@@ -9,6 +9,8 @@ use hashbrown::HashMap;
 
 use crate::mqtt::version::Version;
 use crate::session::state::NONE;
+use crate::shard::access::Asked;
+use crate::shard::aliases::OutAliases;
 use crate::shard::auth::Identity;
 
 /// A client whose CONNECT was accepted. Lives on one core, at the index that is also its slot in
@@ -33,6 +35,8 @@ pub struct Connection {
     pub keep_alive_s: Option<NonZeroU16>,
     /// Acknowledgements that wait in the core's FIFO.
     pub pending_acks: u32,
+    /// PUBACKs among them, of a 5.0 client.
+    pub pending_pubacks: u16,
     /// SUBSCRIBEs whose SUBACK waits for the index.
     pub awaits_index: u16,
     /// State bits.
@@ -55,8 +59,12 @@ pub struct Extra {
     pub aliases: HashMap<u16, Box<str>, BuildHasherDefault<AHasher>>,
     /// Bytes of topics in `aliases`.
     pub alias_bytes: usize,
+    /// Topic aliases that we use towards the client, which takes some (5.0).
+    pub out_aliases: Option<OutAliases>,
     /// Who the client is, if anything is known of it besides its id.
     pub identity: Option<Box<Identity>>,
+    /// What others were asked about what it may do.
+    pub asked: Option<Box<Asked>>,
 }
 
 /// State bits of a connection.
@@ -138,6 +146,7 @@ impl Connection {
             max_packet_size: u32::MAX,
             keep_alive_s: None,
             pending_acks: 0,
+            pending_pubacks: 0,
             awaits_index: 0,
             flags: Flags::default(),
             version,

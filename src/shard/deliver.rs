@@ -38,6 +38,7 @@ impl Clients {
             packet_id: 0,
             identifiers: &grant.identifiers,
             now_us: self.now.unix_us,
+            alias: None,
         };
         if is_too_large(connection, &fanout.publication, wire) {
             self.metrics.inc(Counter::DeliveryDroppedTooLarge);
@@ -83,6 +84,7 @@ impl Clients {
             .and_then(|session| session.traffic.as_mut());
         if let Some(traffic) = traffic {
             traffic.inflight.rewind();
+            traffic.awaiting_rel.begin_connection();
             self.pump(session_index);
         }
     }
@@ -108,10 +110,13 @@ impl Clients {
             .map(|(packet_id, stage)| (packet_id, stage.clone()));
         match next {
             Some((packet_id, Stage::Sent(delivery))) => {
-                if self.fits(slot, &delivery) {
+                if is_expired(&delivery.message.view(), self.now.unix_us) {
+                    self.metrics.inc(Counter::DeliveryDroppedExpired);
+                    self.give_up(slot, session_index, packet_id, delivery.qos);
+                } else if self.fits(slot, &delivery) {
                     self.resend(slot, &delivery, packet_id, true);
                 } else {
-                    self.give_up(session_index, packet_id);
+                    self.give_up(slot, session_index, packet_id, delivery.qos);
                 }
                 self.budget.release(delivery.message);
             }
@@ -121,15 +126,26 @@ impl Clients {
         true
     }
 
-    /// [MQTT-3.1.2-25]: what a client does not take counts as delivered.
-    fn give_up(&mut self, session_index: u32, packet_id: u16) {
-        let delivery = self
+    /// What was sent once is not sent again: it has expired, or the client takes no packet of its size,
+    /// in which case it counts as delivered [MQTT-3.1.2-25]. A client that got it at QoS 2 remembers the
+    /// identifier until PUBREL, so that follows.
+    fn give_up(&mut self, slot: u32, session_index: u32, packet_id: u16, qos: QoS) {
+        let traffic = self
             .registry
             .at_mut(session_index)
-            .and_then(|session| session.traffic.as_mut())
-            .and_then(|traffic| traffic.inflight.give_up(packet_id));
+            .and_then(|session| session.traffic.as_mut());
+        let Some(traffic) = traffic else {
+            return;
+        };
+        let delivery = match qos {
+            QoS::ExactlyOnce => traffic.inflight.pubrec(packet_id, false).1,
+            _ => traffic.inflight.give_up(packet_id),
+        };
         if let Some(delivery) = delivery {
             self.let_go(delivery);
+        }
+        if qos == QoS::ExactlyOnce {
+            self.send_pubrel(slot, packet_id, ReasonCode::Success);
         }
     }
 
@@ -222,10 +238,12 @@ impl Clients {
             packet_id,
             identifiers: &delivery.identifiers,
             now_us: self.now.unix_us,
+            alias: None,
         }
     }
 
     fn send(&mut self, slot: u32, fanout: &mut Fanout<'_>, wire: Wire<'_>) {
+        let wire = self.aliased(slot, &fanout.publication, wire);
         let Some(out) = self
             .open_out(slot)
             .and_then(|index| self.outs.at_mut(index))
@@ -267,11 +285,12 @@ impl Clients {
         let Some(version) = self.connections.at(slot).map(|c| c.version) else {
             return;
         };
+        let publication = delivery.message.view();
         let wire = self.wire_of(version, delivery, packet_id, dup);
+        let wire = self.aliased(slot, &publication, wire);
         let Some(out) = self.out(slot) else {
             return;
         };
-        let publication = delivery.message.view();
         write_publish(out, &publication, wire, Some(&delivery.message));
         if publication.payload.len() >= SHARED_PAYLOAD_BYTES_MIN {
             self.budget.keep_spliced(delivery.message.clone());

@@ -10,6 +10,7 @@ use crate::mqtt::message::{Message, Publication};
 use crate::mqtt::qos::QoS;
 use crate::mqtt::version::Version;
 use crate::session::queue::ShareTag;
+use crate::shard::aliases::WireAlias;
 use crate::shard::memory::Budget;
 use crate::shard::outgoing::Outgoing;
 
@@ -57,6 +58,10 @@ pub struct Wire<'a> {
     pub identifiers: &'a [u32],
     /// The present time, microseconds of UNIX time: what is left of the expiry is told.
     pub now_us: u64,
+    /// The alias that stands for the topic or comes with it; see [`Clients::aliased`].
+    ///
+    /// [`Clients::aliased`]: crate::shard::clients::Clients::aliased
+    pub alias: Option<WireAlias>,
 }
 
 impl<'a> Fanout<'a> {
@@ -151,13 +156,16 @@ pub fn write_publish(
 /// A message as the encoder takes it.
 pub fn outgoing<'a>(publication: &Publication<'a>, wire: Wire<'a>) -> OutgoingPublish<'a> {
     OutgoingPublish {
-        topic: publication.topic,
+        topic: match wire.alias {
+            Some(alias) if !alias.binds => "",
+            _ => publication.topic,
+        },
         payload_len: publication.payload.len(),
         qos: wire.qos,
         dup: wire.dup,
         retain: wire.retain,
         packet_id: wire.packet_id,
-        topic_alias: None,
+        topic_alias: wire.alias.map(|alias| alias.id.get()),
         message_expiry_interval: publication
             .expires_us
             .map(|at| remaining_s(at.get(), wire.now_us)),

@@ -158,13 +158,13 @@ impl Shard {
         } else {
             self.judge(handshake)
         };
-        self.step(judged)
+        self.step(handshake.listener, judged)
     }
 
     /// The control plane has answered the open question about a handshake.
     pub fn handshake_answer(&mut self, handshake: &mut Handshake, verdict: Verdict) -> Step {
         let judged = self.decide(handshake, verdict);
-        self.step(judged)
+        self.step(handshake.listener, judged)
     }
 
     /// A handshake with its socket ended before its client was accepted.
@@ -173,19 +173,19 @@ impl Shard {
             self.authn.end();
         }
         handshake.trial = None;
-        self.count_close(reason);
+        self.count_close(handshake.listener, reason);
     }
 
-    /// A socket in handshake ended before anything was heard of it.
-    pub fn handshake_ended(&mut self, reason: CloseReason) {
-        self.count_close(reason);
+    /// A socket of a listener ended before anything was heard of it.
+    pub fn handshake_ended(&mut self, listener: u8, reason: CloseReason) {
+        self.count_close(listener, reason);
     }
 
-    fn step(&mut self, judged: Result<Step, Refusal>) -> Step {
+    fn step(&mut self, listener: u8, judged: Result<Step, Refusal>) -> Step {
         match judged {
             Ok(step) => step,
             Err(refusal) => {
-                self.count_close(refusal.reason);
+                self.count_close(listener, refusal.reason);
                 if !refusal.last.is_empty() {
                     self.count_refusal(refusal.code);
                 }
@@ -219,7 +219,8 @@ impl Shard {
         self.clients.metrics.inc(Counter::PacketsConnectReceived);
         self.clients.metrics.inc(Counter::ClientConnect);
         let version = connect.version;
-        let refused = |reason| Refusal::of(version, reason);
+        let taken = connect.properties.maximum_packet_size;
+        let refused = |reason| Refusal::of(version, reason).unless_too_large(taken);
         let names = handshake.peer_names.as_deref();
         let username = self.clients.rules.authn.username(&connect, names);
         let client_id = self
@@ -515,6 +516,14 @@ impl Refusal {
             code,
             reason: CloseReason::of_refusal(code),
         }
+    }
+
+    /// Says nothing to a client that takes no packet of this size [MQTT-3.1.2-24].
+    fn unless_too_large(mut self, taken: Option<u32>) -> Self {
+        if taken.is_some_and(|most| self.last.len() > most as usize) {
+            self.last = Vec::new();
+        }
+        self
     }
 
     fn with_nothing(reason: CloseReason) -> Self {

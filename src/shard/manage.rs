@@ -80,10 +80,11 @@ impl Shard {
             Manage::Publish { message, reply } => reply.send(self.publish_for(&message)),
             Manage::Retained {
                 filter,
+                payloads,
                 bookmark,
                 max,
                 reply,
-            } => reply.send(self.list_retained(&filter, bookmark, rows(max))),
+            } => reply.send(self.list_retained((&filter, payloads), bookmark, rows(max))),
             Manage::RetainedOf { topic, reply } => reply.send(self.retained_of(&topic)),
             Manage::ForgetRetained { topic, reply } => reply.send(self.forget_retained(&topic)),
             Manage::Refresh { reply } => {

@@ -11,13 +11,17 @@
 //!
 //! - [`handshake`]: accept to an accepted CONNECT, on any core; [`arrive`]: the same at home;
 //!   [`auth`]: who may enter; [`auth_again`]: the same while connected
-//! - [`receive`]: bytes to packets; [`publish`], [`subscribe`], [`acks`]: what they do
-//! - [`deliver`], [`fanout`]: messages to clients; [`cross`], [`outbox`]: messages to other cores
+//! - [`receive`]: bytes to packets; [`publish`], [`subscribe`], [`acks`]: what they do; [`access`]:
+//!   whether they may
+//! - [`deliver`], [`fanout`], [`aliases`]: messages to clients; [`cross`], [`outbox`]: messages to
+//!   other cores
 //! - [`share`]: shared subscriptions; [`replay`]: stored messages; [`timers`], [`close`]: what ends
 //! - [`manage`]: what operators ask; [`stop`] holds the steps of a shutdown
 //! - [`clients`], [`connection`], [`registry`], [`memory`]: the tables; [`census`] counts them
 
+pub mod access;
 pub mod acks;
+pub mod aliases;
 pub mod arrive;
 pub mod auth;
 pub mod auth_again;
@@ -86,6 +90,7 @@ pub struct Shard {
     shares: Shares,
     replays: Replays,
     homes: Homes,
+    asking: access::Asking,
     /// Clients whose authentication is waited for.
     authn: auth::Waiting,
     cores: u8,
@@ -169,6 +174,7 @@ impl Shard {
             budget: Budget::new(rules.queue_memory_bytes),
             longest_queue: (u32::MAX, 0),
             shares_done: Vec::new(),
+            replays_fed: Vec::new(),
             partial_bytes: 0,
             wheel: TimerWheel::new(parts.now.ms, TICK_MS),
             metrics: parts.metrics,
@@ -191,6 +197,7 @@ impl Shard {
             shares: Shares::new(parts.seed),
             replays: Replays::default(),
             homes: Homes::new(parts.hash_key, parts.cores),
+            asking: access::Asking::default(),
             authn: auth::Waiting::default(),
             cores: parts.cores,
             stopping: false,
@@ -323,8 +330,10 @@ impl Shard {
 
     /// The outboxes have been flushed as far as the rings had room: acknowledgements go.
     pub fn end_turn(&mut self) {
-        self.outboxes.end_turn(self.turn_epoch);
-        self.routes.index.settle(self.outboxes.oldest_epoch());
+        let turn_ms = self.clients.now.ms;
+        self.outboxes.end_turn(self.turn_epoch, turn_ms);
+        let oldest = self.outboxes.oldest_unsent();
+        self.routes.index.settle(oldest, turn_ms);
         self.release_acks();
     }
 
@@ -335,6 +344,7 @@ impl Shard {
             && self.suspended.is_empty()
             && self.pending_wills.is_empty()
             && self.replays.is_idle()
+            && self.clients.replays_fed.is_empty()
             && self.shares_are_idle()
             && self.routes.local.dirty_len() == 0
     }

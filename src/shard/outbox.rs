@@ -43,6 +43,8 @@ struct Mark {
     turn: u64,
     /// The epoch that the turn began with.
     epoch: Epoch,
+    /// The moment of its beginning, milliseconds since process start.
+    ms: u64,
     /// Records staged by its end.
     end: u64,
 }
@@ -137,8 +139,8 @@ impl Outboxes {
         self.over_limit -= u32::from(was_over && !target.is_over(self.limit_bytes));
     }
 
-    /// Ends a turn that began with `epoch`: remembers which turns are not wholly flushed.
-    pub fn end_turn(&mut self, epoch: Epoch) {
+    /// Ends a turn that began with `epoch` at `ms`: remembers which turns are not wholly flushed.
+    pub fn end_turn(&mut self, epoch: Epoch, ms: u64) {
         for target in &mut self.targets {
             while target
                 .marks
@@ -155,6 +157,7 @@ impl Outboxes {
                 target.marks.push_back(Mark {
                     turn: self.turn,
                     epoch,
+                    ms,
                     end: target.staged_records,
                 });
             }
@@ -162,13 +165,13 @@ impl Outboxes {
         self.turn += 1;
     }
 
-    /// The epoch of the oldest turn whose records are not wholly flushed.
-    pub fn oldest_epoch(&self) -> Option<Epoch> {
+    /// Epoch and moment of the oldest turn whose records are not wholly flushed.
+    pub fn oldest_unsent(&self) -> Option<(Epoch, u64)> {
         let oldest = self
             .targets
             .iter()
             .filter_map(|target| target.marks.front());
-        oldest.map(|mark| mark.epoch).min()
+        oldest.map(|mark| (mark.epoch, mark.ms)).min()
     }
 
     /// Whether all targets have taken what was staged for them up to the end of `turn`.
@@ -283,11 +286,11 @@ mod tests {
         outboxes.trim();
         assert!(outboxes.held_bytes() > empty, "a record waits");
         flush(&mut outboxes, 1);
-        outboxes.end_turn(Epoch(1));
-        outboxes.end_turn(Epoch(2));
+        outboxes.end_turn(Epoch(1), 0);
+        outboxes.end_turn(Epoch(2), 0);
         outboxes.record(CoreId(1), |out| out.push(7));
         flush(&mut outboxes, 1);
-        outboxes.end_turn(Epoch(3));
+        outboxes.end_turn(Epoch(3), 0);
         outboxes.trim();
         assert!(outboxes.held_bytes() > empty, "it was used lately");
         outboxes.trim();
@@ -335,16 +338,16 @@ mod tests {
         for turn in 0..3 {
             outboxes.record(CoreId(1), |out| out.push(turn));
             acks.push(ack(outboxes.turn(), other));
-            outboxes.end_turn(Epoch(turn.into()));
+            outboxes.end_turn(Epoch(turn.into()), 0);
         }
         assert!(acks.pop_ready(&outboxes).is_none());
         flush(&mut outboxes, 1);
         outboxes.record(CoreId(1), |out| out.push(9));
-        outboxes.end_turn(Epoch(9));
+        outboxes.end_turn(Epoch(9), 0);
         assert_eq!(acks.pop_ready(&outboxes).map(|ack| ack.turn), Some(0));
         assert!(acks.pop_ready(&outboxes).is_none());
         flush(&mut outboxes, 3);
-        outboxes.end_turn(Epoch(9));
+        outboxes.end_turn(Epoch(9), 0);
         assert_eq!(acks.pop_ready(&outboxes).map(|ack| ack.turn), Some(1));
         assert_eq!(acks.pop_ready(&outboxes).map(|ack| ack.turn), Some(2));
         assert!(acks.is_empty() && outboxes.is_empty());

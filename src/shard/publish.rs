@@ -15,6 +15,7 @@ use crate::mqtt::qos::QoS;
 use crate::mqtt::reason::ReasonCode;
 use crate::mqtt::topic::is_within_levels;
 use crate::routing::delta::Hit;
+use crate::session::awaiting_rel::AwaitingRel;
 use crate::shard::Shard;
 use crate::shard::close::CloseReason;
 use crate::shard::cross::PublishHead;
@@ -40,7 +41,12 @@ impl Shard {
         self.check_offered(publish)?;
         let mut alias_topic = std::mem::take(&mut self.alias_topic);
         let topic = self.resolve_alias(slot, publish, &mut alias_topic);
-        let result = topic.and_then(|topic| self.publish_to(slot, publish, topic));
+        let result = topic.and_then(|topic| {
+            if !self.may_publish(slot, publish, topic)? {
+                return self.refuse_publish(slot, publish);
+            }
+            self.publish_to(slot, publish, topic)
+        });
         self.alias_topic = alias_topic;
         result
     }
@@ -118,6 +124,7 @@ impl Shard {
                 continue;
             };
             connection.pending_acks -= 1;
+            connection.pending_pubacks -= u16::from(!ack.qos2 && connection.version.is_v5());
             if closing(connection) {
                 continue; // nothing follows a DISCONNECT [MQTT-3.14.4-1]
             }
@@ -195,12 +202,12 @@ impl Shard {
         };
         let session_index = connection.session;
         self.count_published(publish.qos);
+        self.check_receive_maximum(slot, publish)?;
         if publish.qos == QoS::ExactlyOnce && self.is_repeated(session_index, publish.packet_id) {
             self.clients.metrics.inc(Counter::PacketsPublishInuse);
             self.acknowledge_in_order(slot, publish, ReasonCode::Success, CoreSet::EMPTY);
             return Ok(());
         }
-        self.check_receive_maximum(slot, publish)?;
         let mut scratch = std::mem::take(&mut self.properties);
         let now_us = self.clients.now.unix_us;
         let publication = Publication {
@@ -237,40 +244,54 @@ impl Shard {
         Ok(())
     }
 
-    /// [MQTT-3.3.4-7]: a 5.0 client keeps to the Receive Maximum that it was told.
+    /// [MQTT-3.3.4-7]: a 5.0 client keeps to the Receive Maximum that it was told: as many messages of
+    /// QoS 1 and 2 as have not had their PUBACK or PUBCOMP on this connection. Of an older client, which
+    /// was told nothing, nothing is discarded.
     fn check_receive_maximum(&self, slot: u32, publish: &Publish<'_>) -> Result<(), Fault> {
         let Some(connection) = self.clients.connections.at(slot) else {
             return Ok(());
         };
-        if publish.qos == QoS::AtMostOnce || !connection.version.is_v5() {
+        if publish.qos == QoS::AtMostOnce {
             return Ok(());
         }
-        let unreleased = self
-            .clients
-            .registry
-            .at(connection.session)
+        let session = self.clients.registry.at(connection.session);
+        let awaiting = session
             .and_then(|session| session.traffic.as_ref())
-            .map_or(0, |traffic| traffic.awaiting_rel.len());
-        let limit = usize::from(self.clients.rules.max_awaiting_rel);
-        if unreleased.max(connection.pending_acks as usize) >= limit {
-            let metrics = &self.clients.metrics;
-            metrics.inc(Counter::MessagesDroppedReceiveMaximum);
-            metrics.inc(Counter::PacketsPublishDropped);
-            return Err(Fault::new(
-                CloseReason::ReceiveMaximum,
-                ReasonCode::ReceiveMaximumExceeded,
-            ));
+            .map(|traffic| &traffic.awaiting_rel);
+        let repeats = awaiting.is_some_and(|ids| ids.is_current(publish.packet_id));
+        if publish.qos == QoS::ExactlyOnce && repeats {
+            return Ok(());
         }
-        Ok(())
+        let unreleased = awaiting.map_or(0, AwaitingRel::current);
+        let open = u32::from(unreleased) + u32::from(connection.pending_pubacks);
+        if open < u32::from(self.clients.rules.max_awaiting_rel) {
+            return Ok(());
+        }
+        let metrics = &self.clients.metrics;
+        if !connection.version.is_v5() {
+            metrics.inc(Counter::MessagesOverReceiveMaximum);
+            return Ok(());
+        }
+        metrics.inc(Counter::MessagesDroppedReceiveMaximum);
+        metrics.inc(Counter::PacketsPublishDropped);
+        Err(Fault::new(
+            CloseReason::ReceiveMaximum,
+            ReasonCode::ReceiveMaximumExceeded,
+        ))
     }
 
     /// Whether a QoS 2 identifier is that of a message we have already [MQTT-4.3.3-10].
-    fn is_repeated(&self, session_index: u32, packet_id: u16) -> bool {
-        self.clients
+    fn is_repeated(&mut self, session_index: u32, packet_id: u16) -> bool {
+        let traffic = self
+            .clients
             .registry
-            .at(session_index)
-            .and_then(|session| session.traffic.as_ref())
-            .is_some_and(|traffic| traffic.awaiting_rel.contains(packet_id))
+            .at_mut(session_index)
+            .and_then(|session| session.traffic.as_mut());
+        let Some(traffic) = traffic else {
+            return false;
+        };
+        traffic.awaiting_rel.repeated(packet_id);
+        traffic.awaiting_rel.contains(packet_id)
     }
 
     fn await_release(&mut self, session_index: u32, packet_id: u16) {
@@ -291,7 +312,7 @@ impl Shard {
     }
 
     /// Acknowledges a PUBLISH as soon as `waits` have taken it over, behind those before it.
-    fn acknowledge_in_order(
+    pub(super) fn acknowledge_in_order(
         &mut self,
         slot: u32,
         publish: &Publish<'_>,
@@ -306,6 +327,7 @@ impl Shard {
             return self.acknowledge(slot, publish.packet_id, qos2, reason);
         }
         connection.pending_acks += 1;
+        connection.pending_pubacks += u16::from(!qos2 && connection.version.is_v5());
         let Some(connection) = self.clients.connections.key_at(slot) else {
             return;
         };
@@ -381,7 +403,7 @@ impl Shard {
         self.filters = filters;
     }
 
-    fn count_published(&mut self, qos: QoS) {
+    pub(super) fn count_published(&mut self, qos: QoS) {
         self.clients.metrics.inc(match qos {
             QoS::AtMostOnce => Counter::MessagesQos0Received,
             QoS::AtLeastOnce => Counter::MessagesQos1Received,

@@ -207,13 +207,14 @@ impl Shard {
                 return Progress::Ended;
             };
             let version = connection.version;
-            if self.must_wait(slot, frame.packet_type) {
+            if self.must_wait(slot, frame.packet_type) || self.must_ask(slot, &frame, version) {
                 return Progress::Suspended(done);
             }
             done += frame.wire_len;
             if let Err(fault) = self.handle_frame(slot, &frame, version) {
                 return self.end(slot, fault);
             }
+            self.forget_answers(slot);
         }
     }
 

@@ -1,14 +1,26 @@
 //! Stored messages for a new subscription, wherever they lie.
 //!
 //! The subscriber's core asks the cores that keep the topics of the filter, one after the other, for
-//! as many messages as the session has room for, until each has no more. It asks only when every
-//! core has passed the epoch of the SUBSCRIBE or is parked, so that whatever is published later comes
-//! live; and a question is answered in a turn after the one that drained it, when all lanes have been
-//! emptied once more, so that everything acknowledged before it is stored. While a replay goes on, a
-//! live retained message suppresses the stored one of its topic.
+//! as many messages as the session has room for, until each has no more.
+//!
+//! Between what is stored and what comes live runs a cut in time, so that nothing is missed and nothing
+//! comes twice. The cut is the beginning of the first turn after the SUBACK that has another time.
+//!
+//! - What any core receives from then on is matched with the subscription and comes live: a stored copy is
+//!   left out, whether the live one has come or not.
+//! - What was received before the cut is everywhere before the keeper is asked. Every core has passed the
+//!   epoch of the SUBSCRIBE and says that all it received up to the cut's millisecond is in the lanes
+//!   (or it sleeps); the subscriber's core then empties its lanes once more, and so does the keeper
+//!   before it answers. So a live copy of it has come first if there is one, and a stored message is
+//!   left out when the same or a newer one of its topic has come since the SUBSCRIBE.
+//!
+//! Times of different cores are compared, which have one clock. When that is set back, messages with
+//! times of the future are stored; what seems to be much later than now is not taken for one that comes
+//! live.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
-use std::hash::BuildHasherDefault;
+use std::hash::{BuildHasher, BuildHasherDefault};
 
 use ahash::AHasher;
 use compact_str::CompactString;
@@ -17,9 +29,11 @@ use smallvec::SmallVec;
 
 use crate::base::ids::{CoreId, Epoch};
 use crate::base::limits::{
-    REPLAY_CREDIT, REPLAY_NODES_PER_TURN, REPLAY_SEEN_MAX, REPLAYS_OF_SESSION_MAX, REPLAYS_PER_TURN,
+    REPLAY_AHEAD_US_MAX, REPLAY_CREDIT, REPLAY_NODES_PER_TURN, REPLAY_SEEN_MAX,
+    REPLAYS_OF_SESSION_MAX, REPLAYS_PER_TURN,
 };
 use crate::base::slab::{Key, Slab};
+use crate::base::time::Now;
 use crate::metrics::Counter;
 use crate::mqtt::message::{Message, Publication};
 use crate::mqtt::topic::has_wildcard;
@@ -69,6 +83,8 @@ struct Replay {
     begun: u64,
     /// Every core must have settled this.
     epoch: Epoch,
+    /// What is received from then on comes live, microseconds of UNIX time.
+    cut_us: u64,
     /// The core being asked.
     keeper: CoreId,
     state: State,
@@ -82,14 +98,47 @@ struct OfSession {
     announced: u32,
     /// By filter: who subscribes again while it waits is served once.
     waiting: BTreeMap<CompactString, (WantedReplay, u64)>,
-    /// Topics of which a live retained message came meanwhile, and when.
-    seen_live: BTreeMap<Box<str>, u64>,
+    /// Topics of which a live retained message came meanwhile.
+    seen_live: BTreeMap<Box<str>, SeenLive>,
+    /// Replays that wait until the client has taken something.
+    hungry: SmallVec<[Key; 1]>,
+}
+
+/// The newest live message of a topic.
+#[derive(Clone, Copy, Debug)]
+struct SeenLive {
+    /// When it came, in the order of [`Replays::clock`].
+    at: u64,
+    version: (u64, u8),
+    /// Hash of its payload: what one core received in one turn has one version.
+    payload: u64,
+}
+
+impl SeenLive {
+    /// Whether it is a stored message or newer. Of several with one version the one in the store is the
+    /// last.
+    fn covers(&self, stored: &Publication<'_>) -> bool {
+        match self.version.cmp(&stored_version(stored)) {
+            Ordering::Greater => true,
+            Ordering::Equal => self.payload == payload_hash(stored),
+            Ordering::Less => false,
+        }
+    }
+}
+
+fn payload_hash(publication: &Publication<'_>) -> u64 {
+    BuildHasherDefault::<AHasher>::default().hash_one(publication.payload)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
-    /// Other cores may not know of the subscription yet.
-    AwaitsEpoch,
+    /// The turn in which the SUBACK left, which began then, must end.
+    AwaitsCut { turn: u64, began: Now },
+    /// Other cores may not know of the subscription yet, or may not have sent what they received up to
+    /// the end of this millisecond.
+    AwaitsOthers { cut_ms: u64 },
+    /// The lanes have to be emptied once more after this turn.
+    AwaitsLanes { turn: u64 },
     /// The keeper is to be asked, for the first time or for more.
     Ready { first: bool },
     /// The keeper answers.
@@ -178,24 +227,52 @@ impl Replays {
     }
 
     /// Notes a live retained message that went to a session with running replays.
-    pub fn note_live(&mut self, session: u32, topic: &str) {
+    pub fn note_live(&mut self, session: u32, publication: &Publication<'_>) {
         self.clock += 1;
         let Some(of_session) = self.of_session.get_mut(&session) else {
             return;
         };
-        if let Some(at) = of_session.seen_live.get_mut(topic) {
-            *at = self.clock;
+        let topic = publication.topic;
+        let seen = SeenLive {
+            at: self.clock,
+            version: stored_version(publication),
+            payload: payload_hash(publication),
+        };
+        if let Some(newest) = of_session.seen_live.get_mut(topic) {
+            if newest.version <= seen.version {
+                *newest = seen;
+            }
         } else if of_session.seen_live.len() < REPLAY_SEEN_MAX {
-            of_session.seen_live.insert(topic.into(), self.clock);
+            of_session.seen_live.insert(topic.into(), seen);
         }
     }
 
-    /// Whether a newer message of a topic came live since a replay was asked for.
-    fn was_seen_live(&self, replay: &Replay, topic: &str) -> bool {
+    /// Whether a stored message is left out because the same or a newer one of its topic comes live.
+    fn comes_live(&self, replay: &Replay, stored: &Publication<'_>, now_us: u64) -> bool {
+        let latest_us = now_us.saturating_add(REPLAY_AHEAD_US_MAX);
+        if stored.received_us >= replay.cut_us && stored.received_us <= latest_us {
+            return true;
+        }
         self.of_session
             .get(&replay.session)
-            .and_then(|of_session| of_session.seen_live.get(topic))
-            .is_some_and(|at| *at > replay.begun)
+            .and_then(|of_session| of_session.seen_live.get(stored.topic))
+            .is_some_and(|seen| seen.at > replay.begun && seen.covers(stored))
+    }
+
+    /// Clients have taken something: what waited for it is looked at again.
+    fn feed(&mut self, sessions: &mut Vec<u32>) {
+        for session in sessions.drain(..) {
+            if let Some(of_session) = self.of_session.get_mut(&session) {
+                self.due.extend(of_session.hungry.drain(..));
+            }
+        }
+    }
+
+    /// A client has no room: its replay waits until it has taken something.
+    fn starve(&mut self, session: u32, key: Key) {
+        if let Some(of_session) = self.of_session.get_mut(&session) {
+            of_session.hungry.push(key);
+        }
     }
 
     fn start(&mut self, replay: Replay) {
@@ -209,6 +286,19 @@ impl Replays {
         self.due.push_back(key);
     }
 
+    /// The replays of a session that serve a filter; none that waits is left.
+    fn of_filter(&mut self, session: u32, filter: &str) -> SmallVec<[Key; 1]> {
+        let Some(of_session) = self.of_session.get_mut(&session) else {
+            return SmallVec::new();
+        };
+        of_session.waiting.remove(filter);
+        let serves = |key: &Key| {
+            let replay = self.running.get(*key);
+            replay.is_some_and(|replay| replay.wanted.filter == filter)
+        };
+        of_session.running.iter().copied().filter(serves).collect()
+    }
+
     /// A replay is over. Yields the next of its session that waits; says whether it was the last.
     fn end(&mut self, key: Key) -> (Option<(WantedReplay, u64)>, bool) {
         let Some(replay) = self.running.remove(key) else {
@@ -218,6 +308,7 @@ impl Replays {
             return (None, true);
         };
         of_session.running.retain(|other| *other != key);
+        of_session.hungry.retain(|other| *other != key);
         let next = of_session.waiting.pop_first().map(|(_, wanted)| wanted);
         let last = next.is_none() && of_session.running.is_empty() && of_session.announced == 0;
         if last {
@@ -267,13 +358,38 @@ impl Shard {
             wanted,
             begun,
             epoch: self.routes.index.epoch(),
+            cut_us: u64::MAX,
             keeper,
-            state: State::AwaitsEpoch,
+            state: State::AwaitsCut {
+                turn: self.outboxes.turn(),
+                began: self.clients.now,
+            },
         });
+    }
+
+    /// A subscription has ended: nothing that is stored follows [MQTT-3.10.4-1].
+    pub fn stop_replays(&mut self, session_index: u32, filter: &str) {
+        for key in self.replays.of_filter(session_index, filter) {
+            if let Some(replay) = self.replays.running.get(key) {
+                self.replays.cancels.push((replay.keeper, key.pack()));
+            }
+            self.end_replay(session_index, key);
+        }
+    }
+
+    /// A replay is over: the next of its session begins.
+    fn end_replay(&mut self, session_index: u32, key: Key) {
+        let (next, last) = self.replays.end(key);
+        if let Some((wanted, begun)) = next {
+            self.start_replay(session_index, wanted, begun);
+        } else if last && let Some(session) = self.clients.registry.at_mut(session_index) {
+            session.replaying = false;
+        }
     }
 
     /// Drives replays and answers on, a bounded step.
     pub fn advance_replays(&mut self) {
+        self.replays.feed(&mut self.clients.replays_fed);
         if self.replays.is_idle() {
             return;
         }
@@ -298,15 +414,12 @@ impl Shard {
     /// Asks the keeper of a replay if that may be; says whether it need not be looked at again before
     /// there is an answer.
     fn advance_replay(&mut self, key: Key) -> bool {
+        if !self.pass_cut(key) {
+            return false;
+        }
         let Some(replay) = self.replays.running.get_mut(key) else {
             return true;
         };
-        if replay.state == State::AwaitsEpoch {
-            if !self.routes.epochs.all_settled(replay.epoch) {
-                return false;
-            }
-            replay.state = State::Ready { first: true };
-        }
         let State::Ready { first } = replay.state else {
             return true;
         };
@@ -316,9 +429,14 @@ impl Shard {
         } else {
             Default::default()
         };
-        let credit = self.replay_credit(session);
-        if credit == 0 || !self.outboxes.has_room(keeper) {
+        if !self.outboxes.has_room(keeper) {
             return false;
+        }
+        let credit = self.replay_credit(session);
+        if credit == 0 {
+            self.clients.starve_replay(session);
+            self.replays.starve(session, key);
+            return true;
         }
         if let Some(replay) = self.replays.running.get_mut(key) {
             replay.state = State::Asked;
@@ -332,6 +450,38 @@ impl Shard {
             self.asked(keeper, question);
         } else {
             stage_question(&mut self.outboxes, keeper, question);
+        }
+        true
+    }
+
+    /// Goes on until the keeper may be asked; says whether it may, or has been.
+    fn pass_cut(&mut self, key: Key) -> bool {
+        let Some(replay) = self.replays.running.get_mut(key) else {
+            return true;
+        };
+        let turn = self.outboxes.turn();
+        if let State::AwaitsCut { turn: asked, began } = replay.state {
+            if asked == turn || began == self.clients.now {
+                return false;
+            }
+            replay.cut_us = self.clients.now.unix_us;
+            replay.state = State::AwaitsOthers {
+                cut_ms: self.clients.now.ms,
+            };
+        }
+        if let State::AwaitsOthers { cut_ms } = replay.state {
+            let epochs = &self.routes.epochs;
+            let own = self.clients.core;
+            if !epochs.all_settled(replay.epoch) || !epochs.all_sent_through(own, cut_ms) {
+                return false;
+            }
+            replay.state = State::AwaitsLanes { turn };
+        }
+        if let State::AwaitsLanes { turn: sent } = replay.state {
+            if self.cores > 1 && sent >= self.lanes_emptied_turn {
+                return false;
+            }
+            replay.state = State::Ready { first: true };
         }
         true
     }
@@ -456,7 +606,8 @@ impl Shard {
         let Some(replay) = self.replays.running.get(Key::unpack(replay)) else {
             return;
         };
-        if self.replays.was_seen_live(replay, publication.topic) {
+        let now_us = self.clients.now.unix_us;
+        if self.replays.comes_live(replay, publication, now_us) {
             return;
         }
         let session = replay.session;
@@ -490,11 +641,6 @@ impl Shard {
             return;
         }
         let session = running.session;
-        let (next, last) = self.replays.end(key);
-        if let Some((wanted, begun)) = next {
-            self.start_replay(session, wanted, begun);
-        } else if last && let Some(session) = self.clients.registry.at_mut(session) {
-            session.replaying = false;
-        }
+        self.end_replay(session, key);
     }
 }

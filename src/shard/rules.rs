@@ -3,6 +3,7 @@
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
+use crate::access::rules::AccessRules;
 use crate::config::{ShareGroup, ShareStrategy};
 use crate::shard::auth::AuthnRules;
 
@@ -19,6 +20,12 @@ pub struct Rules {
     pub max_qos_allowed: u8,
     /// Topic aliases a 5.0 client may use towards us; 0 = none.
     pub max_topic_alias: u16,
+    /// Topic aliases we use towards one 5.0 client that takes them; 0 = none.
+    pub max_topic_alias_out: u16,
+    /// Where clients shall go when this broker stops; 5.0 clients are told.
+    pub server_reference: Option<Arc<str>>,
+    /// What 5.0 clients are told that ask for response information.
+    pub response_information: Option<Arc<str>>,
     /// Whether retained messages are kept.
     pub retain_available: bool,
     /// Whether filters may have wildcards.
@@ -53,6 +60,10 @@ pub struct Rules {
     pub max_out_queue_bytes: usize,
     /// Whether clients may connect without credentials.
     pub allow_anonymous: bool,
+    /// What clients may do.
+    pub access: Arc<AccessRules>,
+    /// The listeners' ids, such as `tcp:default`, by number.
+    pub listener_ids: Arc<[Box<str>]>,
     /// Who is authenticated, and what names count.
     pub authn: AuthnRules,
     /// Most retained messages in all; 0 = unlimited.
@@ -96,6 +107,9 @@ impl Rules {
             max_topic_levels: 16,
             max_qos_allowed: 2,
             max_topic_alias: 10,
+            max_topic_alias_out: 3,
+            server_reference: None,
+            response_information: None,
             retain_available: true,
             wildcard_subscription: true,
             idle_timeout_ms: 15_000,
@@ -110,6 +124,8 @@ impl Rules {
             max_subscriptions: 1000,
             max_out_queue_bytes: 1 << 20,
             allow_anonymous: true,
+            access: AccessRules::open().into(),
+            listener_ids: Vec::new().into(),
             authn: AuthnRules::default(),
             max_retained_messages: 0,
             max_retained_payload: 1 << 20,

@@ -3,6 +3,7 @@
 use crate::gate::event::{Crossing, Tables};
 use crate::metrics::Gauge;
 use crate::mqtt::reason::ReasonCode;
+use crate::session::state::NONE;
 use crate::session::will::WillFate;
 use crate::shard::Shard;
 use crate::shard::close::CloseReason;
@@ -31,6 +32,8 @@ impl Shard {
             .map(|(index, _)| index)
             .collect();
         for session in sessions {
+            let connection = self.clients.registry.at(session).map(|s| s.connection);
+            self.judge_will(connection.unwrap_or(NONE));
             self.settle_will(session, WillFate::Publish);
         }
     }
@@ -51,12 +54,12 @@ impl Shard {
             .take(FAREWELLS_PER_TURN)
             .map(|(key, _)| key.index)
             .collect();
+        let code = match self.clients.rules.server_reference {
+            Some(_) => ReasonCode::UseAnotherServer,
+            None => ReasonCode::ServerShuttingDown,
+        };
         for slot in &batch {
-            self.close(
-                *slot,
-                CloseReason::Shutdown,
-                Some(ReasonCode::ServerShuttingDown),
-            );
+            self.close(*slot, CloseReason::Shutdown, Some(code));
         }
         if batch.len() == FAREWELLS_PER_TURN {
             self.farewell_at = batch.last().map_or(0, |slot| slot + 1);

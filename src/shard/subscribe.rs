@@ -95,7 +95,9 @@ impl Shard {
         self.clients.metrics.inc(Counter::ClientSubscribe);
         let identifier = packet.subscription_identifier;
         let answer = Answer::Client(packet.packet_id);
-        self.subscribe_all(slot, packet.filters(), identifier, answer);
+        let permits = self.may_subscribe(slot, packet)?;
+        let entries = packet.filters().zip(permits);
+        self.subscribe_all(slot, entries, identifier, answer);
         Ok(())
     }
 
@@ -110,13 +112,15 @@ impl Shard {
             filter,
             options: *options,
         });
+        let entries = entries.map(|entry| (entry, true));
         self.subscribe_all(slot, entries, None, Answer::Operator(reply));
     }
 
+    /// Subscribes to what is allowed of `entries`.
     fn subscribe_all<'f>(
         &mut self,
         slot: u32,
-        entries: impl Iterator<Item = SubscribeEntry<'f>>,
+        entries: impl Iterator<Item = (SubscribeEntry<'f>, bool)>,
         identifier: Option<u32>,
         answer: Answer,
     ) {
@@ -142,8 +146,12 @@ impl Shard {
         if let Some(connection) = self.clients.connections.at_mut(slot) {
             connection.awaits_index += 1;
         }
-        for (position, entry) in entries.enumerate() {
-            let reason = self.subscribe_one(session, key, position, &entry, identifier);
+        for (position, (entry, allowed)) in entries.enumerate() {
+            let reason = if allowed {
+                self.subscribe_one(session, key, position, &entry, identifier)
+            } else {
+                ReasonCode::NotAuthorized
+            };
             if let Some(pending) = self.subacks.get_mut(key) {
                 pending.reasons.push(reason.as_u8());
             }
@@ -290,7 +298,7 @@ impl Shard {
         }
         fanout.finish(&mut self.clients.budget);
         if publication.retain && self.replays.is_running() {
-            self.note_live(publication.topic, filters, epoch);
+            self.note_live(publication, filters, epoch);
         }
     }
 
@@ -444,6 +452,9 @@ impl Shard {
                 .local
                 .unsubscribe(&self.routes.index, session_index, first, filter);
         session.subscriptions -= u32::from(removed);
+        if session.replaying {
+            self.stop_replays(session_index, filter);
+        }
         removed
     }
 
@@ -542,12 +553,12 @@ impl Shard {
     }
 
     /// Tells running replays that a retained message of this topic came live.
-    fn note_live(&mut self, topic: &str, filters: &[FilterId], epoch: Epoch) {
+    fn note_live(&mut self, publication: &Publication<'_>, filters: &[FilterId], epoch: Epoch) {
         for filter in filters {
             for subscriber in self.routes.local.subscribers(*filter, epoch) {
                 let session = self.clients.registry.at(subscriber.session);
                 if session.is_some_and(|session| session.replaying) {
-                    self.replays.note_live(subscriber.session, topic);
+                    self.replays.note_live(subscriber.session, publication);
                 }
             }
         }

@@ -23,6 +23,8 @@ pub enum Timer {
     Will = 3,
     /// QoS 2 identifiers that are not released.
     AwaitingRel = 4,
+    /// Questions about what a connection may do that are not answered.
+    Access = 8,
     /// A connection's authentication: its expiry, or an answer that does not come.
     Identity = 5,
 }
@@ -79,7 +81,8 @@ impl Shard {
             2 => Timer::SessionExpiry,
             3 => Timer::Will,
             4 => Timer::AwaitingRel,
-            _ => Timer::Identity,
+            5 => Timer::Identity,
+            _ => Timer::Access,
         };
         if self.timer_generation(timer, index) & GENERATION_MASK != generation {
             return;
@@ -88,6 +91,7 @@ impl Shard {
             Timer::KeepAlive => self.keep_alive_due(index),
             Timer::SessionExpiry => self.session_expiry_due(index),
             Timer::Will => self.will_due(index),
+            Timer::Access => self.access_due(index),
             Timer::AwaitingRel => self.awaiting_rel_due(index),
             Timer::Identity => self.identity_due(index),
         }
@@ -95,7 +99,7 @@ impl Shard {
 
     fn timer_generation(&self, timer: Timer, index: u32) -> u32 {
         match timer {
-            Timer::KeepAlive | Timer::Identity => {
+            Timer::KeepAlive | Timer::Access | Timer::Identity => {
                 self.clients.connections.generation(index).unwrap_or(0)
             }
             _ => self.clients.registry.generation(index),

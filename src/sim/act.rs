@@ -28,6 +28,9 @@ pub const FILTERS: [&str; 12] = [
 /// Payload bytes of a message that crosses as a parcel, and of one that is spliced as well.
 const LARGE: [usize; 2] = [700, 4500];
 
+/// Topic aliases that a client takes: fewer than there are topics.
+pub const ALIASES_MAX: u16 = 2;
+
 impl World {
     /// A client does something, if there is something to do.
     pub fn act(&mut self, who: usize) {
@@ -239,6 +242,7 @@ impl World {
         if is_v5 {
             properties.session_expiry_interval = log.expiry_s;
             properties.receive_maximum = client.receive_maximum;
+            properties.topic_alias_maximum = ALIASES_MAX;
         }
         encode_connect(
             out,

@@ -176,16 +176,18 @@ impl Ledger {
         Ok(false)
     }
 
-    /// Whether a SUBSCRIBE may be answered with a stored message: it asked for it, and nothing
-    /// newer was acknowledged before.
+    /// Whether a SUBSCRIBE may be answered with a stored message: it asked for it, nothing newer was
+    /// acknowledged before, and the message was not published behind its SUBACK, so that it comes live.
     pub fn may_be_stored_for(&self, version: &Version, number: usize, message: &Published) -> bool {
         let superseded = |other: &Published| {
             other.retain
                 && other.topic == message.topic
                 && other.acked.is_some_and(|acked| acked < version.sent)
         };
+        let behind = version.acked.is_some_and(|acked| acked < message.sent);
         message.retain
             && version.retain_handling < 2
+            && !behind
             && !self.published[number + 1..].iter().any(superseded)
     }
 

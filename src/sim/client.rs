@@ -106,6 +106,8 @@ pub struct Client {
     pub last_id: u16,
     /// A message without DUP came on this connection.
     pub fresh_seen: bool,
+    /// Topic aliases that the broker has set up on this connection.
+    pub aliases_heard: BTreeMap<u16, String>,
     /// Messages of QoS 1 and 2 that it has not acknowledged on this connection.
     pub outstanding: usize,
     /// Requests that are not answered, oldest first.
@@ -151,6 +153,7 @@ impl Client {
         self.pings = 0;
         self.disconnected = false;
         self.aliases.clear();
+        self.aliases_heard.clear();
     }
 
     /// Forgets what belongs to a session.

@@ -111,15 +111,6 @@ impl Ledger {
                     });
                 live || stored
             });
-        // Who has it live while the store does not may be given the older one by a further SUBSCRIBE
-        // that asks for it just then; see `shard/replay.rs`.
-        let again = matching().flat_map(|s| &s.versions).any(|v| {
-            let asked_meanwhile = v.sent < acked && v.acked.is_none_or(|a| a > message.sent);
-            v.retain_handling < 2
-                && asked_meanwhile
-                && matching().any(|s| s.versions[0].sent < v.sent)
-        });
-        let due = due && !again;
         let last = log.last_on_topic.get(topic);
         let expected = (!message.empty).then_some(number);
         if !due || last == Some(&expected) {

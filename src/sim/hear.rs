@@ -6,6 +6,7 @@ use crate::mqtt::frame::next_frame;
 use crate::mqtt::qos::QoS;
 use crate::mqtt::reason::ReasonCode;
 use crate::mqtt::version::Version;
+use crate::sim::act::ALIASES_MAX;
 use crate::sim::checker::Delivery;
 use crate::sim::client::{Awaits, Owed, State};
 use crate::sim::ledger::SessionLog;
@@ -94,7 +95,18 @@ impl World {
         }
         match heard {
             ServerPacket::ConnAck(connack) => self.hear_connack(who, &connack),
-            ServerPacket::Publish(publish) => self.hear_publish(who, &publish),
+            ServerPacket::Publish(publish) => match self.topic_of(who, &publish) {
+                Some(topic) => self.hear_publish(
+                    who,
+                    &Publish {
+                        topic: &topic,
+                        ..publish
+                    },
+                ),
+                None => self.ledger.fail(format!(
+                    "client {who}: an alias without a topic, {publish:?}"
+                )),
+            },
             ServerPacket::PubAck(ack) => {
                 self.hear_answer(who, Awaits::Ack, ack.packet_id, ack.reason);
             }
@@ -269,6 +281,22 @@ impl World {
             self.ledger
                 .fail(format!("client {who}: DISCONNECT {reason:?}"));
         }
+    }
+
+    /// The topic that a PUBLISH names, itself or by its alias.
+    fn topic_of(&mut self, who: usize, publish: &Publish<'_>) -> Option<String> {
+        let Some(alias) = publish.properties.topic_alias else {
+            return Some(publish.topic.to_owned());
+        };
+        if alias > ALIASES_MAX {
+            return None;
+        }
+        self.stats.aliased += u64::from(publish.topic.is_empty());
+        let aliases = &mut self.clients[who].aliases_heard;
+        if !publish.topic.is_empty() {
+            aliases.insert(alias, publish.topic.to_owned());
+        }
+        aliases.get(&alias).cloned()
     }
 
     fn hear_publish(&mut self, who: usize, publish: &Publish<'_>) {

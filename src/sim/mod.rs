@@ -8,9 +8,8 @@
 //! there. In the *farewell* all sessions end, and nothing may be left.
 //!
 //! Left open, because MQTT or the design does: a message on its way between cores goes to who
-//! subscribes before it arrives there, and is lost by an UNSUBSCRIBE that comes first; who has a
-//! retained message live while its keeper does not have it yet, and asks for the stored ones just
-//! then, may be given the older one after it; whether a client's own will is its own message.
+//! subscribes before it arrives there, and is lost by an UNSUBSCRIBE that comes first; whether a
+//! client's own will is its own message.
 //!
 //! - [`plan`], [`rng`]: what a run is made of
 //! - [`world`], [`turn`], [`index_thread`], [`lanes`], [`net`]: the broker's surroundings

@@ -203,7 +203,7 @@ impl Raw {
             {
                 *handshake = None;
                 self.conns[id].closed = true;
-                self.shard.handshake_ended(CloseReason::Closed);
+                self.shard.handshake_ended(0, CloseReason::Closed);
             }
         }
     }
@@ -292,7 +292,7 @@ impl Raw {
                 self.shard.peer_closed(slot, CloseReason::Closed);
             } else if conn.handshake.take().is_some() {
                 conn.closed = true;
-                self.shard.handshake_ended(CloseReason::Closed);
+                self.shard.handshake_ended(0, CloseReason::Closed);
             }
         }
     }

@@ -30,6 +30,7 @@ fn run_seeds(plan: &Plan, default: u64) -> Stats {
 fn a_bit_of_everything() {
     let sum = run_seeds(&Plan::mixed(), 40);
     assert!(sum.delivered > sum.published && sum.lanes_full > 0 && sum.blocks > 0);
+    assert!(sum.aliased > 0);
 }
 
 #[test]

@@ -157,7 +157,7 @@ impl World {
                 Stage::Handshake(_) => {
                     self.cores[core].handshakes.remove(&id);
                     let shard = &mut self.cores[core].shard;
-                    shard.handshake_ended(CloseReason::Closed);
+                    shard.handshake_ended(0, CloseReason::Closed);
                     self.close_conn(id);
                 }
                 Stage::Home(_, slot) => {

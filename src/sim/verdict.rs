@@ -37,6 +37,8 @@ pub struct Stats {
     pub shared_repeats: u64,
     /// Messages delivered from the store of retained ones.
     pub replayed: u64,
+    /// Deliveries whose topic was told by an alias.
+    pub aliased: u64,
 }
 
 impl Stats {
@@ -56,6 +58,7 @@ impl Stats {
         self.pauses += other.pauses;
         self.refused += other.refused;
         self.replayed += other.replayed;
+        self.aliased += other.aliased;
         self.shared += other.shared;
         self.shared_repeats += other.shared_repeats;
     }

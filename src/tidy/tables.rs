@@ -11,7 +11,8 @@ pub(super) const MAY_NAME: &[(&str, &[&str])] = &[
     ("routing", &["base", "mqtt"]),
     ("session", &["base", "config", "mqtt"]),
     ("store", &["base", "mqtt"]),
-    ("gate", &["base", "config", "metrics", "mqtt"]),
+    // Commands carry compiled rules, questions name the action.
+    ("gate", &["base", "config", "metrics", "mqtt", "access"]),
     ("shard", BELOW_THE_SHARD),
     ("runtime", BELOW_THE_RUNTIME),
     ("control", BELOW_THE_CONTROL),

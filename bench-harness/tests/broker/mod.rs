@@ -21,6 +21,8 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a program that only says something may take.
 const SAY_TIMEOUT: Duration = Duration::from_secs(20);
+/// Many brokers run at once: none has an API at the usual port. `--set` says otherwise.
+const HTTP_LISTEN: &str = "MILLRACE_HTTP__LISTEN";
 const POLL: Duration = Duration::from_millis(5);
 
 /// The program under test: the one Cargo built, or that of `BROKER_UNDER_TEST`.
@@ -67,6 +69,8 @@ pub struct Broker {
     pub addresses: Vec<SocketAddr>,
     /// The ids of its listeners.
     pub listening: Vec<String>,
+    /// Where its HTTP API is: nowhere unless the arguments say otherwise.
+    pub http: Option<SocketAddr>,
     scratch: Scratch,
 }
 
@@ -93,6 +97,7 @@ impl Broker {
             command.arg("--data-dir").arg(scratch.path("data"));
         }
         command.args(arguments);
+        command.env(HTTP_LISTEN, "off");
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         command.stderr(fs::File::create(&log).unwrap());
         let mut child = command.spawn().unwrap();
@@ -101,6 +106,7 @@ impl Broker {
             child,
             addresses: Vec::new(),
             listening: Vec::new(),
+            http: None,
             scratch,
         };
         broker.wait_until_ready(&lines)?;
@@ -136,6 +142,8 @@ impl Broker {
                         false => self.addresses.push(address.parse().unwrap()),
                     }
                 }
+                ["listening", "http", address] => self.http = Some(address.parse().unwrap()),
+                ["listening", "http_v4", _] => {}
                 _ => return Err(format!("an unknown line on standard output: {line}")),
             }
         }
@@ -246,7 +254,7 @@ pub fn say(arguments: &[&str]) -> Said {
 
 /// Runs a program that has to end within `timeout`; it is killed and the test fails if it does not.
 pub fn run(command: &mut Command, timeout: Duration) -> Said {
-    command.stdin(Stdio::null());
+    command.stdin(Stdio::null()).env(HTTP_LISTEN, "off");
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = command
         .spawn()

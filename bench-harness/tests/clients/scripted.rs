@@ -9,11 +9,15 @@ use crate::broker::{Broker, run, source};
 const TIMEOUT: Duration = Duration::from_secs(120);
 const CORES: u32 = 4;
 
-fn run_script(command: &mut Command, script: &str) {
-    let broker = Broker::start(CORES);
+fn run_script(command: &mut Command, script: &str, kind: &str) {
+    let listen = format!("{kind}://127.0.0.1:0");
+    let broker = Broker::with(&["--cores", &CORES.to_string(), "--listen", &listen]);
     let address = broker.address();
     command.arg(source("bench-harness/tests/clients").join(script));
     command.args([address.ip().to_string(), address.port().to_string()]);
+    if kind != "tcp" {
+        command.arg(kind);
+    }
     let said = run(command, TIMEOUT);
     assert_eq!(said.code, Some(0), "{}{}", said.out, said.err);
     let last = said.out.lines().last().unwrap_or_default();
@@ -22,7 +26,7 @@ fn run_script(command: &mut Command, script: &str) {
         "{}",
         said.out
     );
-    println!("{script}: {last}");
+    println!("{script} over {kind}: {last}");
     broker.stop();
 }
 
@@ -30,7 +34,7 @@ fn run_script(command: &mut Command, script: &str) {
 #[ignore = "needs paho-mqtt, which scripts/test.sh installs"]
 fn paho_mqtt_of_python() {
     let python = source("target/test-tools/venv/bin/python");
-    run_script(&mut Command::new(python), "paho_client.py");
+    run_script(&mut Command::new(python), "paho_client.py", "tcp");
 }
 
 #[test]
@@ -38,5 +42,13 @@ fn paho_mqtt_of_python() {
 fn mqtt_js_of_node() {
     let mut node = Command::new("node");
     node.env("NODE_PATH", source("target/test-tools/node/node_modules"));
-    run_script(&mut node, "mqttjs_client.cjs");
+    run_script(&mut node, "mqttjs_client.cjs", "tcp");
+}
+
+#[test]
+#[ignore = "needs MQTT.js, which scripts/test.sh installs"]
+fn mqtt_js_of_node_over_websocket() {
+    let mut node = Command::new("node");
+    node.env("NODE_PATH", source("target/test-tools/node/node_modules"));
+    run_script(&mut node, "mqttjs_client.cjs", "ws");
 }

@@ -10,4 +10,7 @@
 mod autobahn;
 #[path = "../broker/mod.rs"]
 mod broker;
+mod browser;
 mod echo;
+mod process;
+mod proxies;

@@ -26,7 +26,7 @@ impl Door {
             match outcome {
                 Outcome::Done(adopted) => self.adopt(shard, plane, *adopted),
                 Outcome::Failed(listener, reason) => {
-                    shard.handshake_ended(reason);
+                    shard.handshake_ended(listener, reason);
                     self.connection_closed(listener);
                     self.accept_if_room(plane);
                 }
@@ -87,7 +87,7 @@ impl Door {
             }
             Err(errand) => {
                 shard.clients.metrics.inc(Counter::TlsHandshakesRefused);
-                shard.handshake_ended(CloseReason::ServerBusy);
+                shard.handshake_ended(errand.listener, CloseReason::ServerBusy);
                 self.connection_closed(errand.listener);
             }
         }
@@ -96,7 +96,7 @@ impl Door {
     /// Goes on with a socket whose envelope has begun.
     pub fn adopt(&mut self, shard: &mut Shard, plane: &mut Actions, adopted: Adopted) {
         if self.stopping {
-            shard.handshake_ended(CloseReason::Shutdown);
+            shard.handshake_ended(adopted.listener, CloseReason::Shutdown);
             return self.connection_closed(adopted.listener);
         }
         self.plain.clear();

@@ -1,9 +1,10 @@
 //! Clients: lists, look-ups, and what ends or changes one.
 
+use std::net::SocketAddr;
 use std::num::NonZeroU16;
 
 use crate::base::limits::MANAGE_SCAN_PER_STEP;
-use crate::gate::manage::{ClientQuery, ClientRow, ConnectionRow, Page};
+use crate::gate::manage::{ClientQuery, ClientRow, ConnectionRow, Page, SeenClient};
 use crate::mqtt::reason::ReasonCode;
 use crate::session::state::{NONE, Session};
 use crate::shard::Shard;
@@ -66,35 +67,18 @@ impl Shard {
     }
 
     fn fits(&self, session: &Session, query: &ClientQuery) -> bool {
-        let same = |wanted: Option<bool>, is: bool| wanted.is_none_or(|wanted| wanted == is);
-        let username = session.username();
-        let like = |part: &Option<String>, text: Option<&str>| {
-            part.as_deref()
-                .is_none_or(|part| text.is_some_and(|text| text.contains(part)))
-        };
-        let among = |wanted: &[String], text: Option<&str>| {
-            wanted.is_empty() || text.is_some_and(|text| wanted.iter().any(|wanted| wanted == text))
-        };
-        same(query.connected, session.is_connected())
-            && same(query.clean_start, session.clean_start)
-            && query.version.is_none_or(|wanted| wanted == session.version)
-            && like(&query.like_client_id, Some(&session.client_id))
-            && like(&query.like_username, username)
-            && among(&query.client_ids, Some(&session.client_id))
-            && among(&query.usernames, username)
-            && self.fits_in_time(session, query)
-            && query.queued.holds(waiting(session))
-            && query.ip.is_none_or(|wanted| {
-                let connection = self.clients.connections.at(session.connection);
-                connection.is_some_and(|c| std::net::SocketAddr::from(c.peer).ip() == wanted)
-            })
-    }
-
-    fn fits_in_time(&self, session: &Session, query: &ClientQuery) -> bool {
-        let connected = query.connected_s;
-        let asked = connected.min.is_some() || connected.max.is_some();
-        query.created_s.holds(self.unix_s(session.created_s))
-            && (!asked || session.is_connected() && connected.holds(self.unix_s(session.since_s)))
+        let connection = self.clients.connections.at(session.connection);
+        query.holds(&SeenClient {
+            client_id: &session.client_id,
+            username: session.username(),
+            connected: session.is_connected(),
+            clean_start: session.clean_start,
+            version: session.version,
+            created_s: self.unix_s(session.created_s),
+            since_s: self.unix_s(session.since_s),
+            queued: waiting(session),
+            ip: connection.map(|c| SocketAddr::from(c.peer).ip()),
+        })
     }
 
     /// Ends a session by an operator's wish: a 5.0 client is told, the will is published, nothing

@@ -129,7 +129,7 @@ impl Shard {
     /// Retained messages whose topics match, a step of the walk.
     pub(super) fn list_retained(
         &self,
-        filter: &str,
+        (filter, payloads): (&str, bool),
         bookmark: Option<Bookmark>,
         max: usize,
     ) -> (Vec<MessageRow>, Option<Bookmark>) {
@@ -142,8 +142,11 @@ impl Shard {
             if rows.len() == max || bytes >= MANAGE_BYTES_PER_STEP {
                 return ControlFlow::Break(());
             }
-            bytes += stored.0.len();
-            let publication = stored.0.view();
+            let mut publication = stored.0.view();
+            if !payloads {
+                publication.payload = &[];
+            }
+            bytes += publication.record_len();
             rows.push(self.message_row(0, &publication, publication.qos));
             ControlFlow::Continue(())
         });

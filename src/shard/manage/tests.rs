@@ -271,8 +271,8 @@ fn retained_messages_are_listed_found_and_forgotten() {
         let published = ask(&mut shard, |reply| Manage::Publish { message, reply });
         assert_eq!(published, Published::NoSubscribers);
     }
-    let (first, bookmark) = shard.list_retained("r/#", None, 100);
-    let (second, end) = shard.list_retained("r/#", bookmark, 100);
+    let (first, bookmark) = shard.list_retained(("r/#", true), None, 100);
+    let (second, end) = shard.list_retained(("r/#", false), bookmark, 100);
     assert_eq!((first.len(), second.len(), end.is_none()), (100, 50, true));
     assert_eq!(shard.retained_of("r/7").unwrap().payload, b"x");
     shard.begin_turn(Now {

@@ -50,6 +50,8 @@ pub(super) struct Broker {
     pub(super) crossed: Vec<(CoreId, Vec<u8>)>,
     /// Slots that the shard has asked to close, in order.
     pub(super) closed: Vec<u32>,
+    /// Questions about access that nobody has answered.
+    pub(super) access_questions: Vec<Box<crate::gate::access::AccessQuestion>>,
     /// Slots from which nothing is received for now.
     pub(super) paused: BTreeSet<u32>,
     /// What was said to clients that found no room at home.
@@ -78,6 +80,9 @@ pub(super) fn rules() -> Rules {
         max_topic_levels: 128,
         max_qos_allowed: 2,
         max_topic_alias: 65_535,
+        max_topic_alias_out: 64,
+        server_reference: None,
+        response_information: None,
         retain_available: true,
         wildcard_subscription: true,
         shared_subscription: true,
@@ -95,6 +100,8 @@ pub(super) fn rules() -> Rules {
         max_subscriptions: u32::MAX,
         max_out_queue_bytes: 1 << 20,
         allow_anonymous: true,
+        access: crate::access::rules::AccessRules::open().into(),
+        listener_ids: Default::default(),
         authn: Default::default(),
         max_retained_messages: 0,
         max_retained_payload: 1 << 20,
@@ -145,6 +152,7 @@ impl Broker {
             index_stands: false,
             crossed: Vec::new(),
             closed: Vec::new(),
+            access_questions: Vec::new(),
             paused: BTreeSet::new(),
             refused: Vec::new(),
             questions: Vec::new(),
@@ -411,6 +419,7 @@ impl Broker {
             }
             self.closed.push(key.index);
         }
+        self.access_questions.append(&mut effects.questions);
         effects.dirty.append(&mut self.shard.clients.effects.dirty);
         self.shard.clients.effects = effects;
     }
@@ -439,6 +448,7 @@ pub(super) struct Client<'a> {
     pub(super) max_packet_size: Option<u32>,
     pub(super) will: Option<Will<'a>>,
     pub(super) auth_method: Option<&'a str>,
+    pub(super) username: Option<&'a str>,
 }
 
 /// A 5.0 client whose session does not outlive its connection.
@@ -453,6 +463,7 @@ pub(super) fn v5(id: &str) -> Client<'_> {
         max_packet_size: None,
         will: None,
         auth_method: None,
+        username: None,
     }
 }
 
@@ -471,6 +482,14 @@ impl<'a> Client<'a> {
         Self {
             clean: false,
             expiry_s,
+            ..self
+        }
+    }
+
+    /// The same with a user name.
+    pub(super) fn named(self, username: &'a str) -> Self {
+        Self {
+            username: Some(username),
             ..self
         }
     }
@@ -511,7 +530,7 @@ impl<'a> Client<'a> {
                 keep_alive: self.keep_alive_s,
                 client_id: self.id,
                 will: self.will,
-                username: None,
+                username: self.username,
                 password: None,
                 properties,
             },

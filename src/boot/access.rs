@@ -1,0 +1,88 @@
+//! Access rules as the configuration and the file they name give them, at the start and again later.
+
+use std::fs;
+use std::path::Path;
+
+use crate::access::acl::Permission;
+use crate::access::acl_compiled::CompiledRules;
+use crate::access::acl_file::read_rules;
+use crate::access::cache::CacheRules;
+use crate::access::rules::{AccessRules, DenyAction};
+use crate::base::limits::ACL_FILE_BYTES_MAX;
+use crate::boot::{Refusal, preflight};
+use crate::config::{Config, NoMatch, OnDeny, Profile};
+
+/// The rules that the configuration and its file give; `version` counts reloads.
+///
+/// # Errors
+/// A sentence that names the file, the line and what is wrong there.
+pub fn rules(config: &Config, version: u64) -> Result<AccessRules, Refusal> {
+    let settings = &config.access;
+    let is_hardened = config.node.profile == Profile::Hardened;
+    let file = match &settings.file.path {
+        Some(path) if settings.file.enable => Some(read(path, is_hardened)?),
+        _ => None,
+    };
+    let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    Ok(AccessRules {
+        version,
+        file,
+        built_in: None,
+        asks: false,
+        ask_timeout_ms: millis(settings.authorization.timeout),
+        no_match: match settings.authorization.no_match {
+            Some(NoMatch::Allow) => Permission::Allow,
+            None if !is_hardened => Permission::Allow,
+            Some(NoMatch::Deny) | None => Permission::Deny,
+        },
+        deny_action: match settings.authorization.deny_action {
+            OnDeny::Ignore => DenyAction::Ignore,
+            OnDeny::Disconnect => DenyAction::Disconnect,
+        },
+        denies_overlap: settings
+            .authorization
+            .deny_overlapping
+            .unwrap_or(is_hardened),
+        cache: CacheRules {
+            size_max: match settings.cache.enable {
+                true => settings.cache.max_size as usize,
+                false => 0,
+            },
+            ttl_ms: millis(settings.cache.ttl),
+        },
+    })
+}
+
+/// For `--check`: reads the file, if there is one.
+pub fn check(config: &Config) -> Option<preflight::Outcome> {
+    let path = config.access.file.path.as_ref()?;
+    let read = rules(config, 0);
+    Some(match read {
+        Ok(rules) => {
+            let count = rules.file.map_or(0, |rules| rules.len());
+            Ok(format!("{} has {count} access rules", path.display()))
+        }
+        Err(refusal) => Err(refusal.to_string()),
+    })
+}
+
+fn read(path: &Path, is_hardened: bool) -> Result<CompiledRules, Refusal> {
+    let shown = path.display();
+    let unreadable = |error: &dyn std::fmt::Display| {
+        Refusal::from(format!(
+            "the file of access rules {shown} cannot be read: {error}"
+        ))
+    };
+    let bytes = fs::metadata(path)
+        .map_err(|error| unreadable(&error))?
+        .len();
+    if bytes > ACL_FILE_BYTES_MAX {
+        return Err(unreadable(&format!(
+            "it has more than {ACL_FILE_BYTES_MAX} bytes"
+        )));
+    }
+    let text = fs::read_to_string(path).map_err(|error| unreadable(&error))?;
+    let rules = read_rules(&text, is_hardened)
+        .map_err(|error| Refusal::from(format!("{shown} {error}")))?;
+    Ok(CompiledRules::new(rules))
+}
