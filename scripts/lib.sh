@@ -19,6 +19,7 @@ ulimit -n "$(ulimit -Hn)"
 # Versions that are installed; the tests are written against these.
 export CARGO_DENY_VERSION=0.20.2
 export PAHO_VERSION=2.2.0
+export SSLYZE_VERSION=6.3.1
 export MQTTJS_VERSION=5.16.0
 export ENVOY_VERSION=1.40.0
 export AUTOBAHN_VERSION=25.10.1
