@@ -205,3 +205,7 @@ fn ask(gate: &Gate, core: CoreId, mut command: Command) -> Result<(), String> {
     }
     Err(format!("core {} takes no commands", core.0))
 }
+
+#[cfg(test)]
+#[path = "listeners_tests.rs"]
+mod tests;
