@@ -1,4 +1,5 @@
 //! Which certificate a client gets: by the name of the server it asks for, and by what it can verify.
+#![allow(clippy::disallowed_types)] // Held by handshake threads for a moment, never by a core.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

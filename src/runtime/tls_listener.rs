@@ -4,6 +4,7 @@
 //! A reload reads everything first and then puts the new in the place of the old: a file that is wrong
 //! leaves the listener as it was. Sessions stay resumable over a reload unless what is asked of
 //! clients' certificates has changed: resuming does not check a certificate again.
+#![allow(clippy::disallowed_types)] // Held by handshake threads for a moment, never by a core.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

@@ -258,8 +258,7 @@ impl Worker {
 
     /// A socket has bytes, room, or has ended.
     fn ready(&mut self, number: u64) {
-        let at = (number & u64::from(u32::MAX)) as u32;
-        let generation = (number >> 32) as u32;
+        let (at, generation) = place(number);
         let Some(running) = self.running(at) else {
             return;
         };
@@ -590,4 +589,11 @@ fn begin_tls(
 /// What epoll reports for a place and its tenant.
 fn number(at: u32, generation: u32) -> u64 {
     u64::from(generation) << 32 | u64::from(at)
+}
+
+/// The reverse of [`number`].
+fn place(number: u64) -> (u32, u32) {
+    let low = u32::try_from(number & u64::from(u32::MAX)).unwrap_or(u32::MAX);
+    let high = u32::try_from(number >> 32).unwrap_or(u32::MAX);
+    (low, high)
 }
