@@ -242,7 +242,7 @@ fn new_certificates_are_used_while_clients_stay() {
         count
     });
     let before = handshake(broker.address(), &config, "localhost").unwrap();
-    std::fs::copy(&old.certificate, &old.key.with_extension("saved")).unwrap();
+    std::fs::copy(&old.certificate, old.key.with_extension("saved")).unwrap();
     std::fs::write(&old.certificate, "no certificate").unwrap();
     broker.signal("HUP");
     await_log(

@@ -282,7 +282,7 @@ proptest! {
         prop_assert!(!pair.client.is_handshaking());
         let mut want = Vec::new();
         for (index, part) in parts.iter().enumerate() {
-            let bytes = vec![index as u8; *part];
+            let bytes = vec![u8::try_from(index).unwrap(); *part];
             pair.client.writer().write_all(&bytes).unwrap();
             pair.exchange(piece).unwrap();
             want.extend_from_slice(&bytes);
