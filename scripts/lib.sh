@@ -217,11 +217,14 @@ install_envoy() {
 install_autobahn() {
     local suite=$TOOLS/autobahn python
     [ -e "$suite/$AUTOBAHN_VERSION" ] && return
-    python=$(command -v python2.7 || ls "${PYENV_ROOT:-$HOME/.pyenv}"/versions/2.7.*/bin/python2.7) ||
-        return 1
+    # One in the path may be a stand-in that says which others there are.
+    for python in "${PYENV_ROOT:-$HOME/.pyenv}"/versions/2.7.*/bin/python2.7 python2.7; do
+        "$python" -c "" 2>/dev/null && break
+    done
+    "$python" -c "" || return 1
     rm -rf "$suite"
     "$python" -m pip install --quiet --disable-pip-version-check --target "$suite" \
-        "autobahntestsuite==$AUTOBAHN_VERSION"
+        "autobahntestsuite==$AUTOBAHN_VERSION" || return 1
     # A package of that name alone is not found outside of the interpreter's own folders.
     touch "$suite/zope/__init__.py"
     ln -sf "$python" "$suite/python" && touch "$suite/$AUTOBAHN_VERSION"
