@@ -9,3 +9,4 @@ pub mod listeners;
 pub mod manage;
 pub mod port;
 pub mod reply;
+pub mod tls;
