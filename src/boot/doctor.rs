@@ -13,7 +13,7 @@ use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
-use crate::boot::{Refusal, access, preflight, settle};
+use crate::boot::{Refusal, access, preflight, settle, tls};
 use crate::cli::Arguments;
 use crate::config::{Config, Machine};
 use crate::control::http::serve::socket;
@@ -191,6 +191,7 @@ const ADVICE: &str = "docs/configuration.md has every setting";
 fn of_configuration(config: &Config, facts: &preflight::Facts, now_s: u64) -> Vec<Finding> {
     let data_dir = &config.node.data_dir;
     let mut outcomes = vec![Ok("the configuration is valid".to_owned())];
+    outcomes.extend(tls::check(config));
     outcomes.extend(access::check(config));
     if is_running(data_dir) {
         outcomes.extend(preflight::outcomes_of_machine(config, facts));

@@ -199,7 +199,8 @@ fn not_included(load: &Load, no_sparse: bool) -> Vec<String> {
     ];
     if load.tls_share > 0.0 {
         left.push(format!(
-            "TLS of {} percent of the connections: its memory and CPU were not measured",
+            "TLS of {} percent of the connections: its memory and CPU are in no result \
+             (docs/tls.md has what was seen once)",
             load.tls_share
         ));
     }

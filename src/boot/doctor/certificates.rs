@@ -11,7 +11,9 @@ use crate::config::Config;
 const WARN_DAYS: i64 = 30;
 const DAY_S: i64 = 86_400;
 /// Settings that name a file of certificates end so.
-const CERTIFICATES: [&str; 2] = ["certfile", "cacertfile"];
+const CERTIFICATES: [&str; 2] = ["certfile", AUTHORITIES];
+/// That of authorities' certificates.
+const AUTHORITIES: &str = "cacertfile";
 /// Settings that name a file with a key end so.
 const KEYS: &str = "keyfile";
 
@@ -60,6 +62,11 @@ fn certificate(key: &str, path: &Path, now_s: u64) -> Finding {
     let now = i64::try_from(now_s).unwrap_or(i64::MAX);
     let days = (last - now) / DAY_S;
     let shown = path.display();
+    if now > last && key.ends_with(AUTHORITIES) {
+        // One of many, as in a bundle of a system; the others go on.
+        let found = format!("{shown} has an authority that has expired");
+        return Finding::warning(key, found, "remove it, or renew it");
+    }
     if now > last {
         return failed(key, path, "has a certificate that has expired; renew it");
     }
