@@ -63,7 +63,7 @@ fn ctl(arguments: &Arguments, words: &[String]) -> Result<ExitCode, Refusal> {
     let data_dir = boot::load::data_dir(arguments)?;
     let mut out = std::io::stdout().lock();
     let (why, code) = match ctl::run(&data_dir, words, arguments.json, &mut out) {
-        Ok(()) => return Ok(ExitCode::SUCCESS),
+        Ok(()) | Err(ctl::Failure::Unread) => return Ok(ExitCode::SUCCESS),
         Err(ctl::Failure::Usage(how)) => (how, EXIT_REFUSED),
         Err(ctl::Failure::Failed(why)) => (why, EXIT_FAILED),
     };

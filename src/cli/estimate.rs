@@ -128,7 +128,7 @@ pub fn estimate(load: &Load) -> Estimate {
     let (full, sparse) = (busy("full"), busy("sparse"));
     let connect = measured.get("cpu_us_per_connect");
     let connect_cpu_seconds = connect.map(|us| us * connections / 1e6);
-    let machine_cpus = sparse.or(full).map(|busy| cpus_for(busy));
+    let machine_cpus = sparse.or(full).map(cpus_for);
     let user_bytes = user_bytes(&mut measured, connections, load.subscriptions, machine_cpus);
     let kernel = measured.get("kernel_bytes_per_connection_both_ends");
     let kernel_bytes_max = kernel.map(|bytes| bytes * connections);
@@ -316,6 +316,25 @@ mod tests {
         );
         assert!(answer.descriptors > 1_000_000);
         assert!((answer.network_bytes_per_second - 2_600_000.0).abs() < 1.0);
+    }
+
+    #[test]
+    fn each_figure_stands_in_the_result_it_names() {
+        let all: Value = serde_json::from_str(COEFFICIENTS).unwrap();
+        let all = all["coefficients"].as_object().unwrap();
+        assert!(!all.is_empty());
+        for (name, figure) in all {
+            let path = figure["result"].as_str().unwrap();
+            let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+            let result = std::fs::read_to_string(path).unwrap();
+            let result: Value = serde_json::from_str(&result).unwrap();
+            assert_eq!(result["commit"], figure["commit"], "{name}");
+            let measured = result["measured"].as_object().unwrap();
+            assert!(
+                measured.values().any(|value| *value == figure["value"]),
+                "{name}"
+            );
+        }
     }
 
     #[test]

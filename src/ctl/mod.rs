@@ -23,12 +23,17 @@ pub enum Failure {
     Usage(String),
     /// The broker does not run, or says no: exit code 1.
     Failed(String),
+    /// Whoever reads the answer, such as `head`, has had enough: there is nothing more to do.
+    Unread,
 }
 
 impl From<io::Error> for Failure {
     /// Of the terminal; the sockets' errors are told with more words.
     fn from(error: io::Error) -> Self {
-        Self::Failed(format!("the answer cannot be written: {error}"))
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::Unread,
+            _ => Self::Failed(format!("the answer cannot be written: {error}")),
+        }
     }
 }
 
@@ -48,4 +53,17 @@ pub fn run(
     }
     commands::run(&Client::of(data_dir), &words, json, out)?;
     Ok(out.flush()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_that_has_gone_is_no_failure() {
+        let gone = io::Error::from(io::ErrorKind::BrokenPipe);
+        assert_eq!(Failure::from(gone), Failure::Unread);
+        let full = io::Error::from(io::ErrorKind::StorageFull);
+        assert!(matches!(Failure::from(full), Failure::Failed(_)));
+    }
 }
