@@ -103,7 +103,8 @@ soak() {
 
 # All targets at once, FUZZ_SECONDS each.
 fuzz() {
-    build_fuzz || return 0
+    can_fuzz || return 0
+    build_fuzz
     local pids=() failed=0 target
     for target in $FUZZ_TARGETS; do
         fuzz_target "$target" "$FUZZ_SECONDS" &

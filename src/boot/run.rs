@@ -103,9 +103,8 @@ pub fn start(ready: &Ready) -> Result<Broker, Refusal> {
         .zip(readers)
         .zip(core_metrics);
     let ports = index_ports.into_iter().zip(gate_ports).zip(desks);
-    for (core, (((mesh, index), metrics), ((index_port, gate), desk))) in
-        ends.zip(ports).enumerate()
-    {
+    let all = ends.zip(ports).enumerate();
+    for (core, (((mesh, index), metrics), ((index_port, gate), desk))) in all {
         let core = CoreId(u8::try_from(core).unwrap_or(u8::MAX));
         let own = CoreEnds {
             core,
@@ -118,7 +117,7 @@ pub fn start(ready: &Ready) -> Result<Broker, Refusal> {
             seed: seed()?,
         };
         let plant = plant.clone();
-        makers.push(move |_guests| plant.core(own));
+        makers.push(move |_| plant.core(own));
     }
     let cores = thread::start(cores_config(config), &wakers, makers)
         .map_err(|error| refused("a core cannot be started", &error))?;
