@@ -19,6 +19,7 @@ mod messages;
 mod oracle;
 mod peer;
 mod retained;
+mod scram_peer;
 mod sessions;
 mod shares;
 mod shutdown;
