@@ -19,6 +19,7 @@ mod sections_access;
 mod sections_authn;
 mod sections_http;
 mod sections_messaging;
+mod sections_observe;
 mod setting;
 mod shown;
 mod sizing;
@@ -49,6 +50,7 @@ pub use sections_http::{Dashboard, Http, HttpTls};
 pub use sections_messaging::{
     AutoSubscription, Delayed, Messaging, RewriteAction, RewriteSettings, compile,
 };
+pub use sections_observe::{Observe, Prometheus, SysEventMessages, SysTopics};
 pub use shown::Shown;
 pub use sizing::{Machine, Sizing};
 pub use source::{Sources, TomlFile};
@@ -88,6 +90,8 @@ pub struct Config {
     pub http_tls: HttpTls,
     /// The first user.
     pub dashboard: Dashboard,
+    /// What is told about the running broker.
+    pub observe: Observe,
     /// The log.
     pub log: Log,
     /// All settings as they were written.
@@ -168,6 +172,7 @@ impl Config {
             http: Http::read(&values, Http::SECTION.prefix),
             http_tls,
             dashboard: Dashboard::read(&values, Dashboard::SECTION.prefix),
+            observe: Observe::read(&values),
             log: Log::read(&values, Log::SECTION.prefix),
             shown: shown::shown(&values),
             sizing,

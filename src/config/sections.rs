@@ -21,6 +21,7 @@ use super::sections_authn::{
 };
 use super::sections_http::{Dashboard, Http, HttpTls};
 use super::sections_messaging::{AutoSubscription, Delayed, Pattern, Priorities, RewriteSettings};
+use super::sections_observe::{Prometheus, SysEventMessages, SysTopics};
 use super::setting::{Change, Section, Setting, parses_to, section};
 use super::template::{Places, Template};
 use super::values::Values;
@@ -59,6 +60,9 @@ pub(crate) const SECTIONS: &[Section] = &[
     Http::SECTION,
     HttpTls::SECTION,
     Dashboard::SECTION,
+    Prometheus::SECTION,
+    SysTopics::SECTION,
+    SysEventMessages::SECTION,
     Log::SECTION,
 ];
 

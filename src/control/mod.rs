@@ -5,11 +5,15 @@
 //! - [`state`]: what is kept over restarts
 //! - [`http`]: the API
 //! - [`monitor`]: figures over time; [`alarms`], [`bans`]: what is wrong, and who is not let in
+//! - [`prometheus`], [`sys_topics`]: figures for others; [`names`]: those of EMQX
+//! - [`observers`]: who wants to know what cores see; [`presence`]: comings and goings as messages;
+//!   [`announce`]: publishes them
 //! - [`authn`]: who may enter
 //! - [`machine`]: what the kernel tells
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)] // Here are locks: no core waits for one.
 
 pub mod alarms;
+pub mod announce;
 pub mod authn;
 pub mod bans;
 pub mod clock;
@@ -18,7 +22,12 @@ pub mod cores;
 pub mod http;
 pub mod machine;
 pub mod monitor;
+pub mod names;
+pub mod observers;
+pub mod presence;
+pub mod prometheus;
 pub mod state;
+pub mod sys_topics;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -29,6 +38,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::base::home::Homes;
 use crate::config::Config;
+use crate::control::announce::Announcer;
 use crate::control::authn::Authn;
 use crate::control::context::Context;
 use crate::control::http::serve::Server;
@@ -75,7 +85,10 @@ impl Control {
             .build()
             .map_err(|error| format!("the control plane's threads cannot be started: {error}"))?;
         let authn = Authn::start(runtime.handle(), &parts.gate, parts.config)?;
-        let context = Arc::new(Context::new(parts, authn)?);
+        let (announcer, waiting) = Announcer::new();
+        let context = Arc::new(Context::new(parts, authn, announcer)?);
+        runtime.spawn(announce::speak(context.cores.clone(), waiting));
+        observers::start(&context)?;
         let servers = http::serve::bind(&context.config)?;
         if !servers.is_empty() {
             http::users::make_first(&context)?;
@@ -92,6 +105,7 @@ impl Control {
         self.context.set_listeners(listeners);
         let _guard = self.runtime.enter();
         monitor::start(&self.context);
+        sys_topics::start(&self.context);
         let mut addresses = Vec::new();
         for server in self.servers.drain(..) {
             addresses.push((server.name.to_owned(), server.address));

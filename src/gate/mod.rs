@@ -7,5 +7,6 @@ pub mod command;
 pub mod event;
 pub mod listeners;
 pub mod manage;
+pub mod observe;
 pub mod port;
 pub mod reply;

@@ -14,6 +14,7 @@ mod http;
 mod http_stub;
 mod matrices;
 mod messages;
+mod observe;
 #[path = "../../../src/sim/will_oracle.rs"]
 mod oracle;
 mod peer;
