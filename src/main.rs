@@ -75,6 +75,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Refusal> {
             ExitCode::from(EXIT_FAILED)
         }
     };
+    broker.listeners.remove_files();
     drop(log);
     if ending != Ending::Clean {
         // Cores that do not end would keep the process.

@@ -20,6 +20,11 @@ ROOT = HERE.parents[1]
 SCRATCH = pathlib.Path(sys.argv[1]).resolve()
 ONLY = {int(number) for number in sys.argv[2:]}
 TEST_SECONDS = 120
+BEGUN = time.time()
+# Of what is copied; the tree may change while the tests run.
+COMMIT = subprocess.run(
+    ["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], capture_output=True, text=True
+).stdout.strip()
 SWITCH = '''
 /// Whether a mutation is on.
 pub(crate) fn mutated(number: u32) -> bool {
@@ -127,7 +132,7 @@ def record(results, bad):
 
     measured = {"rows": len(results), "noticed": len(results) - bad, "list": results}
     limits = [("noticed", "=", len(results))]
-    write(ROOT, "mutations", sys.argv, measured, limits, seconds=round(time.process_time(), 1))
+    write(ROOT, "mutations", sys.argv, measured, limits, COMMIT, seconds=round(time.time() - BEGUN))
 
 
 main()

@@ -8,6 +8,7 @@ use crate::access::acl::{Action, Permission, Rule, Subject, Text, Who};
 use crate::access::acl_client::ClientAcl;
 use crate::access::acl_compiled::CompiledRules;
 use crate::access::cache::CacheRules;
+use crate::mqtt::reason::ReasonCode;
 
 /// What happens to a client that did what it may not.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,6 +36,8 @@ pub struct AccessRules {
     pub no_match: Permission,
     /// What happens to a client that did what it may not.
     pub deny_action: DenyAction,
+    /// What the SUBACK of a denied subscription says.
+    pub denied_subscription: ReasonCode,
     /// Whether a denying rule also hits a subscription to more than it is about.
     pub denies_overlap: bool,
     /// How answers of the asked are kept.
@@ -72,6 +75,7 @@ impl AccessRules {
             ask_timeout_ms: 5_000,
             no_match: Permission::Allow,
             deny_action: DenyAction::Ignore,
+            denied_subscription: ReasonCode::NotAuthorized,
             denies_overlap: false,
             cache: CacheRules {
                 size_max: 32,

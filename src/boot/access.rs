@@ -21,6 +21,7 @@ use crate::boot::{Refusal, preflight};
 use crate::config::{Config, Listener, NoMatch, OnDeny, Profile, Quota, RateExceeded};
 use crate::gate::command::Command;
 use crate::gate::port::Gate;
+use crate::mqtt::reason::ReasonCode;
 
 /// The rules that the configuration and its file give; `version` counts reloads.
 ///
@@ -47,6 +48,10 @@ pub fn rules(config: &Config, version: u64) -> Result<AccessRules, Refusal> {
         deny_action: match settings.authorization.deny_action {
             OnDeny::Ignore => DenyAction::Ignore,
             OnDeny::Disconnect => DenyAction::Disconnect,
+        },
+        denied_subscription: match settings.authorization.deny_reason {
+            true => ReasonCode::NotAuthorized,
+            false => ReasonCode::UnspecifiedError,
         },
         denies_overlap: settings
             .authorization

@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod data_dir;
+pub mod listeners;
 pub mod load;
 pub mod machine;
 pub mod preflight;

@@ -6,12 +6,14 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use super::data_dir::DataDir;
 use super::machine::{self, Limits};
 use super::sys::try_bind;
-use crate::config::{Config, Listener};
+use crate::config::{Bind, Config, Listener};
 use crate::runtime::probe::{RingAbilities, ring_abilities};
 
 /// The oldest Linux that has all that is needed, for the advice only: what counts is what was tried.
@@ -188,7 +190,10 @@ pub fn check_tables(limits: &Limits, connections_per_core: u32) -> Outcome {
 
 /// Whether the listener's address belongs to this machine and to no one else.
 pub fn check_address(listener: &Listener) -> Outcome {
-    check_bind(listener, listener.settings.bind, "--listen")
+    match &listener.bind {
+        Bind::Ip(address) => check_bind(listener, *address, "--listen"),
+        Bind::Path(path) => check_socket_file(listener, path),
+    }
 }
 
 /// Whether an address can be bound; `option` is where another one is chosen.
@@ -213,6 +218,26 @@ fn check_bind(owner: &dyn std::fmt::Display, address: SocketAddr, option: &str) 
         _ => format!("cannot be used: {error}"),
     };
     Err(format!("the address {address} of {owner} {what}"))
+}
+
+/// Whether a Unix socket's file can be made, or replaces one that nobody listens on.
+fn check_socket_file(listener: &Listener, path: &Path) -> Outcome {
+    let shown = path.display();
+    let folder = path.parent().unwrap_or_else(|| Path::new("/"));
+    let unusable = |why: &str| Err(format!("the file {shown} of {listener} {why}"));
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if !found.file_type().is_socket() => {
+            unusable("is there and is no socket; choose another with --listen unix:///PATH")
+        }
+        Ok(_) if UnixStream::connect(path).is_ok() => {
+            unusable("is in use by another process; stop that, or choose another")
+        }
+        Ok(_) => Ok(format!(
+            "the file {shown} of {listener} replaces a stale one"
+        )),
+        Err(_) if !folder.is_dir() => unusable("lies in no directory; make that first"),
+        Err(_) => Ok(format!("the file {shown} of {listener} is free")),
+    }
 }
 
 /// Whether the data directory could be opened; nothing is made.

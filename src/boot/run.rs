@@ -1,7 +1,6 @@
 //! From a configuration that may start to a running broker, and to its end. The only file that sees
 //! both planes.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,22 +10,20 @@ use crate::access::bans::Ban;
 use crate::access::rules::AccessRules;
 use crate::base::home::Homes;
 use crate::base::ids::CoreId;
+use crate::boot::listeners::Listeners;
 use crate::boot::{Ready, Refusal, access};
 use crate::config::Config;
 use crate::control::{Control, ControlParts};
-use crate::gate::command::Command;
-use crate::gate::listeners::{ListenerControl, ListenerState};
+use crate::gate::listeners::ListenerControl;
 use crate::gate::port::{Gate, GatePort, WakeCore, gate};
 use crate::metrics::{CoreMetrics, MetricsRegistry};
 use crate::routing::reader::IndexReader;
 use crate::routing::shared::SharedIndex;
-use crate::runtime::admission::ListenerShare;
 use crate::runtime::clock::Clock;
 use crate::runtime::completion::PlaneConfig;
 use crate::runtime::core::{Core, CoreParts};
 use crate::runtime::front::Front;
 use crate::runtime::indexer::{IndexPort, Indexer};
-use crate::runtime::listener::{self, ListenerConfig};
 use crate::runtime::mesh::{MeshEnd, mesh};
 use crate::runtime::plane::Plane;
 use crate::runtime::thread::{self, CoreFailed, CoresConfig};
@@ -41,8 +38,6 @@ use crate::shard::{Shard, ShardParts};
 const HANDSHAKE_SHARE: u64 = 4;
 /// Each core may have at least so many sockets in handshake.
 const HANDSHAKES_MIN: u64 = 16;
-/// How long a listener's socket waits for room in the command channel of a core.
-const LISTEN_WAIT: Duration = Duration::from_millis(10);
 
 /// A broker at work.
 pub struct Broker {
@@ -58,8 +53,10 @@ pub struct Broker {
     pub ended: Receiver<Result<(), CoreFailed>>,
     /// Everything that is not messages.
     pub control: Control,
-    /// Bound listeners: name and address.
-    pub listening: Vec<(String, SocketAddr)>,
+    /// Its listeners.
+    pub listeners: Arc<Listeners>,
+    /// Who listens where: the listeners, and the API.
+    pub listening: Vec<(String, String)>,
 }
 
 /// Starts index thread and cores, then opens the listeners.
@@ -77,14 +74,11 @@ pub fn start(ready: &Ready) -> Result<Broker, Refusal> {
         .map_err(|error| refused("no address space for the subscription index", &error))?;
     // The index thread counts as well.
     let (metrics, mut core_metrics) = MetricsRegistry::new(usize::from(cores) + 1);
-    let index_metrics = core_metrics.remove(usize::from(cores));
-    let (indexer, index_ports) = Indexer::start(writer, cores, Arc::clone(&wakers), index_metrics)
+    let of_index = core_metrics.remove(usize::from(cores));
+    let (indexer, index_ports) = Indexer::start(writer, cores, Arc::clone(&wakers), of_index)
         .map_err(|error| refused("the index thread cannot be started", &error))?;
-    let wake = Arc::clone(&wakers);
-    let wake: WakeCore = Arc::new(move |core| {
-        wake.wake_from_outside(core.index());
-    });
-    let (gate, gate_ports) = gate(cores, wake);
+    let (gate, gate_ports) = gate(cores, wake_by(&wakers));
+    let fronts: Arc<[Front]> = config.listeners.iter().map(Front::of).collect();
     let plant = Plant {
         rules: rules(config, cores, Arc::clone(&ready.access)),
         bans: Arc::clone(&ready.bans),
@@ -93,7 +87,7 @@ pub fn start(ready: &Ready) -> Result<Broker, Refusal> {
         cores,
         epochs,
         wakers: Arc::clone(&wakers),
-        listeners: fronts(config),
+        listeners: Arc::clone(&fronts),
         handshakes_max: handshakes_per_core(ready.machine.descriptors_hard, cores),
         clock: Clock::start(),
     };
@@ -123,7 +117,7 @@ pub fn start(ready: &Ready) -> Result<Broker, Refusal> {
     };
     let cores = thread::start(run, &wakers, makers)
         .map_err(|error| refused("a core cannot be started", &error))?;
-    let (control, listening) = open(ready, &gate, &metrics)?;
+    let (control, listeners, listening) = open(ready, fronts, &gate, &metrics)?;
     let ended =
         await_end(cores).map_err(|error| refused("no thread to wait for the cores", &error))?;
     Ok(Broker {
@@ -133,16 +127,21 @@ pub fn start(ready: &Ready) -> Result<Broker, Refusal> {
         indexer,
         ended,
         control,
+        listeners,
         listening,
     })
 }
 
+/// How whoever commands a core wakes it.
+fn wake_by(wakers: &Arc<Wakers>) -> WakeCore {
+    let wakers = Arc::clone(wakers);
+    Arc::new(move |core| {
+        wakers.wake_from_outside(core.index());
+    })
+}
+
 /// Starts the control plane, then opens the listeners, then serves the API; says who listens where.
-fn open(
-    ready: &Ready,
-    gate: &Gate,
-    metrics: &MetricsRegistry,
-) -> Result<(Control, Vec<(String, SocketAddr)>), Refusal> {
+fn open(ready: &Ready, fronts: Arc<[Front]>, gate: &Gate, metrics: &MetricsRegistry) -> Opened {
     let mut control = Control::start(ControlParts {
         config: &ready.config,
         data_dir: ready.data_dir.path(),
@@ -150,44 +149,18 @@ fn open(
         metrics: metrics.clone(),
         homes: Homes::new(ready.hash_key, gate.cores()),
     })?;
-    let mut listening = listen(&ready.config, gate)?;
-    let serving = control.serve(Arc::new(Fixed::new(&ready.config, &listening)));
-    listening.extend(serving);
-    Ok((control, listening))
+    control.tell_bans();
+    let listeners = Arc::new(Listeners::open(&ready.config.listeners, fronts, gate)?);
+    let serving = control.serve(Arc::clone(&listeners) as Arc<dyn ListenerControl>);
+    let states = listeners.states().into_iter();
+    let mut listening: Vec<(String, String)> = states.map(|state| (state.id, state.bind)).collect();
+    let serving = serving.into_iter();
+    listening.extend(serving.map(|(name, address)| (name, address.to_string())));
+    Ok((control, listeners, listening))
 }
 
-/// Listeners that stay as they were opened.
-struct Fixed(Vec<ListenerState>);
-
-impl Fixed {
-    fn new(config: &Config, listening: &[(String, SocketAddr)]) -> Self {
-        let open = config.listeners.iter().zip(listening);
-        let states = open.map(|(listener, (id, address))| ListenerState {
-            id: id.clone(),
-            kind: listener.kind.name(),
-            bind: address.to_string(),
-            running: true,
-            current_connections: 0,
-            max_connections: listener.settings.max_connections,
-            proxy_protocol: false,
-        });
-        Self(states.collect())
-    }
-}
-
-impl ListenerControl for Fixed {
-    fn states(&self) -> Vec<ListenerState> {
-        self.0.clone()
-    }
-
-    fn stop(&self, _id: &str) -> Result<(), String> {
-        Err("listeners cannot be stopped at run time".to_owned())
-    }
-
-    fn start(&self, _id: &str) -> Result<(), String> {
-        Ok(())
-    }
-}
+/// The control plane, the listeners, and who listens where.
+type Opened = Result<(Control, Arc<Listeners>, Vec<(String, String)>), Refusal>;
 
 /// Waits for the cores' end on a thread of its own.
 fn await_end(cores: thread::Cores) -> std::io::Result<Receiver<Result<(), CoreFailed>>> {
@@ -256,54 +229,6 @@ impl Plant {
         };
         Core::new(parts, plane)
     }
-}
-
-/// Opens every listener on every core.
-fn listen(config: &Config, gate: &Gate) -> Result<Vec<(String, SocketAddr)>, Refusal> {
-    let mut bound = Vec::new();
-    for listener in &config.listeners {
-        let wanted = ListenerConfig {
-            address: listener.settings.bind,
-            backlog: listener.settings.backlog,
-            nodelay: listener.settings.nodelay,
-            send_timeout: listener.settings.send_timeout,
-        };
-        let (address, sockets) =
-            listener::bind(&wanted, usize::from(gate.cores())).map_err(|error| {
-                Refusal::from(format!(
-                    "listener {listener} cannot be opened on {}: {error}",
-                    listener.settings.bind
-                ))
-            })?;
-        bound.push((listener.to_string(), address, sockets));
-    }
-    let mut listening = Vec::new();
-    for (number, (name, address, sockets)) in bound.into_iter().enumerate() {
-        let number = u8::try_from(number).unwrap_or(u8::MAX);
-        for (core, socket) in sockets.into_iter().enumerate() {
-            let core = CoreId(u8::try_from(core).unwrap_or(u8::MAX));
-            let mut command = Command::Listen {
-                listener: number,
-                socket,
-            };
-            while let Err(back) = gate.ask(core, command) {
-                command = back;
-                crossbeam_channel::after(LISTEN_WAIT).recv().ok();
-            }
-        }
-        listening.push((name, address));
-    }
-    Ok(listening)
-}
-
-fn fronts(config: &Config) -> Arc<[Front]> {
-    let front = |listener: &crate::config::Listener| {
-        Front::plain(ListenerShare::new(
-            listener.settings.max_connections,
-            listener.settings.max_conn_rate,
-        ))
-    };
-    config.listeners.iter().map(front).collect()
 }
 
 fn handshakes_per_core(descriptors: u64, cores: u8) -> usize {

@@ -11,6 +11,7 @@
 mod authn;
 mod kind;
 mod listener;
+mod network;
 mod quantity;
 mod reference;
 mod schema;
@@ -18,8 +19,10 @@ mod sections;
 mod sections_access;
 mod sections_authn;
 mod sections_http;
+mod sections_listeners;
 mod sections_messaging;
 mod sections_observe;
+mod sections_webhook;
 mod setting;
 mod shown;
 mod sizing;
@@ -35,11 +38,12 @@ pub use authn::backends::{
 pub use authn::password::{Digest, PasswordHash, SaltPosition};
 pub use authn::sources::{AccessSource, AccessSourceKind};
 pub use authn::{AuthnProvider, Hidden, ProviderKind};
-pub use listener::{Listener, ListenerKind};
+pub use listener::{Bind, Listener, ListenerKind};
+pub use network::{AccessRule, Network};
 pub use reference::{help, reference};
 pub use sections::{
     CORES_MAX, DefaultPriority, Log, LogFormat, LogLevel, Mqtt, Node, Retainer, ShareGroup,
-    ShareGroupSettings, ShareStrategy, TcpListener,
+    ShareGroupSettings, ShareStrategy,
 };
 pub use sections_access::{
     AccessSettings, Authorization, AuthorizationCache, AuthorizationFile, Banned, FlappingDetect,
@@ -47,10 +51,15 @@ pub use sections_access::{
 };
 pub use sections_authn::{AccessSources, AuthnSettings, CertName, EnableAuthn, GlobalAuthn};
 pub use sections_http::{Dashboard, Http, HttpTls};
+pub use sections_listeners::{
+    ListenerSettings, Piggyback, TcpListener, UnixListener, WebSocketSettings, WsListener,
+    WsWebSocket,
+};
 pub use sections_messaging::{
     AutoSubscription, Delayed, Messaging, RewriteAction, RewriteSettings, compile,
 };
-pub use sections_observe::{Observe, Prometheus, SysEventMessages, SysTopics};
+pub use sections_observe::{Observe, Prometheus, SysEventMessages, SysTopics, Sysmon};
+pub use sections_webhook::{PayloadForm, Webhook, WebhookAction, WebhookRule};
 pub use shown::Shown;
 pub use sizing::{Machine, Sizing};
 pub use source::{Sources, TomlFile};
@@ -172,7 +181,7 @@ impl Config {
             http: Http::read(&values, Http::SECTION.prefix),
             http_tls,
             dashboard: Dashboard::read(&values, Dashboard::SECTION.prefix),
-            observe: Observe::read(&values),
+            observe: Observe::read(&values).map_err(|problems| ConfigError { problems })?,
             log: Log::read(&values, Log::SECTION.prefix),
             shown: shown::shown(&values),
             sizing,
@@ -266,13 +275,13 @@ impl Config {
 
     /// The warning that anyone who reaches this machine may connect, if it is so.
     pub fn open_access_warning(&self) -> Option<String> {
-        let outside = |l: &&Listener| !l.settings.bind.ip().to_canonical().is_loopback();
+        let outside = |l: &&Listener| !l.bind.is_inside();
         let open: Vec<String> = self
             .listeners
             .iter()
             .filter(outside)
             .filter(|l| self.is_open(l))
-            .map(|l| format!("{l} on {}", l.settings.bind))
+            .map(|l| format!("{l} on {}", l.bind))
             .collect();
         if open.is_empty() {
             return None;

@@ -64,10 +64,14 @@ fn strip_section<'k>(section: &Section, key: &'k str) -> Option<&'k str> {
     if section.prefix.is_empty() {
         return Some(key);
     }
-    let Some(fixed) = section.prefix.strip_suffix("<name>") else {
+    let Some((fixed, behind)) = section.prefix.split_once("<name>") else {
         return key.strip_prefix(section.prefix)?.strip_prefix('.');
     };
     let (name, rest) = key.strip_prefix(fixed)?.split_once('.')?;
+    let rest = match behind.strip_prefix('.') {
+        Some(group) => rest.strip_prefix(group)?.strip_prefix('.')?,
+        None => rest,
+    };
     is_listener_name(name).then_some(rest)
 }
 
@@ -183,7 +187,8 @@ mod tests {
     #[test]
     fn listeners_of_other_kinds_say_so() {
         let said = find("listeners.wss.default.bind").err();
-        let want = "listeners of kind `wss` are not available in this version; only `tcp` is";
+        let want = "listeners of kind `wss` are not available in this version; the kinds are tcp, ws, \
+                    unix";
         assert_eq!(said.as_deref(), Some(want));
         let said = find("listeners.tcp.a b.bind").err().unwrap_or_default();
         assert!(said.starts_with("`a b` cannot name a listener"), "{said}");

@@ -4,26 +4,21 @@
 //! in `docs/configuration.md` and in `broker --help`. A setting appears here with the code that
 //! honours it, never before.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::authn::{AuthnProvider, AuthnProviders};
-use super::kind::{
-    Address, FilePath, Flag, Rate, Seconds, bytes, choice, decimal, integer, span, text, unless,
-};
+use super::kind::{FilePath, Flag, Seconds, bytes, choice, decimal, integer, span, text, unless};
 use super::sections_access::{
     Authorization, AuthorizationCache, AuthorizationFile, Banned, FlappingDetect,
-    OverloadProtection, Profile, Quota, QuotaKind, RateAndBurst, RateAndBurstKind, RateExceeded,
+    OverloadProtection, Profile,
 };
-use super::sections_authn::{
-    AccessSources, AuthnSettings, CertName, EnableAuthn, EnableAuthnKind, GlobalAuthn,
-};
+use super::sections_authn::{AccessSources, AuthnSettings, CertName, GlobalAuthn};
 use super::sections_http::{Dashboard, Http, HttpTls};
-use super::sections_messaging::{AutoSubscription, Delayed, Pattern, Priorities, RewriteSettings};
-use super::sections_observe::{Prometheus, SysEventMessages, SysTopics};
+use super::sections_listeners::{TcpListener, UnixListener, WsListener, WsWebSocket};
+use super::sections_messaging::{AutoSubscription, Delayed, Priorities, RewriteSettings};
+use super::sections_observe::{Prometheus, SysEventMessages, SysTopics, Sysmon};
+use super::sections_webhook::{Webhook, WebhookRule};
 use super::setting::{Change, Section, Setting, parses_to, section};
-use super::template::{Places, Template};
 use super::values::Values;
 
 /// The most cores a broker runs on: sets of cores are one 64-bit word, two bits of which are taken.
@@ -42,6 +37,9 @@ const EXPIRY_MAX: Duration = Duration::from_secs(0xFFFF_FFFE);
 pub(crate) const SECTIONS: &[Section] = &[
     Node::SECTION,
     TcpListener::SECTION,
+    WsListener::SECTION,
+    WsWebSocket::SECTION,
+    UnixListener::SECTION,
     Mqtt::SECTION,
     Authorization::SECTION,
     AuthorizationCache::SECTION,
@@ -63,6 +61,9 @@ pub(crate) const SECTIONS: &[Section] = &[
     Prometheus::SECTION,
     SysTopics::SECTION,
     SysEventMessages::SECTION,
+    Sysmon::SECTION,
+    Webhook::SECTION,
+    WebhookRule::SECTION,
     Log::SECTION,
 ];
 
@@ -105,72 +106,6 @@ section! {
         /// Connections one core may hold. `auto` is what the kernel allows: the hard limit of open
         /// files (which bounds each core's table, not the process), at most 1048576.
         max_connections_per_core: Option<u32> = "auto", unless(&["auto"], integer(1, 1 << 20)), Restart;
-    }
-}
-
-section! {
-    /// A TCP listener. `<name>` is free (letters, digits, `_`, `-`). Without any listener configured
-    /// there is one, `default`, on `0.0.0.0:1883`; a listener of another name must have its `bind`.
-    /// `--listen` replaces the listener `default`.
-    pub struct TcpListener at "listeners.tcp.<name>" {
-        /// Address and port. A port alone means every IPv4 address; `[::]:1883` takes IPv6 and IPv4;
-        /// port 0 lets the system choose.
-        bind: SocketAddr = "0.0.0.0:1883", Address, Restart;
-
-        /// Whether the listener is opened.
-        enable: bool = "true", Flag, Restart;
-
-        /// Connections this listener may hold, on all cores together.
-        max_connections: Option<u32> = "infinity",
-            unless(&["infinity"], integer(1, u32::MAX as u64)), Live;
-
-        /// New connections a second this listener takes, on all cores together. Those above it wait in
-        /// the backlog.
-        max_conn_rate: Option<u32> = "infinity", unless(&["infinity"], Rate), Live;
-
-        /// PUBLISH packets that one connection may send.
-        messages_rate: Option<Quota> = "infinity", unless(&["infinity"], QuotaKind), Restart;
-
-        /// How many more a connection may send at once that sent fewer before.
-        messages_burst: u32 = "0", integer(0, u32::MAX as u64), Restart;
-
-        /// Bytes that one connection may send.
-        bytes_rate: Option<Quota> = "infinity", unless(&["infinity"], QuotaKind), Restart;
-
-        /// How many more bytes a connection may send at once that sent fewer before.
-        bytes_burst: u32 = "0", bytes(0, u32::MAX as u64), Restart;
-
-        /// The same in EMQX 3's form: bytes a second, and bytes at once. Goes before `bytes_rate`.
-        rate_limit: Option<RateAndBurst> = "infinity",
-            unless(&["infinity"], RateAndBurstKind), Restart;
-
-        /// What happens to a connection above its rate. `pause`: nothing is read from it until the rate
-        /// allows it. `drop`: messages are dropped, at QoS 1 and 2 with 0x97.
-        rate_exceeded: RateExceeded = "pause", choice(RateExceeded::WORDS), Restart;
-
-        /// Connections that may wait to be accepted, on each core. The kernel caps it at
-        /// `net.core.somaxconn`. The default is that cap's own default: when many devices reconnect at
-        /// once they wait here instead of sending their SYN again a second later.
-        backlog: u32 = "4096", integer(1, 65535), Restart;
-
-        /// Whether small packets are sent at once (TCP_NODELAY).
-        nodelay: bool = "true", Flag, Restart;
-
-        /// How long a client may leave what was sent to it without an acknowledgement, or not read so
-        /// that nothing can be sent, until its connection is broken (TCP_USER_TIMEOUT).
-        send_timeout: Duration = "15s", span(SECOND, HOUR), Restart;
-
-        /// Put before every topic and filter of the listener's clients, and taken off again from what
-        /// they get: they see nothing else. `${clientid}` (`%c`) and `${username}` (`%u`) are the
-        /// client's; one whose values are absent or hold `/`, `+` or `#` is refused.
-        mountpoint: Option<Template> = "none",
-            unless(&["none", ""], Pattern(Places::Client)), Restart;
-        /// Whether clients of this listener are authenticated. `quick_deny_anonymous`: those without a
-        /// user name are refused before anybody is asked. `false`: everybody enters.
-        enable_authn: EnableAuthn = "true", EnableAuthnKind, Restart;
-
-        /// Who authenticates the clients of this listener, instead of `authentication`. `[]`: as there.
-        authentication: Vec<AuthnProvider> = "[]", AuthnProviders, Restart;
     }
 }
 

@@ -27,6 +27,10 @@ section! {
         /// the connection as well.
         deny_action: OnDeny = "ignore", choice(OnDeny::WORDS), Live;
 
+        /// Whether the SUBACK of a denied subscription says why: 0x87, not authorized. If not it says
+        /// 0x80, unspecified error, as MQTT allows a server that does not wish to tell.
+        deny_reason: bool = "true", Flag, Live;
+
         /// Whether a rule that denies `secret/#` also denies a subscription to `#` or `+/x`, which would
         /// get some of it. EMQX does not. `auto`: with `node.profile` `hardened`.
         deny_overlapping: Option<bool> = "auto", unless(&["auto"], Flag), Live;
@@ -294,16 +298,11 @@ pub(crate) fn hardened_problems(
     let mut problems = Vec::new();
     let origin = |key: &str| values.origin(key).cloned().unwrap_or(Origin::Set);
     for listener in listeners {
-        let encrypted = matches!(
-            listener.kind,
-            super::ListenerKind::Ssl | super::ListenerKind::Wss
-        );
-        let inside = listener.settings.bind.ip().to_canonical().is_loopback();
-        if !encrypted && !inside {
+        if !listener.kind.is_tls() && !listener.bind.is_inside() {
             problems.push(Problem::overall(format!(
                 "node.profile is hardened, but listener {listener} takes connections without TLS on \
                  {}; bind it to 127.0.0.1, or use a listener of kind ssl",
-                listener.settings.bind
+                listener.bind
             )));
         }
     }

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use super::kind::{Flag, span, unless};
+use super::kind::{Flag, integer, span, unless};
+use super::sections_webhook::{Webhook, WebhookRule, rules};
 use super::setting::{Change, Section, Setting, parses_to, section};
-use super::values::Values;
+use super::values::{Problem, Values};
 
 const SECOND: Duration = Duration::from_secs(1);
+const MILLISECOND: Duration = Duration::from_millis(1);
+const YEAR: Duration = Duration::from_secs(365 * 86_400);
 const HOUR: Duration = Duration::from_secs(3600);
 
 section! {
@@ -62,6 +65,30 @@ section! {
     }
 }
 
+section! {
+    /// What is looked at for alarms. A condition must be there at two checks in a row.
+    pub struct Sysmon at "sysmon" {
+        /// How often.
+        check_interval: Option<Duration> = "30s", unless(&["disabled"], span(SECOND, HOUR)), Restart;
+
+        /// Processor time in use, in percent, from which on there is the alarm `high_cpu_usage`.
+        cpu_high_watermark: u8 = "80", integer(1, 100), Restart;
+
+        /// Processor time in use, in percent, below which that alarm ends.
+        cpu_low_watermark: u8 = "60", integer(0, 100), Restart;
+
+        /// Memory of the machine in use, in percent, from which on there is the alarm
+        /// `high_system_memory_usage`.
+        sysmem_high_watermark: u8 = "70", integer(1, 100), Restart;
+
+        /// How long a core may take to answer before there is the alarm `core_stall/<core>`.
+        core_stall_threshold: Duration = "1s", span(MILLISECOND, HOUR), Restart;
+
+        /// How long before its end a certificate makes the alarm `certificate_expiry/<file>`.
+        cert_expiry_warning: Duration = "30d", span(SECOND, YEAR), Restart;
+    }
+}
+
 /// What is told about the running broker.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Observe {
@@ -71,14 +98,23 @@ pub struct Observe {
     pub sys_topics: SysTopics,
     /// Events of clients there.
     pub sys_events: SysEventMessages,
+    /// What is looked at for alarms.
+    pub sysmon: Sysmon,
+    /// The webhook.
+    pub webhook: Webhook,
+    /// What it is told.
+    pub webhook_rules: Vec<WebhookRule>,
 }
 
 impl Observe {
-    pub(crate) fn read(values: &Values) -> Self {
-        Self {
+    pub(crate) fn read(values: &Values) -> Result<Self, Vec<Problem>> {
+        Ok(Self {
             prometheus: Prometheus::read(values, Prometheus::SECTION.prefix),
             sys_topics: SysTopics::read(values, SysTopics::SECTION.prefix),
             sys_events: SysEventMessages::read(values, SysEventMessages::SECTION.prefix),
-        }
+            sysmon: Sysmon::read(values, Sysmon::SECTION.prefix),
+            webhook: Webhook::read(values, Webhook::SECTION.prefix),
+            webhook_rules: rules(values)?,
+        })
     }
 }

@@ -32,7 +32,10 @@ pub(crate) fn shown(values: &Values) -> Vec<Shown> {
     for section in SECTIONS {
         for prefix in prefixes(section, values) {
             for setting in section.settings {
-                let key = format!("{prefix}.{}", setting.key);
+                let key = match prefix.as_str() {
+                    "" => setting.key.to_owned(),
+                    prefix => format!("{prefix}.{}", setting.key),
+                };
                 let given = values.given(&key);
                 let default = || Raw::Bare(setting.default.to_owned());
                 let raw = given.map_or_else(default, |given| given.raw.clone());
@@ -49,7 +52,7 @@ pub(crate) fn shown(values: &Values) -> Vec<Shown> {
 }
 
 fn prefixes(section: &Section, values: &Values) -> Vec<String> {
-    let Some(fixed) = section.prefix.strip_suffix(".<name>") else {
+    let Some((fixed, rest)) = section.prefix.split_once(".<name>") else {
         return vec![section.prefix.to_owned()];
     };
     let mut names: Vec<String> = Vec::new();
@@ -60,7 +63,8 @@ fn prefixes(section: &Section, values: &Values) -> Vec<String> {
             names.push(name.to_owned());
         }
     }
-    names.iter().map(|name| format!("{fixed}.{name}")).collect()
+    let named = names.iter().map(|name| format!("{fixed}.{name}{rest}"));
+    named.collect()
 }
 
 fn value_of(key: &str, raw: &Raw) -> Value {

@@ -132,8 +132,8 @@ fn the_order_of_sources() {
 fn listen_is_above_everything() {
     let mut sources = set("listeners.tcp.default.bind=127.0.0.1:1");
     sources.listen = vec!["tcp://127.0.0.1:2".to_owned()];
-    let bind = config(&sources).listeners[0].settings.bind;
-    assert_eq!(bind, "127.0.0.1:2".parse().unwrap());
+    let bind = config(&sources).listeners[0].bind.clone();
+    assert_eq!(bind, Bind::Ip("127.0.0.1:2".parse().unwrap()));
 }
 
 #[test]
@@ -163,7 +163,7 @@ bind = \"0.0.0.0:8883\"
             "m.toml:7: key `node.colour`: there is no such setting; `broker --help` lists them all",
             "m.toml:8: key `node.data_dir`: a list is not a path; put it in quotes",
             "m.toml:11: key `listeners.ssl.default.bind`: listeners of kind `ssl` are not available \
-             in this version; only `tcp` is",
+             in this version; the kinds are tcp, ws, unix",
             "m.toml:13: key `limits`: there is no such setting; `broker --help` lists them all",
         ]
     );

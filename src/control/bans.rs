@@ -1,9 +1,19 @@
 //! Bans: kept here, and told to the cores, which look at them when a client comes.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::access::bans::{Ban as CoreBan, BanWho};
+use crate::base::ids::CoreId;
 use crate::control::clock;
 use crate::control::context::Context;
 use crate::control::state::{Ban, BanKind, StateError};
+use crate::gate::command::Command;
 
+/// Pause before a full command channel is tried again.
+const TRY_AGAIN_AFTER: Duration = Duration::from_millis(1);
+/// Tries until a core counts as gone: some seconds.
+const TRIES_MAX: usize = 5_000;
 /// What stands between kind and who in the name of a record; no kind has it.
 const BETWEEN: char = '/';
 
@@ -53,13 +63,18 @@ pub fn find(context: &Context, kind: BanKind, who: &str) -> Option<Ban> {
     (!over).then_some(ban)
 }
 
-/// Bans someone.
+/// Bans someone: nobody of this kind is let in, and who is connected has to go.
 ///
 /// # Errors
 /// It cannot be kept.
 pub fn add(context: &Context, ban: Ban) -> Result<(), StateError> {
     forget_expired(context)?;
-    context.state.bans.put(&name(ban.kind, &ban.who), ban)
+    context
+        .state
+        .bans
+        .put(&name(ban.kind, &ban.who), ban.clone())?;
+    tell(context, &ban);
+    Ok(())
 }
 
 /// Ends a ban; says whether there was one.
@@ -67,7 +82,66 @@ pub fn add(context: &Context, ban: Ban) -> Result<(), StateError> {
 /// # Errors
 /// The change cannot be kept.
 pub fn remove(context: &Context, kind: BanKind, who: &str) -> Result<bool, StateError> {
-    Ok(context.state.bans.remove(&name(kind, who))?.is_some())
+    let removed = context.state.bans.remove(&name(kind, who))?.is_some();
+    if removed {
+        lift(context, kind, who);
+    }
+    Ok(removed)
+}
+
+/// Ends all bans.
+///
+/// # Errors
+/// The change cannot be kept.
+pub fn clear(context: &Context) -> Result<(), StateError> {
+    for ban in context.state.bans.clear()? {
+        lift(context, ban.kind, &ban.who);
+    }
+    Ok(())
+}
+
+fn lift(context: &Context, kind: BanKind, who: &str) {
+    if let Ok(who) = BanWho::parse(word(kind), who) {
+        let who = Arc::new(who);
+        ask_all(context, || Command::Unban(Arc::clone(&who)));
+    }
+}
+
+/// Tells the cores of all bans that were kept. It waits for them.
+pub fn tell_all(context: &Context) {
+    for ban in all(context) {
+        tell(context, &ban);
+    }
+}
+
+fn tell(context: &Context, ban: &Ban) {
+    match BanWho::parse(word(ban.kind), &ban.who) {
+        Ok(who) => {
+            let ban = Arc::new(CoreBan {
+                who,
+                by: ban.by.as_str().into(),
+                reason: ban.reason.as_str().into(),
+                at_unix_s: ban.at_s,
+                until_unix_s: ban.until_s,
+            });
+            ask_all(context, || Command::Ban(Arc::clone(&ban)));
+        }
+        Err(why) => tracing::warn!("the ban of `{}` is passed over: {why}", ban.who),
+    }
+}
+
+/// Gives a command to every core. It waits for room in their channels: a ban must not be lost.
+fn ask_all(context: &Context, command: impl Fn() -> Command) {
+    for core in 0..context.cores.count() {
+        let mut command = command();
+        for _ in 0..TRIES_MAX {
+            match context.cores.gate().ask(CoreId(core), command) {
+                Ok(()) => break,
+                Err(back) => command = back,
+            }
+            std::thread::sleep(TRY_AGAIN_AFTER);
+        }
+    }
 }
 
 fn forget_expired(context: &Context) -> Result<(), StateError> {

@@ -13,6 +13,7 @@ use crate::control::http::pages::Places;
 use crate::control::http::session::Sessions;
 use crate::control::monitor::Monitor;
 use crate::control::state::State;
+use crate::control::webhook;
 use crate::gate::listeners::ListenerControl;
 use crate::metrics::MetricsRegistry;
 
@@ -36,6 +37,8 @@ pub struct Context {
     pub authn: Arc<Authn>,
     /// Publishes what the broker says of itself.
     pub announcer: Announcer,
+    /// What became of the webhook's events.
+    pub webhook: Arc<webhook::Figures>,
     started_ms: u64,
     messages: AtomicU64,
     /// The listeners, and their ids and ports in their order.
@@ -64,6 +67,7 @@ impl Context {
             monitor: Monitor::default(),
             authn,
             announcer,
+            webhook: Arc::default(),
             started_ms: clock::unix_ms(),
             messages: AtomicU64::new(0),
             listeners: OnceLock::new(),

@@ -4,15 +4,16 @@
 //! - [`context`]: what every part of it sees; [`cores`]: asking the cores; [`clock`]: the wall clock
 //! - [`state`]: what is kept over restarts
 //! - [`http`]: the API
-//! - [`monitor`]: figures over time; [`alarms`], [`bans`]: what is wrong, and who is not let in
+//! - [`monitor`]: figures over time; [`alarms`], [`alarms_watch`], [`bans`]: what is wrong, and who is not let in
 //! - [`prometheus`], [`sys_topics`]: figures for others; [`names`]: those of EMQX
 //! - [`observers`]: who wants to know what cores see; [`presence`]: comings and goings as messages;
-//!   [`announce`]: publishes them
+//!   [`announce`]: publishes them; [`webhook`]: sends them to a service
 //! - [`authn`]: who may enter
 //! - [`machine`]: what the kernel tells
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)] // Here are locks: no core waits for one.
 
 pub mod alarms;
+pub mod alarms_watch;
 pub mod announce;
 pub mod authn;
 pub mod bans;
@@ -28,6 +29,7 @@ pub mod presence;
 pub mod prometheus;
 pub mod state;
 pub mod sys_topics;
+pub mod webhook;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -88,7 +90,7 @@ impl Control {
         let (announcer, waiting) = Announcer::new();
         let context = Arc::new(Context::new(parts, authn, announcer)?);
         runtime.spawn(announce::speak(context.cores.clone(), waiting));
-        observers::start(&context)?;
+        observers::start(runtime.handle(), &context)?;
         let servers = http::serve::bind(&context.config)?;
         if !servers.is_empty() {
             http::users::make_first(&context)?;
@@ -100,12 +102,18 @@ impl Control {
         })
     }
 
+    /// Tells the cores who is banned; to be called before the listeners are open.
+    pub fn tell_bans(&self) {
+        bans::tell_all(&self.context);
+    }
+
     /// The listeners are open: the API is served from now on. Says where.
     pub fn serve(&mut self, listeners: Arc<dyn ListenerControl>) -> Vec<(String, SocketAddr)> {
         self.context.set_listeners(listeners);
         let _guard = self.runtime.enter();
         monitor::start(&self.context);
         sys_topics::start(&self.context);
+        alarms_watch::start(&self.context);
         let mut addresses = Vec::new();
         for server in self.servers.drain(..) {
             addresses.push((server.name.to_owned(), server.address));

@@ -5,6 +5,7 @@
 //! nothing else changes, because dashboards look for just that.
 
 use std::fmt::Write;
+use std::sync::atomic::Ordering;
 
 use serde_json::{Map, Value};
 
@@ -40,6 +41,7 @@ pub async fn text(context: &Context, names: Names) -> String {
         own_counters(&mut out, context);
         own_gauges(&mut out, context);
         latencies(&mut out, context);
+        told(&mut out, context);
         process(&mut out, context, &machine);
     }
     if names != Names::Own {
@@ -136,6 +138,34 @@ fn latencies(out: &mut String, context: &Context) {
         }
         let _ = writeln!(out, "{name}_bucket{{le=\"+Inf\"}} {count}");
         let _ = writeln!(out, "{name}_sum {}\n{name}_count {count}", seconds(sum));
+    }
+}
+
+fn told(out: &mut String, context: &Context) {
+    let webhook = &context.webhook;
+    for (name, help, value) in [
+        (
+            "millrace_announcements_dropped_total",
+            "Messages below $SYS that found their queue full.",
+            context.announcer.dropped(),
+        ),
+        (
+            "millrace_webhook_sent_total",
+            "Events that the webhook's service took.",
+            webhook.sent.load(Ordering::Relaxed),
+        ),
+        (
+            "millrace_webhook_failed_total",
+            "Events given up because the webhook's service did not take them.",
+            webhook.failed.load(Ordering::Relaxed),
+        ),
+        (
+            "millrace_webhook_dropped_total",
+            "Events for the webhook that found their queue full.",
+            webhook.dropped.load(Ordering::Relaxed),
+        ),
+    ] {
+        figure(out, (name, help, "counter"), value);
     }
 }
 

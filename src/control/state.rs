@@ -197,7 +197,27 @@ impl<T: Clone + Serialize + DeserializeOwned> Collection<T> {
         Ok(rows.remove(name))
     }
 
+    /// Forgets all records, at once; returns them. It waits for the disk.
+    ///
+    /// # Errors
+    /// Nothing has changed.
+    pub fn clear(&self) -> Result<Vec<T>, StateError> {
+        if !self.is_empty() {
+            self.commit(|table| table.retain(|_, _| false))?;
+        }
+        let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
+        Ok(std::mem::take(&mut *rows).into_values().collect())
+    }
+
     fn commit(
+        &self,
+        change: impl FnOnce(&mut redb::Table<'_, &'static str, &'static [u8]>) -> redb::Result<()>,
+    ) -> Result<(), StateError> {
+        // The disk may take its time: the runtime gives this thread's other tasks to another one.
+        tokio::task::block_in_place(|| self.commit_now(change))
+    }
+
+    fn commit_now(
         &self,
         change: impl FnOnce(&mut redb::Table<'_, &'static str, &'static [u8]>) -> redb::Result<()>,
     ) -> Result<(), StateError> {
@@ -259,6 +279,7 @@ mod tests {
         state.users.put("ann", user(Role::Publisher)).unwrap();
         assert!(state.users.remove("bob").unwrap().is_some());
         assert!(state.users.remove("bob").unwrap().is_none());
+        state.api_keys.clear().unwrap();
         drop(state);
         let state = State::open(&dir).unwrap();
         let names: Vec<_> = state.users.all();
@@ -278,6 +299,8 @@ mod tests {
         assert_eq!(few.put("b", 1), Err(StateError::Full(1)));
         few.put("a", 2).unwrap();
         assert_eq!((few.get("a"), few.len()), (Some(2), 1));
+        assert_eq!(few.clear(), Ok(vec![2]));
+        few.put("b", 1).unwrap();
         std::fs::remove_dir_all(&dir).unwrap();
     }
 }

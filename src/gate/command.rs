@@ -9,6 +9,7 @@ use crate::gate::access::AccessAnswer;
 
 use crate::gate::manage::Manage;
 use crate::gate::observe::Watch;
+use crate::gate::reply::Reply;
 
 /// A request to one core. A full channel refuses it; the sender decides what that means.
 #[derive(Debug)]
@@ -19,6 +20,14 @@ pub enum Command {
         listener: u8,
         /// The core's own listening socket.
         socket: OwnedFd,
+    },
+    /// Accept no more on a listener; those who wait in its queue are let in first. Loss: the caller
+    /// hears that it was not done.
+    StopListening {
+        /// The listener's number.
+        listener: u8,
+        /// Told when the core's socket is closed.
+        done: Reply<()>,
     },
     /// A step of an operator's request. Loss: see [`Manage`].
     Manage(Box<Manage>),

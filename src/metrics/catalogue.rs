@@ -315,6 +315,14 @@ catalogue! {
         AcceptRefusedHandshakes = "accept.refused.handshakes",
         /// Connections refused: the listener's maximum was reached.
         AcceptRefusedMaxConnections = "accept.refused.max_connections",
+        /// Connections refused: an access rule of the listener denies the address.
+        AcceptRefusedAccessRules = "accept.refused.access_rules",
+        /// Connections refused: not one of those that may send a PROXY header.
+        AcceptRefusedProxy = "accept.refused.proxy_untrusted",
+        /// Connections ended: what came was no PROXY header.
+        ProxyMalformed = "proxy_protocol.malformed",
+        /// Connections ended: their PROXY header did not come in time.
+        ProxyTimeout = "proxy_protocol.timeout",
         /// Accepts that failed, out of descriptors for example.
         AcceptErrors = "accept.errors",
         /// Sockets handed to their home core.
@@ -526,7 +534,12 @@ pub const TOTALS: &[Total] = {
         Total {
             name: "accept.refused",
             help: "Connections refused, whatever the reason.",
-            of: &[AcceptRefusedHandshakes, AcceptRefusedMaxConnections],
+            of: &[
+                AcceptRefusedHandshakes,
+                AcceptRefusedMaxConnections,
+                AcceptRefusedAccessRules,
+                AcceptRefusedProxy,
+            ],
         },
     ]
 };

@@ -14,6 +14,8 @@ pub struct ListenerShare {
     connections: AtomicU32,
     /// Microseconds between two accepts at the greatest rate; 0 = unlimited.
     interval_us: u64,
+    /// By how much accepts may run ahead of that rate, milliseconds.
+    burst_ms: u64,
     /// When the next accept is due at that rate, microseconds since process start.
     next_us: AtomicU64,
 }
@@ -31,11 +33,18 @@ pub enum Admission {
 
 impl ListenerShare {
     /// Limits of one listener, over all cores together.
-    pub fn new(max_connections: Option<u32>, max_conn_rate: Option<u32>) -> Self {
+    pub fn new(
+        max_connections: Option<u32>,
+        max_conn_rate: Option<u32>,
+        max_conn_burst: Option<u32>,
+    ) -> Self {
+        let interval_us = max_conn_rate.map_or(0, |rate| 1_000_000 / u64::from(rate.max(1)));
+        let burst_ms = |burst: u32| u64::from(burst) * interval_us / 1000;
         Self {
             max_connections,
             connections: AtomicU32::new(0),
-            interval_us: max_conn_rate.map_or(0, |rate| 1_000_000 / u64::from(rate.max(1))),
+            interval_us,
+            burst_ms: max_conn_burst.map_or(BURST_MS, burst_ms),
             next_us: AtomicU64::new(0),
         }
     }
@@ -56,7 +65,7 @@ impl ListenerShare {
             .next_us
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, advance);
         let ahead_ms = next.unwrap_or_else(|next| next).saturating_sub(now_us) / 1000;
-        if ahead_ms < BURST_MS {
+        if ahead_ms < self.burst_ms.max(1) {
             Admission::Take
         } else {
             Admission::TakeAndPause(ahead_ms)
@@ -66,6 +75,11 @@ impl ListenerShare {
     /// A socket that was taken has been closed.
     pub fn closed(&self) {
         self.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Connections it may hold.
+    pub fn max_connections(&self) -> Option<u32> {
+        self.max_connections
     }
 
     /// Sockets open now.
@@ -80,7 +94,7 @@ mod tests {
 
     #[test]
     fn takes_as_many_as_allowed_and_again_when_some_go() {
-        let share = ListenerShare::new(Some(2), None);
+        let share = ListenerShare::new(Some(2), None, None);
         assert_eq!(share.accepted(0), Admission::Take);
         assert_eq!(share.accepted(0), Admission::Take);
         assert_eq!(share.accepted(0), Admission::Full);
@@ -91,11 +105,16 @@ mod tests {
 
     #[test]
     fn pauses_when_accepts_run_ahead_of_the_rate() {
-        let share = ListenerShare::new(None, Some(100));
+        let share = ListenerShare::new(None, Some(100), None);
         let taken = (0..100)
             .take_while(|_| share.accepted(1000) == Admission::Take)
             .count();
         assert_eq!(taken, 10, "a tenth of a second's worth");
+        let bursty = ListenerShare::new(None, Some(100), Some(50));
+        let taken = (0..100)
+            .take_while(|_| bursty.accepted(1000) == Admission::Take)
+            .count();
+        assert_eq!(taken, 50);
         assert!(matches!(share.accepted(1000), Admission::TakeAndPause(ms) if ms >= BURST_MS));
         assert_eq!(share.accepted(3000), Admission::Take);
     }

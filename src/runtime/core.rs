@@ -442,6 +442,9 @@ impl Inner {
         self.shard.clients.metrics.inc(Counter::GateCommands);
         match command {
             Command::Listen { listener, socket } => self.door.listen(plane, listener, socket),
+            Command::StopListening { listener, done } => {
+                self.door.stop_listening(plane, listener, done);
+            }
             Command::Manage(request) => self.shard.manage(*request),
             Command::ReportTables => {
                 self.tell(What::Tables(self.tables(plane)));

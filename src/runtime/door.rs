@@ -5,6 +5,9 @@
 //! not keep the others out for the whole time that a handshake may take, at the limit a handshake is
 //! given up after [`PATIENCE_MS`].
 
+mod away;
+mod header;
+
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -12,14 +15,15 @@ use std::sync::Arc;
 
 use crate::base::envelope::{Envelope, EnvelopeEnd, PeerNames};
 use crate::gate::authn::{AuthnAnswer, AuthnRequest, Place, Verdict};
+use crate::gate::reply::Reply;
 use crate::metrics::Counter;
 use crate::runtime::admission::Admission;
 use crate::runtime::completion::Completion;
-use crate::runtime::front::Front;
+use crate::runtime::front::{Front, LOCAL_PEER};
 use crate::runtime::log::RateLimit;
 use crate::runtime::plane::Actions;
 use crate::runtime::socket;
-use crate::runtime::transport::desk::{Adopted, Desk, Errand, Outcome};
+use crate::runtime::transport::desk::Desk;
 use crate::shard::Shard;
 use crate::shard::close::CloseReason;
 use crate::shard::cross::stage_handover;
@@ -72,6 +76,8 @@ struct Open {
     handshake: Handshake,
     serial: u64,
     envelope: Option<Box<dyn Envelope>>,
+    /// A PROXY header is awaited, of which so much has come.
+    header: Option<Vec<u8>>,
 }
 
 /// A socket as it enters a handshake.
@@ -91,6 +97,10 @@ struct Listener {
     /// Accepting goes on when a handshake ends.
     waits_for_room: bool,
     stopped: bool,
+    /// Who is told when it has stopped, the others going on.
+    stops: Option<Reply<()>>,
+    /// When sockets are given up whose PROXY header is awaited, in order.
+    headers: VecDeque<(u64, u32, u64)>,
 }
 
 impl Door {
@@ -117,31 +127,6 @@ impl Door {
         }
     }
 
-    /// Sockets of TLS listeners go to this desk first. Without one such a listener takes nobody.
-    pub fn set_desk(&mut self, desk: Box<dyn Desk>) {
-        self.desk = Some(desk);
-    }
-
-    /// Whether the desk has something for [`Self::take_back`].
-    pub fn has_work(&self) -> bool {
-        self.desk.as_ref().is_some_and(|desk| desk.has_work())
-    }
-
-    /// Goes on with sockets that come back from the desk.
-    pub fn take_back(&mut self, shard: &mut Shard, plane: &mut Actions) {
-        while let Some(outcome) = self.desk.as_mut().and_then(|desk| desk.hand_out()) {
-            self.away = self.away.saturating_sub(1);
-            match outcome {
-                Outcome::Done(adopted) => self.adopt(shard, plane, *adopted),
-                Outcome::Failed(listener, reason) => {
-                    shard.handshake_ended(listener, reason);
-                    self.connection_closed(listener);
-                    self.accept_if_room(plane);
-                }
-            }
-        }
-    }
-
     /// Accepts on a socket from now on.
     pub fn listen(&mut self, plane: &mut Actions, number: u8, socket: OwnedFd) {
         plane.listen(number, socket);
@@ -150,7 +135,21 @@ impl Door {
             paused_until_ms: None,
             waits_for_room: false,
             stopped: false,
+            stops: None,
+            headers: VecDeque::new(),
         });
+    }
+
+    /// Accepts no more on one listener. Its connections stay.
+    pub fn stop_listening(&mut self, plane: &mut Actions, number: u8, done: Reply<()>) {
+        let stopping = self.stopping;
+        match self.listener(number) {
+            Some(listener) if !stopping && listener.stops.is_none() => {
+                listener.stops = Some(done);
+                plane.stop_accept(number);
+            }
+            _ => done.send(()),
+        }
     }
 
     /// Closes listeners and handshakes.
@@ -202,13 +201,12 @@ impl Door {
         let earlier_ms = if self.is_full() { self.hurry_ms } else { 0 };
         let first = self.deadlines.front();
         let deadline = first.map(|(at_ms, ..)| at_ms.saturating_sub(earlier_ms));
-        let paused = self
-            .listeners
-            .iter()
-            .filter_map(|l| l.paused_until_ms)
-            .min();
+        let paused = self.listeners.iter().filter_map(|l| l.paused_until_ms);
+        let headers = self.listeners.iter().filter_map(|l| l.headers.front());
+        let headers = headers.map(|(at_ms, ..)| *at_ms);
         let waits = self.waits.front().map(|(at_ms, ..)| *at_ms);
-        deadline.into_iter().chain(paused).chain(waits).min()
+        let rare = paused.chain(headers).chain(waits);
+        deadline.into_iter().chain(rare).min()
     }
 
     /// A connection that came in here, or any other core's, has been closed.
@@ -240,6 +238,12 @@ impl Door {
             Completion::AcceptStopped { listener } => {
                 if let Some(listener) = self.listener(listener) {
                     listener.stopped = true;
+                    if let Some(done) = listener.stops.take() {
+                        done.send(());
+                    }
+                }
+                if !self.stopping {
+                    self.listeners.retain(|one| one.number != listener);
                 }
             }
             Completion::HandshakeBytes { handshake, bytes } => {
@@ -267,6 +271,7 @@ impl Door {
     pub fn expire(&mut self, shard: &mut Shard, plane: &mut Actions) {
         let now_ms = shard.clients.now.ms;
         self.give_up(shard, plane, now_ms);
+        self.give_up_headers(shard, plane, now_ms);
         self.give_up_waiting(shard, plane, now_ms);
         // What the core has not come to look at yet is not held against its sender.
         if self.is_full() && !plane.has_completions() {
@@ -411,85 +416,75 @@ impl Door {
         match admission {
             Admission::Full => return metrics.inc(Counter::AcceptRefusedMaxConnections),
             Admission::TakeAndPause(ms) => {
-                plane.pause_accept(number);
-                if let Some(listener) = self.listener(number) {
-                    listener.paused_until_ms = Some(now_ms + ms);
-                }
+                self.pause_accept(plane, number, now_ms + ms);
             }
             Admission::Take if shard.is_overloaded() => {
                 shard.clients.metrics.inc(Counter::OverloadDelay);
                 let delay_ms = shard.clients.rules.overload.accept_delay_ms;
-                plane.pause_accept(number);
-                if let Some(listener) = self.listener(number) {
-                    listener.paused_until_ms = Some(now_ms + delay_ms);
-                }
+                self.pause_accept(plane, number, now_ms + delay_ms);
             }
             Admission::Take => {}
         }
-        let Ok(peer) = socket::peer_address(&fd) else {
+        let Some(front) = self.fronts.get(usize::from(number)) else {
+            return;
+        };
+        let peer = if front.unix {
+            LOCAL_PEER
+        } else if let Ok(peer) = socket::peer_address(&fd) {
+            peer
+        } else {
             // It has gone already.
-            self.connection_closed(number);
+            front.share.closed();
             return shard.handshake_ended(number, CloseReason::Closed);
         };
+        let refused = front.refuses(peer.ip());
+        if let Some(counter) = refused {
+            front.share.closed();
+            return metrics.inc(counter);
+        }
+        let websocket = front.websocket.as_ref();
         let entry = Entry {
             fd,
             listener: number,
             peer,
             accepted_us: shard.clients.now.unix_us,
-            envelope: None,
+            envelope: websocket
+                .filter(|_| front.proxy.is_none() && !front.tls)
+                .map(|websocket| websocket.begin(peer.ip()) as Box<dyn Envelope>),
             peer_names: None,
         };
-        if self.fronts[usize::from(number)].tls {
+        let header_ms = front.proxy.as_ref().map(|proxy| proxy.timeout_ms);
+        if header_ms.is_none() && front.tls {
             return self.hand_in(shard, plane, entry, Vec::new());
         }
-        let number = self.begin(shard, plane, entry);
-        plane.handshake_receive(number);
+        let handshake = self.begin(shard, plane, entry);
+        if let Some(header_ms) = header_ms {
+            self.await_header(handshake, number, now_ms + header_ms);
+        }
+        plane.handshake_receive(handshake);
     }
 
-    /// Sends a socket to the desk.
-    fn hand_in(&mut self, shard: &mut Shard, plane: &mut Actions, entry: Entry, received: Vec<u8>) {
-        let errand = Errand {
-            fd: entry.fd,
-            listener: entry.listener,
-            peer: entry.peer,
-            accepted_us: entry.accepted_us,
-            received,
-            peer_names: entry.peer_names,
-        };
-        let taken = match &mut self.desk {
-            Some(desk) => desk.hand_in(errand),
-            None => Err(errand),
-        };
-        match taken {
-            Ok(()) => {
-                self.away += 1;
-                self.pause_if_full(plane);
-            }
-            Err(errand) => {
-                shard.handshake_ended(errand.listener, CloseReason::ServerBusy);
-                self.connection_closed(errand.listener);
-            }
+    /// Accepts nothing on a listener for a while.
+    fn pause_accept(&mut self, plane: &mut Actions, number: u8, until_ms: u64) {
+        plane.pause_accept(number);
+        if let Some(listener) = self.listener(number) {
+            listener.paused_until_ms = Some(until_ms);
         }
     }
 
-    /// Goes on with a socket whose envelope has begun.
-    pub fn adopt(&mut self, shard: &mut Shard, plane: &mut Actions, adopted: Adopted) {
-        if self.stopping {
-            shard.handshake_ended(adopted.listener, CloseReason::Shutdown);
-            return self.connection_closed(adopted.listener);
+    /// Notes that a socket has to begin with a PROXY header.
+    fn await_header(&mut self, number: u32, listener: u8, due_ms: u64) {
+        let serial = self.serial;
+        if let Some(open) = self.open_mut(number) {
+            open.header = Some(Vec::new());
         }
-        let entry = Entry {
-            fd: adopted.fd,
-            listener: adopted.listener,
-            peer: adopted.peer,
-            accepted_us: adopted.accepted_us,
-            envelope: Some(adopted.envelope),
-            peer_names: adopted.peer_names,
-        };
-        let number = self.begin(shard, plane, entry);
-        self.plain = adopted.plain;
-        self.reply.clear();
-        self.plain_bytes(shard, plane, number, Ok(()));
+        if let Some(listener) = self.listener(listener) {
+            listener.headers.push_back((due_ms, number, serial));
+        }
+    }
+
+    fn open_mut(&mut self, number: u32) -> Option<&mut Open> {
+        self.handshakes.get_mut(number as usize)?.as_mut()
     }
 
     /// Takes a socket into handshake; nothing is received yet.
@@ -514,6 +509,7 @@ impl Door {
             handshake,
             serial: self.serial,
             envelope: entry.envelope,
+            header: None,
         });
         self.open += 1;
         self.pause_if_full(plane);
@@ -536,11 +532,17 @@ impl Door {
         number: u32,
         bytes: &[u8],
     ) {
-        let Some(open) = self
-            .handshakes
-            .get_mut(number as usize)
-            .and_then(Option::as_mut)
-        else {
+        match self.open_mut(number) {
+            Some(open) if open.header.is_some() => self.header_bytes(shard, plane, number, bytes),
+            Some(_) => self.mqtt_bytes(shard, plane, number, bytes),
+            None => {}
+        }
+    }
+
+    /// Bytes behind a PROXY header, if there was one to be.
+    fn mqtt_bytes(&mut self, shard: &mut Shard, plane: &mut Actions, number: u32, bytes: &[u8]) {
+        let at = number as usize;
+        let Some(open) = self.handshakes.get_mut(at).and_then(Option::as_mut) else {
             return;
         };
         let Some(envelope) = &mut open.envelope else {
@@ -565,6 +567,13 @@ impl Door {
         let Some(open) = self.handshakes.get_mut(at).and_then(Option::as_mut) else {
             return;
         };
+        if let Some(told) = open.envelope.as_mut().and_then(|e| e.told_peer()) {
+            let peer = &mut open.handshake.peer;
+            *peer = SocketAddr::new(
+                told.ip.unwrap_or_else(|| peer.ip()).to_canonical(),
+                told.port.unwrap_or_else(|| peer.port()),
+            );
+        }
         if !self.reply.is_empty() && !plane.handshake_send(number, &self.reply) {
             return self.refuse(shard, plane, number, &[], CloseReason::SendFailed);
         }

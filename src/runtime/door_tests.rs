@@ -8,16 +8,18 @@ use std::time::{Duration, Instant};
 use super::admission::ListenerShare;
 use super::completion::{PlaneConfig, Wait};
 use super::door::Door;
-use super::front::Front;
+use super::front::{Front, ProxyFront, WebSocketFront};
 use super::listener::{self, ListenerConfig};
 use super::plane::Plane;
 use super::transport::desk::{Adopted, Desk, Errand, Outcome};
 use crate::base::envelope::{Envelope, EnvelopeEnd, PeerNames};
 use crate::base::time::Now;
+use crate::config::{AccessRule, Network};
 use crate::metrics::Counter;
 use crate::shard::Shard;
 use crate::shard::close::CloseReason;
 use crate::shard::rules::Rules;
+use crate::ws::upgrade::WebSocketRules;
 
 /// The longest that anything here may take.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -43,7 +45,7 @@ impl Bench {
             lingering_max: 0,
         };
         let mut plane = Plane::new(&config).expect("this machine has io_uring");
-        let shares = Arc::new([Front::plain(ListenerShare::new(None, None))]);
+        let shares = Arc::new([Front::plain(ListenerShare::new(None, None, None))]);
         let mut door = Door::new(shares, handshakes_max);
         let config = ListenerConfig {
             address: "127.0.0.1:0".parse().unwrap(),
@@ -213,32 +215,14 @@ fn wrapped(plain: &[u8]) -> Vec<u8> {
 }
 
 fn tls_bench(room: usize) -> Bench {
-    let mut bench = Bench::new(8);
-    let front = Front {
+    let mut bench = bench_with(Front {
         tls: true,
-        ..Front::plain(ListenerShare::new(None, None))
-    };
-    let mut door = Door::new(Arc::new([front]), 8);
-    door.set_desk(Box::new(TestDesk {
+        ..Front::plain(ListenerShare::new(None, None, None))
+    });
+    bench.door.set_desk(Box::new(TestDesk {
         room,
         waiting: Vec::new(),
     }));
-    let config = ListenerConfig {
-        address: "127.0.0.1:0".parse().unwrap(),
-        backlog: 16,
-        nodelay: true,
-        send_timeout: Duration::from_secs(15),
-    };
-    let (address, mut listeners) = listener::bind(&config, 1).unwrap();
-    bench.plane.stop_accept(0);
-    bench.door = door;
-    for _ in 0..3 {
-        bench.plane.turn(Wait::No, &mut |_, _| {}).unwrap();
-    }
-    bench
-        .door
-        .listen(&mut bench.plane, 0, listeners.pop().unwrap());
-    bench.address = address;
     bench
 }
 
@@ -302,4 +286,155 @@ fn a_desk_without_room_refuses() {
     });
     assert_eq!(client.read(&mut [0]).unwrap(), 0);
     assert_eq!(bench.door.handshakes(), 0);
+}
+
+/// A door whose listener has this front.
+fn bench_with(front: Front) -> Bench {
+    let mut bench = Bench::new(8);
+    let config = ListenerConfig {
+        address: "127.0.0.1:0".parse().unwrap(),
+        backlog: 16,
+        nodelay: true,
+        send_timeout: Duration::from_secs(15),
+    };
+    let (address, mut listeners) = listener::bind(&config, 1).unwrap();
+    bench.plane.stop_accept(0);
+    for _ in 0..3 {
+        bench.plane.turn(Wait::No, &mut |_, _| {}).unwrap();
+    }
+    bench.door = Door::new(Arc::new([front]), 8);
+    bench
+        .door
+        .listen(&mut bench.plane, 0, listeners.pop().unwrap());
+    bench.address = address;
+    bench
+}
+
+fn proxied() -> Front {
+    Front {
+        proxy: Some(ProxyFront {
+            timeout_ms: 3_000,
+            trusted: vec![Network::parse("127.0.0.0/8").unwrap()],
+        }),
+        access: vec![AccessRule {
+            allow: false,
+            network: Network::parse("192.0.2.0/24"),
+        }],
+        ..Front::plain(ListenerShare::new(None, None, None))
+    }
+}
+
+fn websocket() -> Option<WebSocketFront> {
+    Some(WebSocketFront {
+        rules: Arc::new(WebSocketRules::default()),
+        trusted: vec![Network::parse("127.0.0.0/8").unwrap()],
+    })
+}
+
+const REQUEST: &[u8] =
+    b"GET /mqtt HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
+    Sec-WebSocket-Protocol: mqtt\r\nX-Forwarded-For: 198.51.100.9\r\nX-Forwarded-Port: 99\r\n\r\n";
+
+/// The peer's address as the home core has it, after these bytes and a CONNECT.
+fn peer_after(front: Front, bytes: &[u8]) -> SocketAddr {
+    let mut bench = bench_with(front);
+    let mut client = bench.client();
+    client.write_all(bytes).unwrap();
+    bench.until("client at home", |bench| bench.arrived() == 1);
+    let connection = bench.shard.clients.connections.at(0).unwrap();
+    connection.peer.into()
+}
+
+#[test]
+fn a_client_has_the_address_that_is_told() {
+    let header = b"PROXY TCP4 198.51.100.7 127.0.0.1 4711 1883\r\n";
+    let told = peer_after(proxied(), &[header, CONNECT].concat());
+    assert_eq!(told, "198.51.100.7:4711".parse().unwrap());
+
+    let mut frame = vec![0x82, 0x80 | 16, 0, 0, 0, 0];
+    frame.extend_from_slice(CONNECT);
+    let front = Front {
+        websocket: websocket(),
+        ..Front::plain(ListenerShare::new(None, None, None))
+    };
+    let told = peer_after(front, &[REQUEST, &frame].concat());
+    assert_eq!(told, "198.51.100.9:99".parse().unwrap());
+
+    // The address in the PROXY header is none of those whose X-Forwarded-For is believed.
+    let front = Front {
+        websocket: websocket(),
+        ..proxied()
+    };
+    let told = peer_after(front, &[header, REQUEST, &frame].concat());
+    assert_eq!(told, "198.51.100.7:4711".parse().unwrap());
+}
+
+#[test]
+fn what_is_wrong_with_a_proxy_header_is_counted() {
+    for (bytes, counter) in [
+        (&b"PROXY TCP4 nonsense\r\n"[..], Counter::ProxyMalformed),
+        (CONNECT, Counter::ProxyMalformed),
+        (
+            b"PROXY TCP4 192.0.2.1 127.0.0.1 1 2\r\n",
+            Counter::AcceptRefusedAccessRules,
+        ),
+    ] {
+        let mut bench = bench_with(proxied());
+        let mut client = bench.client();
+        client.write_all(bytes).unwrap();
+        bench.until("refusal", |bench| {
+            bench.shard.clients.metrics.count(counter) == 1
+        });
+        assert_eq!(client.read(&mut [0]).unwrap_or(0), 0);
+        assert_eq!(bench.door.handshakes(), 0);
+    }
+    let mut bench = bench_with(proxied());
+    let mut client = bench.client();
+    client.write_all(b"PROXY ").unwrap();
+    bench.until("handshake", |bench| bench.door.handshakes() == 1);
+    assert_eq!(bench.door.next_due_ms(), Some(3_000));
+    bench.now_ms = 3_000;
+    bench.until("end", |bench| bench.door.handshakes() == 0);
+    let metrics = &bench.shard.clients.metrics;
+    assert_eq!(metrics.count(Counter::ProxyTimeout), 1);
+    let mut bench = bench_with(Front {
+        proxy: Some(ProxyFront {
+            timeout_ms: 3_000,
+            trusted: Vec::new(),
+        }),
+        ..proxied()
+    });
+    let mut client = bench.client();
+    bench.until("refusal", |bench| {
+        let metrics = &bench.shard.clients.metrics;
+        metrics.count(Counter::AcceptRefusedProxy) == 1
+    });
+    assert_eq!(client.read(&mut [0]).unwrap_or(0), 0);
+}
+
+#[test]
+fn a_tls_socket_goes_to_the_desk_behind_its_proxy_header() {
+    let mut bench = bench_with(Front {
+        tls: true,
+        ..proxied()
+    });
+    bench.door.set_desk(Box::new(TestDesk {
+        room: 1,
+        waiting: Vec::new(),
+    }));
+    let mut client = bench.client();
+    client
+        .write_all(b"PROXY TCP4 198.51.100.7 127.0.0.1 4711 8883\r\n")
+        .unwrap();
+    bench.until("socket at the desk", |bench| bench.door.has_work());
+    let Bench {
+        plane, shard, door, ..
+    } = &mut bench;
+    door.take_back(shard, plane);
+    client.write_all(&wrapped(&CONNECT[4..])).unwrap();
+    bench.until("client at home", |bench| bench.arrived() == 1);
+    let connection = bench.shard.clients.connections.at(0).unwrap();
+    let peer: SocketAddr = connection.peer.into();
+    assert_eq!(peer, "198.51.100.7:4711".parse().unwrap());
 }

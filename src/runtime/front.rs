@@ -1,6 +1,16 @@
 //! What a core's door knows of each listener.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use crate::config::{AccessRule, Listener, ListenerKind, Network, Piggyback, WebSocketSettings};
+use crate::metrics::Counter;
 use crate::runtime::admission::ListenerShare;
+use crate::ws::socket::WebSocket;
+use crate::ws::upgrade::WebSocketRules;
+
+/// The address of clients that have none, on a Unix socket.
+pub const LOCAL_PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// One listener, the same for all cores.
 #[derive(Debug)]
@@ -9,11 +19,116 @@ pub struct Front {
     pub share: ListenerShare,
     /// Whether TLS comes before everything but a PROXY header.
     pub tls: bool,
+    /// Whether it is a Unix socket, whose clients have no address.
+    pub unix: bool,
+    /// What comes before everything else.
+    pub proxy: Option<ProxyFront>,
+    /// Who may connect.
+    pub access: Vec<AccessRule>,
+    /// What is asked of a WebSocket, where that is spoken.
+    pub websocket: Option<WebSocketFront>,
+}
+
+/// A PROXY header is awaited.
+#[derive(Debug)]
+pub struct ProxyFront {
+    /// For so long.
+    pub timeout_ms: u64,
+    /// From these.
+    pub trusted: Vec<Network>,
+}
+
+/// A WebSocket is awaited.
+#[derive(Debug)]
+pub struct WebSocketFront {
+    /// What is asked of it.
+    pub rules: Arc<WebSocketRules>,
+    /// Proxies that are believed who the client is.
+    pub trusted: Vec<Network>,
 }
 
 impl Front {
     /// A plain listener.
     pub fn plain(share: ListenerShare) -> Self {
-        Self { share, tls: false }
+        Self {
+            share,
+            tls: false,
+            unix: false,
+            proxy: None,
+            access: Vec::new(),
+            websocket: None,
+        }
+    }
+
+    /// As configured.
+    pub fn of(listener: &Listener) -> Self {
+        let settings = &listener.settings;
+        let share = ListenerShare::new(
+            settings.max_connections,
+            settings.max_conn_rate,
+            settings.max_conn_burst,
+        );
+        let timeout_ms = settings.proxy_protocol_timeout.as_millis();
+        Self {
+            tls: listener.kind.is_tls(),
+            unix: listener.kind == ListenerKind::Unix,
+            proxy: settings.proxy_protocol.then(|| ProxyFront {
+                timeout_ms: u64::try_from(timeout_ms).unwrap_or(u64::MAX),
+                trusted: settings.proxy_protocol_trusted.clone(),
+            }),
+            access: settings.access_rules.clone(),
+            websocket: listener.websocket.as_ref().map(WebSocketFront::of),
+            ..Self::plain(share)
+        }
+    }
+
+    /// Why a socket from this address is closed at once, if it is: what counts that.
+    pub fn refuses(&self, ip: IpAddr) -> Option<Counter> {
+        match &self.proxy {
+            Some(proxy) if !self.unix && !proxy.trusts(ip) => Some(Counter::AcceptRefusedProxy),
+            // The rules are for the address in the header.
+            Some(_) => None,
+            None => (!self.admits(ip)).then_some(Counter::AcceptRefusedAccessRules),
+        }
+    }
+
+    /// Whether a client with this address may connect.
+    pub fn admits(&self, ip: IpAddr) -> bool {
+        self.unix || AccessRule::admit(&self.access, ip)
+    }
+}
+
+impl ProxyFront {
+    /// Whether a header is believed that comes from this address.
+    pub fn trusts(&self, ip: IpAddr) -> bool {
+        self.trusted.iter().any(|network| network.contains(ip))
+    }
+}
+
+impl WebSocketFront {
+    fn of(settings: &WebSocketSettings) -> Self {
+        let rules = WebSocketRules {
+            path: settings.mqtt_path.clone(),
+            protocols: settings.supported_subprotocols.clone(),
+            fail_if_no_protocol: settings.fail_if_no_subprotocol,
+            check_origin: settings.check_origin_enable,
+            allow_origin_absence: settings.allow_origin_absence,
+            origins: settings.check_origins.clone(),
+            address_header: settings.proxy_address_header.clone(),
+            port_header: settings.proxy_port_header.clone(),
+            frame_bytes_max: settings.max_frame_size.unwrap_or(u64::MAX),
+            one_packet_a_frame: settings.mqtt_piggyback == Piggyback::Single,
+            compress: false,
+        };
+        Self {
+            rules: Arc::new(rules),
+            trusted: settings.proxy_trusted.clone(),
+        }
+    }
+
+    /// The envelope of a connection from this address.
+    pub fn begin(&self, ip: IpAddr) -> Box<WebSocket> {
+        let trusted = self.trusted.iter().any(|network| network.contains(ip));
+        Box::new(WebSocket::new(Arc::clone(&self.rules), trusted))
     }
 }

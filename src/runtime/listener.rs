@@ -1,8 +1,12 @@
-//! Listening sockets: one a core on the same port, so that the kernel spreads new connections.
+//! Listening sockets: one a core on the same port, so that the kernel spreads new connections; a Unix
+//! socket is one that all cores accept from.
 
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::socket;
@@ -71,6 +75,66 @@ fn probe(address: SocketAddr) -> io::Result<()> {
     socket::bind(&fd, address)
 }
 
+/// The file of a Unix socket; removed with its value, unless another has taken its place.
+#[derive(Debug)]
+pub struct SocketFile {
+    path: PathBuf,
+    /// What tells it from another file of that name.
+    identity: (u64, i64, i64),
+}
+
+/// Inode and time of the last change: inode numbers are used again.
+fn identity(path: &Path) -> io::Result<(u64, i64, i64)> {
+    let file = std::fs::symlink_metadata(path)?;
+    Ok((file.ino(), file.ctime(), file.ctime_nsec()))
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if identity(&self.path).is_ok_and(|found| found == self.identity) {
+            // Nothing is left to do about a failure.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Makes the file of a Unix socket with these permissions, and a descriptor of it for each core. A
+/// file that nobody listens on any more is replaced.
+///
+/// # Errors
+///
+/// `EADDRINUSE` when somebody listens on it, `EEXIST` when it is no socket.
+pub fn bind_unix(
+    path: &Path,
+    mode: u32,
+    backlog: u32,
+    cores: usize,
+) -> io::Result<(SocketFile, Vec<OwnedFd>)> {
+    if let Ok(found) = std::fs::symlink_metadata(path) {
+        if !found.file_type().is_socket() {
+            return Err(io::Error::from_raw_os_error(libc::EEXIST));
+        }
+        if UnixStream::connect(path).is_ok() {
+            return Err(io::Error::from_raw_os_error(libc::EADDRINUSE));
+        }
+        std::fs::remove_file(path)?;
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+    let file = SocketFile {
+        path: path.to_owned(),
+        identity: identity(path)?,
+    };
+    let first = OwnedFd::from(listener);
+    socket::listen(&first, backlog)?;
+    let mut listeners = Vec::with_capacity(cores);
+    for _ in 1..cores {
+        listeners.push(first.try_clone()?);
+    }
+    listeners.push(first);
+    Ok((file, listeners))
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write;
@@ -113,6 +177,30 @@ mod tests {
             let nodelay = socket::option(&accepted, libc::IPPROTO_TCP, libc::TCP_NODELAY);
             assert_ne!(nodelay.unwrap(), 0);
         }
+    }
+
+    #[test]
+    fn the_file_of_a_unix_socket_comes_and_goes() {
+        let path = std::env::temp_dir().join(format!("millrace-{}.sock", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let (file, listeners) = bind_unix(&path, 0o600, 16, 2).unwrap();
+        assert_eq!(listeners.len(), 2);
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let _client = UnixStream::connect(&path).unwrap();
+        let again = bind_unix(&path, 0o600, 16, 1).unwrap_err();
+        assert_eq!(again.kind(), io::ErrorKind::AddrInUse);
+        // As after a crash: the file is there, and nobody listens.
+        drop(listeners);
+        let (second, _listeners) = bind_unix(&path, 0o660, 16, 1).unwrap();
+        drop(file);
+        assert!(path.exists(), "it is the second one's by now");
+        drop(second);
+        assert!(!path.exists());
+        std::fs::write(&path, "").unwrap();
+        let occupied = bind_unix(&path, 0o660, 16, 1).unwrap_err();
+        assert_eq!(occupied.raw_os_error(), Some(libc::EEXIST));
+        std::fs::remove_file(&path).unwrap();
     }
 
     #[test]

@@ -159,7 +159,7 @@ impl Shard {
         };
         for (position, (entry, allowed)) in entries.enumerate() {
             let reason = if !allowed {
-                ReasonCode::NotAuthorized
+                self.clients.rules.access.denied_subscription
             } else if by_client {
                 self.subscribe_own(slot, session, (key, position), &entry, identifier)
             } else {

@@ -1,7 +1,7 @@
 //! Scripted clients in the simulated world: a test says what each does, a seed how many cores there
 //! are, in which order they have their turns, where bytes are cut and how full lanes are.
 //!
-//! No client acts by itself here; time stands still but for [`Script::wait_ms`].
+//! No client acts by itself here; time stands nearly still but for [`Script::wait_ms`].
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,6 @@ use crate::mqtt::version::Version;
 use crate::sim::ledger::{ConnLog, End};
 use crate::sim::net::{Conn, Stage};
 use crate::sim::plan::Plan;
-use crate::sim::turn::Core;
 use crate::sim::world::World;
 
 /// Rounds after which the broker must have come to rest.
@@ -223,12 +222,9 @@ impl Script {
             if let Some(failure) = &self.world.ledger.failure {
                 panic!("{failure}");
             }
-            let replays = |core: &Core| core.shard.census().replays > 0;
-            if self.world.cores.iter().any(replays) {
-                // Replays wait for the clock to go on.
-                self.world.now.ms += 1;
-                self.world.now.unix_us += 1000;
-            }
+            // What is stored comes a moment after the SUBACK.
+            let tick = busy && self.world.rng.percent(20);
+            self.world.advance_ms(u64::from(tick));
             quiet = if busy { 0 } else { quiet + 1 };
             if quiet > 2 {
                 return;

@@ -1,3 +1,5 @@
+//! What a peer may send and what it may not; any split of a stream says the same.
+
 use proptest::prelude::*;
 
 use super::*;
@@ -214,7 +216,8 @@ proptest! {
         let cut = cut.min(bytes.len());
         let (head, tail) = bytes.split_at_mut(cut);
         apply_mask(head, mask, from);
-        apply_mask(tail, mask, ((usize::from(from) + cut) % 4) as u8);
+        let behind = u8::try_from((usize::from(from) + cut) % 4).unwrap();
+        apply_mask(tail, mask, behind);
         prop_assert_eq!(bytes, plain);
     }
 

@@ -1,3 +1,5 @@
+//! Headers of both versions, and a corpus of malformed ones.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -21,7 +21,7 @@ pub struct WebSocket {
 
 enum State {
     /// The request, as far as it has come, and whether proxies are believed.
-    Request(Box<Vec<u8>>, bool),
+    Request(Vec<u8>, bool),
     Open(Frames),
     /// Over; nothing is sent any more.
     Over(EnvelopeEnd),
@@ -37,7 +37,7 @@ impl WebSocket {
     /// it is `trusted`.
     pub fn new(rules: Arc<WebSocketRules>, trusted: bool) -> Self {
         Self {
-            state: State::Request(Box::default(), trusted),
+            state: State::Request(Vec::new(), trusted),
             rules,
             told: None,
         }
@@ -165,7 +165,7 @@ impl Envelope for WebSocket {
 
     fn held_bytes(&self) -> usize {
         let more = match &self.state {
-            State::Request(head, _) => size_of::<Vec<u8>>() + head.capacity(),
+            State::Request(head, _) => head.capacity(),
             State::Open(frames) => frames.held_bytes(),
             State::Over(_) => 0,
         };

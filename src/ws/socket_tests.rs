@@ -1,3 +1,5 @@
+//! A whole connection, however its bytes come.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Requests that are good, and every way in which one is not.
+
 use super::*;
 
 fn request(lines: &[&str]) -> Vec<u8> {

@@ -12,6 +12,7 @@ mod ends;
 mod http;
 #[path = "../support/http_stub.rs"]
 mod http_stub;
+mod listeners;
 mod matrices;
 mod messages;
 mod observe;
@@ -24,4 +25,6 @@ mod shares;
 mod shutdown;
 mod start;
 mod storms;
+mod websocket;
 mod wills;
+mod ws_peer;

@@ -1,7 +1,9 @@
 //! What the broker tells about itself and its clients: `$SYS` topics, events.
 
+mod alarms;
 mod presence;
 mod sys_topics;
+mod webhook;
 
 use std::collections::BTreeMap;
 use std::time::Instant;

@@ -67,6 +67,8 @@ pub struct Broker {
     child: Child,
     /// Where it listens, in the order of its listeners.
     pub addresses: Vec<SocketAddr>,
+    /// The ids of its listeners.
+    pub listening: Vec<String>,
     /// Where its HTTP API is: nowhere unless the arguments say otherwise.
     pub http: Option<SocketAddr>,
     scratch: Scratch,
@@ -103,6 +105,7 @@ impl Broker {
         let mut broker = Self {
             child,
             addresses: Vec::new(),
+            listening: Vec::new(),
             http: None,
             scratch,
         };
@@ -127,13 +130,17 @@ impl Broker {
                 }
             };
             if line == "ready" {
-                assert!(!self.addresses.is_empty(), "ready without a listener");
+                assert!(!self.listening.is_empty(), "ready without a listener");
                 return Ok(());
             }
             let words: Vec<&str> = line.split(' ').collect();
             match words.as_slice() {
-                ["listening", name, address] if name.starts_with("tcp:") => {
-                    self.addresses.push(address.parse().unwrap());
+                ["listening", name, address] if name.contains(':') => {
+                    self.listening.push((*name).to_owned());
+                    match name.starts_with("unix:") {
+                        true => assert!(address.starts_with('/'), "{line}"),
+                        false => self.addresses.push(address.parse().unwrap()),
+                    }
                 }
                 ["listening", "http", address] => self.http = Some(address.parse().unwrap()),
                 ["listening", "http_v4", _] => {}

@@ -1,4 +1,4 @@
-// MQTT.js against a broker: `mqttjs_client.cjs HOST PORT`.
+// MQTT.js against a broker: `mqttjs_client.cjs HOST PORT [ws]`, the last for WebSocket.
 //
 // Each check compares what arrived with what was sent. The last line is `N passed, M failed`.
 'use strict';
@@ -6,7 +6,7 @@
 const assert = require('node:assert');
 const mqtt = require('mqtt');
 
-const [host, port] = process.argv.slice(2);
+const [host, port, protocol = 'mqtt'] = process.argv.slice(2);
 const PATIENCE_MS = 20000;
 const SILENCE_MS = 300;
 
@@ -22,17 +22,19 @@ function within(promise, what) {
 
 class Peer {
   constructor(clientId, version, more = {}) {
-    const protocol = version === 3 ? { protocolId: 'MQIsdp' } : {};
+    const old = version === 3 ? { protocolId: 'MQIsdp' } : {};
     this.messages = [];
     this.waiting = null;
     this.client = mqtt.connect({
+      protocol,
       host,
       port: Number(port),
+      path: '/mqtt',
       clientId,
       protocolVersion: version,
       reconnectPeriod: 0,
       connectTimeout: PATIENCE_MS,
-      ...protocol,
+      ...old,
       ...more,
     });
     this.client.on('message', (topic, payload, packet) => {

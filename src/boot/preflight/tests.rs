@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use super::*;
-use crate::config::{ListenerKind, TcpListener as Settings};
+use crate::config::{Bind, ListenerKind, ListenerSettings};
 
 fn facts() -> Facts {
     Facts {
@@ -25,10 +25,10 @@ fn listener(bind: SocketAddr) -> Listener {
     Listener {
         kind: ListenerKind::Tcp,
         name: "default".to_owned(),
-        settings: Settings {
-            bind,
-            ..Settings::default()
-        },
+        bind: Bind::Ip(bind),
+        settings: ListenerSettings::default(),
+        mode: 0,
+        websocket: None,
     }
 }
 

@@ -1,6 +1,5 @@
 //! Bans: who is not let in.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -11,6 +10,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::access::bans::BanWho;
 use crate::control::bans;
 use crate::control::clock;
 use crate::control::context::Context;
@@ -150,7 +150,7 @@ impl NewBan {
                 "`who` has 1 to {WHO_LEN_MAX} bytes"
             )));
         }
-        check_who(self.kind, &self.who)?;
+        BanWho::parse(bans::word(self.kind), &self.who).map_err(ApiError::bad_request)?;
         let at = self.at.map(|at| at.seconds()).transpose()?.flatten();
         let at_s = at.unwrap_or_else(clock::unix_s);
         let until_s = self
@@ -172,31 +172,10 @@ impl NewBan {
     }
 }
 
-fn check_who(kind: BanKind, who: &str) -> Result<(), ApiError> {
-    let wrong = |what: &str| ApiError::bad_request(format!("`{who}` is no {what}"));
-    match kind {
-        BanKind::Clientid | BanKind::Username => Ok(()),
-        BanKind::Peerhost => {
-            let ip = who.parse::<IpAddr>();
-            ip.map(drop).map_err(|_| wrong("address"))
-        }
-        BanKind::ClientidRe | BanKind::UsernameRe => regex::Regex::new(who)
-            .map(drop)
-            .map_err(|_| wrong("regular expression")),
-        BanKind::PeerhostNet => {
-            let parts = who.split_once('/').and_then(|(ip, bits)| {
-                let ip: IpAddr = ip.parse().ok()?;
-                let bits: u8 = bits.parse().ok()?;
-                (bits <= if ip.is_ipv4() { 32 } else { 128 }).then_some(())
-            });
-            parts.ok_or_else(|| wrong("range of addresses such as 10.0.0.0/8"))
-        }
-    }
-}
-
 /// Ban someone
 ///
-/// A ban of the same kind and person is replaced.
+/// Who is banned is not let in; who is connected has to go. A ban of the same kind and person is
+/// replaced.
 #[utoipa::path(
     post, path = "/banned", tag = "Banned", request_body = NewBan,
     responses((status = 200, body = ShownBan), (status = 400, body = ErrorBody),
@@ -239,8 +218,6 @@ pub async fn remove(
         (status = 403, body = ErrorBody)),
 )]
 pub async fn remove_all(State(context): State<Arc<Context>>) -> Result<StatusCode, ApiError> {
-    for ban in bans::all(&context) {
-        bans::remove(&context, ban.kind, &ban.who)?;
-    }
+    bans::clear(&context)?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -117,6 +117,17 @@ fn each_filter_of_a_subscribe_has_its_answer() {
 }
 
 #[test]
+fn a_suback_may_leave_open_why() {
+    let hide = |rules: &mut AccessRules| rules.denied_subscription = ReasonCode::UnspecifiedError;
+    let mut broker = broker_with(SECRETS, hide);
+    let slot = broker.connect(&v5("c"));
+    assert_eq!(
+        suback(&mut broker, slot, &["secret", "open/x"]),
+        "suback 1 [128, 0]"
+    );
+}
+
+#[test]
 fn wrapped_filters_are_checked_by_what_is_in_them() {
     let mut broker = broker(SECRETS);
     let slot = broker.connect(&v5("c"));

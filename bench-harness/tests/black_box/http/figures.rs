@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::fs;
 
+use bench_harness::client::{Client, Error};
 use bench_harness::codec::Version;
 use serde_json::{Value, json};
 
 use super::{Api, fields};
-use crate::broker::source;
-use crate::peer::{collect, subscriber};
+use crate::broker::{Scratch, source};
+use crate::peer::{PATIENCE, clean, collect, connect, ping, subscriber};
 
 #[test]
 fn counters_gauges_and_nodes_tell_what_happened() {
@@ -96,6 +97,24 @@ fn listeners_are_told_with_why_connections_ended() {
 }
 
 #[test]
+fn a_listener_is_stopped_and_started_and_its_clients_stay() {
+    let api = Api::start(2);
+    let mut client = subscriber(api.mqtt(), Version::V5, "c", "t", 1);
+    let path = "/api/v5/listeners/tcp:default";
+    assert_eq!(api.get(path)["current_connections"], 1);
+    assert_eq!(api.ask("POST", &format!("{path}/stop"), None).status, 204);
+    assert_eq!(api.get(path)["running"], false);
+    assert!(std::net::TcpStream::connect(api.mqtt()).is_err());
+    ping(&mut client);
+    assert_eq!(api.ask("POST", &format!("{path}/start"), None).status, 204);
+    ping(&mut connect(api.mqtt(), &clean(Version::V311, "new")));
+    let restart = api.ask("PUT", "/api/v4/listeners/mqtt:tcp:default/restart", None);
+    assert_eq!(restart.body["code"], 0, "{restart:?}");
+    assert_eq!(api.get(path)["running"], true);
+    ping(&mut client);
+}
+
+#[test]
 fn bans_are_kept_listed_and_ended() {
     let api = Api::start(1);
     let new = json!({ "as": "clientid", "who": "bad/one", "reason": "noise" });
@@ -130,6 +149,44 @@ fn bans_are_kept_listed_and_ended() {
     assert_eq!(api.delete("/api/v5/banned/shoe_size/x").status, 400);
     assert_eq!(api.delete("/api/v5/banned").status, 204);
     assert_eq!(api.get("/api/v5/banned")["data"], json!([]));
+}
+
+#[test]
+fn who_is_banned_goes_and_is_refused_also_after_a_restart_until_the_ban_is_ended() {
+    let scratch = Scratch::new();
+    let data = scratch.path("data");
+    let arguments = ["--data-dir", data.to_str().unwrap()];
+    let api = Api::with(2, &arguments);
+    let options = |id: &str| {
+        let mut options = clean(Version::V5, id);
+        options.connect.username = Some("ann".to_owned());
+        options
+    };
+    let mut client = connect(api.mqtt(), &options("bad"));
+    let mut other = connect(api.mqtt(), &options("good"));
+    for ban in [
+        json!({ "as": "clientid", "who": "bad" }),
+        json!({ "as": "clientid_re", "who": "^worse-" }),
+    ] {
+        assert_eq!(api.post("/api/v5/banned", &ban).status, 200);
+    }
+    while !matches!(client.expect(PATIENCE), Err(Error::Closed)) {}
+    ping(&mut other);
+    let refused = |api: &Api, id: &str| Client::connect(api.mqtt(), &options(id)).is_err();
+    assert!(refused(&api, "bad") && refused(&api, "worse-1") && !refused(&api, "good"));
+    api.broker.stop();
+    let api = Api::with(2, &arguments);
+    assert!(refused(&api, "bad") && refused(&api, "worse-1"));
+    assert_eq!(api.delete("/api/v5/banned/clientid/bad").status, 204);
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while refused(&api, "bad") {
+        assert!(std::time::Instant::now() < deadline, "the ban is over");
+    }
+    assert!(refused(&api, "worse-1"));
+    assert_eq!(api.delete("/api/v5/banned").status, 204);
+    while refused(&api, "worse-1") {
+        assert!(std::time::Instant::now() < deadline, "all bans are over");
+    }
 }
 
 #[test]

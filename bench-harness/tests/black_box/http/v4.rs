@@ -93,6 +93,14 @@ fn lists_have_their_envelope() {
     );
     assert_eq!(api.get("/api/v4/routes/none")["data"], json!([]));
     assert_eq!(api.get("/api/v4/clients?_limit=x")["code"], 108);
+}
+
+#[test]
+fn figures_and_the_index_have_their_envelope() {
+    let api = Api::start(2);
+    let clients: Vec<_> = (0..5)
+        .map(|n| subscriber(api.mqtt(), Version::V5, &format!("c{n}"), "t", 1))
+        .collect();
     for path in [
         "brokers",
         "nodes",
@@ -123,6 +131,7 @@ fn lists_have_their_envelope() {
     );
     assert_eq!(api.delete("/api/v4/acl-cache").body["code"], 0);
     assert!(api.get("/api/v4")["data"].as_array().unwrap().len() > 30);
+    drop(clients);
 }
 
 #[test]
