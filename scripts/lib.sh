@@ -21,6 +21,7 @@ export CARGO_DENY_VERSION=0.20.2
 export PAHO_VERSION=2.2.0
 export AIOMQTT_VERSION=2.5.1
 export GMQTT_VERSION=0.8.0
+export SSLYZE_VERSION=6.3.1
 export MQTTJS_VERSION=5.16.0
 export ENVOY_VERSION=1.40.0
 export AUTOBAHN_VERSION=25.10.1
@@ -216,11 +217,14 @@ install_envoy() {
 install_autobahn() {
     local suite=$TOOLS/autobahn python
     [ -e "$suite/$AUTOBAHN_VERSION" ] && return
-    python=$(command -v python2.7 || ls "${PYENV_ROOT:-$HOME/.pyenv}"/versions/2.7.*/bin/python2.7) ||
-        return 1
+    # One in the path may be a stand-in that says which others there are.
+    for python in "${PYENV_ROOT:-$HOME/.pyenv}"/versions/2.7.*/bin/python2.7 python2.7; do
+        "$python" -c "" 2>/dev/null && break
+    done
+    "$python" -c "" || return 1
     rm -rf "$suite"
     "$python" -m pip install --quiet --disable-pip-version-check --target "$suite" \
-        "autobahntestsuite==$AUTOBAHN_VERSION"
+        "autobahntestsuite==$AUTOBAHN_VERSION" || return 1
     # A package of that name alone is not found outside of the interpreter's own folders.
     touch "$suite/zope/__init__.py"
     ln -sf "$python" "$suite/python" && touch "$suite/$AUTOBAHN_VERSION"
@@ -235,12 +239,15 @@ install_crates() {
 FUZZ_TARGETS="decoder session index config"
 export FUZZ_TARGETS CARGO_FUZZ_VERSION=0.13.2
 
-# Builds the targets; says so and returns 1 where that cannot be done here.
+# Whether the targets can be built here; says so if not.
+can_fuzz() {
+    cargo +nightly --version >/dev/null 2>&1 && return
+    echo "NOTE: nothing was fuzzed: there is no nightly toolchain"
+    return 1
+}
+
+# Builds the targets.
 build_fuzz() {
-    if ! cargo +nightly --version >/dev/null 2>&1; then
-        echo "NOTE: nothing was fuzzed: there is no nightly toolchain"
-        return 1
-    fi
     if [[ $(cargo fuzz --version 2>/dev/null) != *" $CARGO_FUZZ_VERSION" ]]; then
         CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_TARGET_DIR=$TOOLS/cargo-fuzz-build \
             cargo install --quiet --locked --root "$CACHE" "cargo-fuzz@$CARGO_FUZZ_VERSION"
@@ -325,4 +332,4 @@ with_broker() {
 }
 
 export -f as_root need install_clients install_servers install_proxies install_envoy install_autobahn \
-    install_crates build_fuzz fuzz_target install_cargo_deny deny with_broker
+    install_crates can_fuzz build_fuzz fuzz_target install_cargo_deny deny with_broker

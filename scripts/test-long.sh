@@ -103,7 +103,8 @@ soak() {
 
 # All targets at once, FUZZ_SECONDS each.
 fuzz() {
-    build_fuzz || return 0
+    can_fuzz || return 0
+    build_fuzz
     local pids=() failed=0 target
     for target in $FUZZ_TARGETS; do
         fuzz_target "$target" "$FUZZ_SECONDS" &
@@ -150,7 +151,44 @@ peers() {
     return "$status"
 }
 
-export -f release simulation properties miri black_box harness million overload lossy_load \
+# What TLS costs, beside mosquitto; and what sslyze says of the listeners: nothing is found against Mozilla's
+# recommendations but that the certificates are nobody's.
+tls() {
+    need mosquitto mosquitto
+    scripts/tls.sh
+}
+
+tls_scan() {
+    local dir port findings
+    dir=$(mktemp -d)
+    [ -x "$TOOLS/sslyze/bin/sslyze" ] || {
+        python3 -m venv "$TOOLS/sslyze"
+        "$TOOLS/sslyze/bin/pip" install -q "sslyze==$SSLYZE_VERSION"
+    }
+    for kind in rsa:2048 "ec -pkeyopt ec_paramgen_curve:prime256v1"; do
+        # shellcheck disable=SC2086
+        openssl req -x509 -newkey $kind -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost \
+            -keyout "$dir/key" -out "$dir/pem" 2>/dev/null
+        target/release/broker --data-dir "$dir/data" --cores 1 --listen tls://127.0.0.1:0 \
+            --set "listeners.ssl.default.ssl_options.certfile=$dir/pem" \
+            --set "listeners.ssl.default.ssl_options.keyfile=$dir/key" >"$dir/out" 2>/dev/null &
+        local broker=$!
+        sleep 2
+        port=$(awk '/^listening ssl:/ {sub(/.*:/, ""); print}' "$dir/out")
+        "$TOOLS/sslyze/bin/sslyze" "localhost:$port" >"$dir/scan" || true
+        kill "$broker"
+        wait "$broker" || true
+        grep -A 9 COMPLIANCE "$dir/scan"
+        grep -q 'Not vulnerable to Heartbleed' "$dir/scan"
+        findings=$(sed -n '/COMPLIANCE/,$p' "$dir/scan" | grep -c '^ *\* ' || true)
+        sed -n '/COMPLIANCE/,$p' "$dir/scan" | grep -q 'certificate_path_validation'
+        # The path, because nobody trusts it.
+        [ "$findings" -eq 1 ]
+    done
+    rm -rf "$dir"
+}
+
+export -f tls tls_scan release simulation properties miri black_box harness million overload lossy_load \
     connections soak peers fuzz retained matrices
 
 # name, seconds at most, function
@@ -169,6 +207,8 @@ PARTS=(
     "fuzz $((FUZZ_SECONDS + 900)) fuzz"
     "soak $((SOAK_SECONDS + 300)) soak"
     "peers 1200 peers"
+    "tls 1800 tls"
+    "tls-scan 600 tls_scan"
 )
 
 run_parts "$@"

@@ -100,7 +100,8 @@ small_load() {
 
 # From the committed corpus, for a quarter of a minute a target; hours are in test-long.sh.
 fuzz() {
-    build_fuzz || return 0
+    can_fuzz || return 0
+    build_fuzz
     for target in $FUZZ_TARGETS; do
         fuzz_target "$target" 15
     done

@@ -83,6 +83,9 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Refusal> {
     }
     broker.control.stop();
     broker.indexer.stop();
+    if let Some(tls) = broker.tls {
+        tls.stop();
+    }
     Ok(code)
 }
 

@@ -11,6 +11,8 @@ use crossbeam_channel::{Receiver, select};
 use crate::boot::run::Broker;
 use crate::gate::command::Command;
 use crate::gate::event::{Crossing, Event, What};
+use crate::gate::reply::Reply;
+use crate::gate::tls::TlsRequest;
 
 /// A signal of the process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -19,7 +21,7 @@ pub enum Signal {
     Stop,
     /// SIGUSR1: print the sizes of the tables and all counters.
     Report,
-    /// SIGHUP: read the access rules again.
+    /// SIGHUP: read certificates and access rules again.
     Reload,
 }
 
@@ -41,7 +43,7 @@ pub fn wait(broker: &Broker, signals: &Receiver<Signal>, timeout: Duration) -> E
         select! {
             recv(signals) -> signal => match signal {
                 Ok(Signal::Report) => crate::boot::report::print(broker),
-                Ok(Signal::Reload) => broker.access.reload(&broker.gate),
+                Ok(Signal::Reload) => reload(broker),
                 Ok(Signal::Stop) | Err(_) => break,
             },
             recv(broker.ended) -> end => return ended_early(end.ok()),
@@ -57,6 +59,21 @@ pub fn wait(broker: &Broker, signals: &Receiver<Signal>, timeout: Duration) -> E
     match stop.run() {
         Ok(()) => Ending::Clean,
         Err(cut) => Ending::Failed(cut),
+    }
+}
+
+/// The handshake threads say in the log what became of it.
+fn reload(broker: &Broker) {
+    broker.access.reload(&broker.gate);
+    let Some(tls) = &broker.tls else {
+        return;
+    };
+    if tls
+        .desk()
+        .ask(TlsRequest::Reload(Reply::new(drop)))
+        .is_err()
+    {
+        tracing::warn!("certificates are being read already");
     }
 }
 

@@ -71,7 +71,8 @@ fn measure(what: &str, count: usize, rule: &dyn Fn(usize) -> String) {
         .map(|_| {
             let n = next() % count;
             let topic = format!("site/{}/pump/cmd", if next() % 2 == 0 { n } else { next() });
-            let peer = [10, (n / 256 % 256) as u8, (n % 256) as u8, 7].into();
+            let [.., high, low] = n.to_be_bytes();
+            let peer = [10, high, low, 7].into();
             (format!("c{n}"), format!("user{n}"), topic, peer)
         })
         .collect();

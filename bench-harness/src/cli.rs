@@ -28,6 +28,22 @@ pub enum Command {
     Pubsub(PubsubArgs),
     /// Store many retained messages, look some up, get all of them, and watch a stream meanwhile.
     Retained(RetainedArgs),
+    /// Take plain connections and speak TLS 1.3 to a broker for them.
+    Relay(RelayArgs),
+}
+
+/// Options of `relay`.
+#[derive(Args, Clone, Debug)]
+pub struct RelayArgs {
+    /// Where to listen.
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub listen: String,
+    /// The broker's TLS listener.
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub target: String,
+    /// Copy without TLS, for comparison.
+    #[arg(long)]
+    pub plain: bool,
 }
 
 /// MQTT versions by their usual names.
@@ -50,6 +66,16 @@ impl From<VersionArg> for Version {
             VersionArg::V5 => Self::V5,
         }
     }
+}
+
+/// Versions of TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs)]
+pub enum TlsVersionArg {
+    #[value(name = "1.2")]
+    V12,
+    #[value(name = "1.3")]
+    V13,
 }
 
 /// Options of every sub-command.
@@ -164,6 +190,18 @@ pub struct ConnectArgs {
     /// they take to come back, with at most --in-flight handshakes a worker.
     #[arg(long, default_value_t = 0.0, value_name = "SHARE")]
     pub storm: f64,
+    /// Speak TLS; the broker's certificate is not judged.
+    #[arg(long)]
+    pub tls: bool,
+    /// With --tls: the version.
+    #[arg(long, value_enum, default_value = "1.3")]
+    pub tls_version: TlsVersionArg,
+    /// With --tls: the server that is asked for.
+    #[arg(long, default_value = "localhost")]
+    pub tls_server: String,
+    /// With --tls: connections resume each other's sessions.
+    #[arg(long)]
+    pub tls_resume: bool,
     /// End the connections by closing, without DISCONNECT.
     #[arg(long)]
     pub abort: bool,

@@ -29,6 +29,7 @@ mod payload;
 mod probe;
 mod progress;
 pub mod pubsub;
+mod relay;
 pub mod results;
 pub mod retained;
 mod sys;
@@ -46,6 +47,7 @@ use results::Report;
 #[allow(clippy::print_stdout)] // The summary is the program's output.
 pub fn run(cli: &Cli) -> Result<Report, Failure> {
     let (report, common) = match &cli.command {
+        Command::Relay(args) => match relay::run(args)? {},
         Command::Connect(args) => (connect::run(args)?, &args.common),
         Command::Pubsub(args) => (pubsub::run(args)?, &args.common),
         Command::Retained(args) => (retained::run(args)?, &args.common),

@@ -379,3 +379,19 @@ pub(crate) fn clock_ticks_per_second() -> u64 {
     let ticks = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
     u64::try_from(ticks).unwrap_or(100).max(1)
 }
+
+/// Waits until one of two sockets has bytes or has ended; says which.
+pub(crate) fn wait_readable(sockets: [&std::net::TcpStream; 2]) -> io::Result<[bool; 2]> {
+    use std::os::fd::AsRawFd;
+    let mut polls = sockets.map(|socket| libc::pollfd {
+        fd: socket.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    });
+    // SAFETY: two live entries, as many as said.
+    let ready = unsafe { libc::poll(polls.as_mut_ptr(), 2, -1) };
+    if ready < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(polls.map(|poll| poll.revents != 0))
+}

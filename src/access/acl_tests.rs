@@ -83,11 +83,8 @@ impl Asking {
 fn action(text: &str) -> (Action, &str) {
     let (what, topic) = text.split_once(' ').unwrap();
     let retain = what.ends_with('r');
-    let qos = QoS::from_u8(
-        what.bytes()
-            .find_map(|b| (b as char).to_digit(10))
-            .unwrap_or(0) as u8,
-    );
+    let digit = what.bytes().find(u8::is_ascii_digit);
+    let qos = QoS::from_u8(digit.map_or(0, |digit| digit - b'0'));
     let qos = qos.unwrap();
     let action = match what.starts_with("pub") {
         true => Action::publish(qos, retain),

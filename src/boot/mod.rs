@@ -9,6 +9,7 @@ pub mod preflight;
 pub mod report;
 pub mod run;
 mod sys;
+mod tls;
 
 use std::fmt;
 use std::sync::Arc;
@@ -79,7 +80,8 @@ pub fn prepare(arguments: &Arguments) -> Result<Ready, Refusal> {
     let failed = preflight::outcomes(&config, &facts)
         .into_iter()
         .filter_map(Result::err);
-    let sentences: Vec<String> = failed.collect();
+    let mut sentences: Vec<String> = failed.collect();
+    sentences.extend(tls::check(&config).into_iter().filter_map(Result::err));
     if !sentences.is_empty() {
         return Err(Refusal { sentences });
     }
@@ -112,6 +114,7 @@ pub fn check(arguments: &Arguments) -> Result<Report, Refusal> {
     let (config, machine, facts) = settle(arguments)?;
     let mut outcomes = vec![Ok("the configuration is valid".to_owned())];
     outcomes.extend(preflight::outcomes(&config, &facts));
+    outcomes.extend(tls::check(&config));
     outcomes.extend(access::check(&config));
     outcomes.push(preflight::check_data_dir(&config.node.data_dir));
     let warnings = config.warnings(&machine).into_iter();

@@ -11,7 +11,7 @@ use crate::access::rules::AccessRules;
 use crate::base::home::Homes;
 use crate::base::ids::CoreId;
 use crate::boot::listeners::Listeners;
-use crate::boot::{Ready, Refusal, access};
+use crate::boot::{Ready, Refusal, access, tls};
 use crate::config::Config;
 use crate::control::{Control, ControlParts};
 use crate::gate::listeners::ListenerControl;
@@ -27,6 +27,7 @@ use crate::runtime::indexer::{IndexPort, Indexer};
 use crate::runtime::mesh::{MeshEnd, mesh};
 use crate::runtime::plane::Plane;
 use crate::runtime::thread::{self, CoreFailed, CoresConfig};
+use crate::runtime::tls_threads::{TlsPort, TlsThreads};
 use crate::runtime::wake::Wakers;
 use crate::shard::addons::AddonRules;
 use crate::shard::auth::AuthnRules;
@@ -55,6 +56,8 @@ pub struct Broker {
     pub control: Control,
     /// Its listeners.
     pub listeners: Arc<Listeners>,
+    /// Its handshake threads, if any listener speaks TLS.
+    pub tls: Option<TlsThreads>,
     /// Who listens where: the listeners, and the API.
     pub listening: Vec<(String, String)>,
 }
@@ -73,10 +76,13 @@ pub fn start(ready: &Ready) -> Result<Broker, Refusal> {
     let (writer, readers, epochs) = SharedIndex::new(cores, seed()?)
         .map_err(|error| refused("no address space for the subscription index", &error))?;
     // The index thread counts as well.
-    let (metrics, mut core_metrics) = MetricsRegistry::new(usize::from(cores) + 1);
+    let writers = usize::from(cores) + 1 + tls::threads(config, cores);
+    let (metrics, mut core_metrics) = MetricsRegistry::new(writers);
+    let of_tls = core_metrics.split_off(usize::from(cores) + 1);
     let of_index = core_metrics.remove(usize::from(cores));
     let (indexer, index_ports) = Indexer::start(writer, cores, Arc::clone(&wakers), of_index)
         .map_err(|error| refused("the index thread cannot be started", &error))?;
+    let (tls, desks) = tls::start(config, cores, &wakers, of_tls)?;
     let (gate, gate_ports) = gate(cores, wake_by(&wakers));
     let fronts: Arc<[Front]> = config.listeners.iter().map(Front::of).collect();
     let plant = Plant {
@@ -96,8 +102,9 @@ pub fn start(ready: &Ready) -> Result<Broker, Refusal> {
         .into_iter()
         .zip(readers)
         .zip(core_metrics);
-    let ports = index_ports.into_iter().zip(gate_ports);
-    for (core, (((mesh, index), metrics), (index_port, gate))) in ends.zip(ports).enumerate() {
+    let ports = index_ports.into_iter().zip(gate_ports).zip(desks);
+    let all = ends.zip(ports).enumerate();
+    for (core, (((mesh, index), metrics), ((index_port, gate), desk))) in all {
         let core = CoreId(u8::try_from(core).unwrap_or(u8::MAX));
         let own = CoreEnds {
             core,
@@ -106,16 +113,13 @@ pub fn start(ready: &Ready) -> Result<Broker, Refusal> {
             metrics,
             index_port,
             gate,
+            desk,
             seed: seed()?,
         };
         let plant = plant.clone();
-        makers.push(move |_guests| plant.core(own));
+        makers.push(move |_| plant.core(own));
     }
-    let run = CoresConfig {
-        pin: config.node.pin_cores,
-        spin_before_park: config.node.spin_before_park,
-    };
-    let cores = thread::start(run, &wakers, makers)
+    let cores = thread::start(cores_config(config), &wakers, makers)
         .map_err(|error| refused("a core cannot be started", &error))?;
     let (control, listeners, listening) = open(ready, fronts, &gate, &metrics)?;
     let ended =
@@ -128,8 +132,16 @@ pub fn start(ready: &Ready) -> Result<Broker, Refusal> {
         ended,
         control,
         listeners,
+        tls,
         listening,
     })
+}
+
+fn cores_config(config: &Config) -> CoresConfig {
+    CoresConfig {
+        pin: config.node.pin_cores,
+        spin_before_park: config.node.spin_before_park,
+    }
 }
 
 /// How whoever commands a core wakes it.
@@ -194,6 +206,7 @@ struct CoreEnds {
     metrics: CoreMetrics,
     index_port: IndexPort,
     gate: GatePort,
+    desk: Option<TlsPort>,
     seed: [u64; 4],
 }
 
@@ -223,7 +236,7 @@ impl Plant {
             gate: own.gate,
             wakers: self.wakers,
             listeners: self.listeners,
-            desk: None,
+            desk: own.desk.map(|desk| Box::new(desk) as _),
             handshakes_max: self.handshakes_max,
             clock: self.clock,
         };

@@ -382,6 +382,57 @@ impl<T: Copy> Kind for Choice<T> {
     }
 }
 
+/// Words that the reference lists; with more the setting's documentation does.
+const WORDS_SHOWN: usize = 5;
+
+/// The entries of a list, or of text with commas between them.
+pub(crate) fn entries(raw: &Raw) -> Option<Vec<String>> {
+    match raw {
+        Raw::List(list) => {
+            let text = |entry: &serde_json::Value| entry.as_str().map(str::to_owned);
+            list.as_array()?.iter().map(text).collect()
+        }
+        Raw::Bare(text) | Raw::Text(text) => {
+            let all = text.split(',').map(|entry| entry.trim().to_owned());
+            Some(all.filter(|entry| !entry.is_empty()).collect())
+        }
+        _ => None,
+    }
+}
+
+/// Some of a few words: a list, or text with commas between them.
+pub(crate) struct Words<T: 'static> {
+    one: Choice<T>,
+}
+
+/// See [`Words`].
+pub(crate) const fn words<T>(words: &'static [(&'static str, T)]) -> Words<T> {
+    Words { one: choice(words) }
+}
+
+impl<T: Copy> Kind for Words<T> {
+    type Out = Vec<T>;
+
+    fn parse(&self, raw: &Raw) -> Result<Vec<T>, String> {
+        let words = entries(raw).ok_or_else(|| format!("{raw} is not a list of words"))?;
+        if words.is_empty() {
+            return Err("the list is empty".to_owned());
+        }
+        let word = |word: String| self.one.parse(&Raw::Text(word));
+        words.into_iter().map(word).collect()
+    }
+
+    fn describe(&self) -> String {
+        let words = self.one.words;
+        match words {
+            [(first, _), .., (last, _)] if words.len() > WORDS_SHOWN => {
+                format!("list of {} words, {first} to {last}", words.len())
+            }
+            _ => format!("list of {}", self.one.listed()),
+        }
+    }
+}
+
 /// Events a second.
 pub(crate) struct Rate;
 

@@ -7,8 +7,10 @@ use std::path::PathBuf;
 use super::kind::Raw;
 use super::quantity::parse_address;
 use super::sections_listeners::{
-    ListenerSettings, TcpListener, UnixListener, WebSocketSettings, WsListener, WsWebSocket,
+    ListenerSettings, SslListener, TcpListener, UnixListener, WebSocketSettings, WsListener,
+    WsWebSocket, WssListener, WssWebSocket,
 };
+use super::sections_tls::TlsListenerSettings;
 use super::values::{Origin, Problem, Values};
 
 /// The longest name of a listener, in bytes: it stands in logs and metrics.
@@ -44,8 +46,8 @@ impl ListenerKind {
         ("unix", Self::Unix),
     ];
 
-    /// Those that this version opens, in the order in which they are reported.
-    const AVAILABLE: &'static [Self] = &[Self::Tcp, Self::Ws, Self::Unix];
+    /// All of them, in the order in which they are reported.
+    const ALL: &'static [Self] = &[Self::Tcp, Self::Ssl, Self::Ws, Self::Wss, Self::Unix];
 
     /// The kind of that name; `mqtt` is `tcp`, `tls` and `mqtts` are `ssl`.
     pub fn named(name: &str) -> Option<Self> {
@@ -57,19 +59,6 @@ impl ListenerKind {
     pub fn name(self) -> &'static str {
         let named = Self::NAMES.iter().find(|(_, kind)| *kind == self);
         named.map_or("", |(name, _)| name)
-    }
-
-    /// Whether this version opens listeners of that kind; if not, the sentence to say.
-    pub(crate) fn available(self) -> Result<(), String> {
-        if Self::AVAILABLE.contains(&self) {
-            return Ok(());
-        }
-        let names: Vec<&str> = Self::AVAILABLE.iter().map(|kind| kind.name()).collect();
-        Err(format!(
-            "listeners of kind `{}` are not available in this version; the kinds are {}",
-            self.name(),
-            names.join(", ")
-        ))
     }
 
     /// Whether TLS comes before what else it speaks.
@@ -126,6 +115,8 @@ pub struct Listener {
     pub mode: u32,
     /// What it asks of a WebSocket, if it speaks that.
     pub websocket: Option<WebSocketSettings>,
+    /// What it has of TLS, if it speaks that.
+    pub tls: Option<TlsListenerSettings>,
 }
 
 impl fmt::Display for Listener {
@@ -142,11 +133,21 @@ impl Listener {
         let mut websocket = None;
         let mut mode = 0;
         let (enable, bind, settings) = match kind {
-            ListenerKind::Tcp | ListenerKind::Ssl => {
+            ListenerKind::Tcp => {
                 let section = TcpListener::read(values, &prefix);
                 (section.enable, Bind::Ip(section.bind), section.common())
             }
-            ListenerKind::Ws | ListenerKind::Wss => {
+            ListenerKind::Ssl => {
+                let section = SslListener::read(values, &prefix);
+                (section.enable, Bind::Ip(section.bind), section.common())
+            }
+            ListenerKind::Wss => {
+                let section = WssListener::read(values, &prefix);
+                let of_frames = WssWebSocket::read(values, &format!("{prefix}.websocket"));
+                websocket = Some(of_frames.common());
+                (section.enable, Bind::Ip(section.bind), section.common())
+            }
+            ListenerKind::Ws => {
                 let section = WsListener::read(values, &prefix);
                 let of_frames = WsWebSocket::read(values, &format!("{prefix}.websocket"));
                 websocket = Some(of_frames.common());
@@ -166,6 +167,9 @@ impl Listener {
             settings,
             mode,
             websocket,
+            tls: kind
+                .is_tls()
+                .then(|| TlsListenerSettings::read(values, kind, name)),
         })
     }
 }
@@ -184,7 +188,6 @@ fn parse_url(url: &str) -> Result<(ListenerKind, Bind), String> {
     let kind = ListenerKind::named(kind).ok_or_else(|| {
         format!("there is no listener of kind `{kind}`; the kinds are tcp, ssl, ws, wss, unix")
     })?;
-    kind.available()?;
     if kind == ListenerKind::Unix {
         return if rest.starts_with('/') && rest.len() > 1 {
             Ok((kind, Bind::Path(PathBuf::from(rest))))
@@ -258,7 +261,7 @@ fn keep_shared(values: &mut Values, kind: ListenerKind, prefix: &str) -> Vec<Pro
 /// What is named with `--listen` replaces the `default` of the other kinds as well.
 fn close_other_defaults(values: &mut Values, named: &[ListenerKind]) -> Vec<Problem> {
     let mut problems = Vec::new();
-    for kind in ListenerKind::AVAILABLE {
+    for kind in ListenerKind::ALL {
         let prefix = format!("listeners.{}.default", kind.name());
         if !named.contains(kind) && !values.below(&prefix).is_empty() {
             let origin = Origin::Option("--listen".to_owned());
@@ -284,7 +287,7 @@ fn names(values: &Values, kind: ListenerKind) -> Vec<String> {
 /// The listeners to open, by kind and name; `tcp:default` alone when none was configured.
 pub(crate) fn listeners(values: &Values) -> Result<Vec<Listener>, Vec<Problem>> {
     let mut all: Vec<(ListenerKind, String)> = Vec::new();
-    for kind in ListenerKind::AVAILABLE {
+    for kind in ListenerKind::ALL {
         all.extend(names(values, *kind).into_iter().map(|name| (*kind, name)));
     }
     if all.is_empty() {
@@ -388,11 +391,6 @@ mod tests {
     fn wrong_urls_say_what_is_wrong() {
         for (url, want) in [
             (
-                "wss://0.0.0.0:8084",
-                "listeners of kind `wss` are not available in this version; the kinds are tcp, ws, \
-                 unix",
-            ),
-            (
                 "unix://run/x.sock",
                 "this is not unix:///PATH, such as unix:///run/millrace.sock",
             ),
@@ -485,12 +483,12 @@ mod tests {
     #[test]
     fn every_wrong_url_is_reported_with_its_option() {
         let mut values = Values::default();
-        let problems = lay_urls(&mut values, &urls(&["wss://:1", "tcp://:2", "x"])).unwrap_err();
+        let problems = lay_urls(&mut values, &urls(&["quic://:1", "tcp://:2", "x"])).unwrap_err();
         assert_eq!(
             said(problems),
             [
-                "--listen wss://:1: listeners of kind `wss` are not available in this version; the \
-                 kinds are tcp, ws, unix",
+                "--listen quic://:1: there is no listener of kind `quic`; the kinds are tcp, ssl, ws, \
+                 wss, unix",
                 "--listen x: this is not KIND://ADDR:PORT, such as tcp://0.0.0.0:1883",
             ]
         );

@@ -22,6 +22,7 @@ mod sections_http;
 mod sections_listeners;
 mod sections_messaging;
 mod sections_observe;
+mod sections_tls;
 mod sections_webhook;
 mod setting;
 mod shown;
@@ -52,13 +53,17 @@ pub use sections_access::{
 pub use sections_authn::{AccessSources, AuthnSettings, CertName, EnableAuthn, GlobalAuthn};
 pub use sections_http::{Dashboard, Http, HttpTls};
 pub use sections_listeners::{
-    ListenerSettings, Piggyback, TcpListener, UnixListener, WebSocketSettings, WsListener,
-    WsWebSocket,
+    ListenerSettings, Piggyback, SslListener, TcpListener, UnixListener, WebSocketSettings,
+    WsListener, WsWebSocket, WssListener, WssWebSocket,
 };
 pub use sections_messaging::{
     AutoSubscription, Delayed, Messaging, RewriteAction, RewriteSettings, compile,
 };
 pub use sections_observe::{Observe, Prometheus, SysEventMessages, SysTopics, Sysmon};
+pub use sections_tls::{
+    SessionTickets, SniOptions, SslOptions, Tls, TlsCipher, TlsListenerSettings, TlsVerify,
+    TlsVersion,
+};
 pub use sections_webhook::{PayloadForm, Webhook, WebhookAction, WebhookRule};
 pub use shown::Shown;
 pub use sizing::{Machine, Sizing};
@@ -93,6 +98,8 @@ pub struct Config {
     pub retainer: Retainer,
     /// What EMQX adds to MQTT.
     pub messaging: Messaging,
+    /// TLS handshakes.
+    pub tls: Tls,
     /// The HTTP API.
     pub http: Http,
     /// Its TLS.
@@ -178,6 +185,7 @@ impl Config {
             share_groups: ShareGroupSettings::groups(&values),
             retainer: Retainer::read(&values, Retainer::SECTION.prefix),
             messaging,
+            tls: Tls::read(&values, Tls::SECTION.prefix),
             http: Http::read(&values, Http::SECTION.prefix),
             http_tls,
             dashboard: Dashboard::read(&values, Dashboard::SECTION.prefix),
@@ -281,6 +289,11 @@ impl Config {
             .iter()
             .filter(outside)
             .filter(|l| self.is_open(l))
+            .filter(|l| {
+                !l.tls
+                    .as_ref()
+                    .is_some_and(TlsListenerSettings::requires_certificate)
+            })
             .map(|l| format!("{l} on {}", l.bind))
             .collect();
         if open.is_empty() {

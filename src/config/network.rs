@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use super::kind::{Kind, Raw};
+use super::kind::{Kind, Raw, entries};
 
 /// Rules or networks that one setting may list: each accepted connection is compared with all.
 const ENTRIES_MAX: usize = 1024;
@@ -92,21 +92,6 @@ impl AccessRule {
     pub fn admit(rules: &[Self], ip: IpAddr) -> bool {
         let fits = |rule: &&Self| rule.network.is_none_or(|network| network.contains(ip));
         rules.iter().find(fits).is_none_or(|rule| rule.allow)
-    }
-}
-
-/// Texts in a TOML list, or in one text with commas between them.
-fn entries(raw: &Raw) -> Option<Vec<String>> {
-    match raw {
-        Raw::List(list) => {
-            let text = |entry: &serde_json::Value| entry.as_str().map(str::to_owned);
-            list.as_array()?.iter().map(text).collect()
-        }
-        Raw::Bare(text) | Raw::Text(text) => {
-            let all = text.split(',').map(|entry| entry.trim().to_owned());
-            Some(all.filter(|entry| !entry.is_empty()).collect())
-        }
-        _ => None,
     }
 }
 

@@ -14,9 +14,12 @@ use super::sections_access::{
 };
 use super::sections_authn::{AccessSources, AuthnSettings, CertName, GlobalAuthn};
 use super::sections_http::{Dashboard, Http, HttpTls};
-use super::sections_listeners::{TcpListener, UnixListener, WsListener, WsWebSocket};
+use super::sections_listeners::{
+    SslListener, TcpListener, UnixListener, WsListener, WsWebSocket, WssListener, WssWebSocket,
+};
 use super::sections_messaging::{AutoSubscription, Delayed, Priorities, RewriteSettings};
 use super::sections_observe::{Prometheus, SysEventMessages, SysTopics, Sysmon};
+use super::sections_tls::{SniOptions, SslOptions, Tls, WSS_OPTIONS, WSS_SNI_OPTIONS};
 use super::sections_webhook::{Webhook, WebhookRule};
 use super::setting::{Change, Section, Setting, parses_to, section};
 use super::values::Values;
@@ -27,7 +30,7 @@ pub const CORES_MAX: u16 = 62;
 /// The largest MQTT packet: the remaining length has four bytes of seven bits.
 const PACKET_BYTES_MAX: u64 = 268_435_455;
 
-const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// The longest expiry MQTT can name, apart from "never": 2^32 - 2 seconds.
@@ -40,6 +43,14 @@ pub(crate) const SECTIONS: &[Section] = &[
     WsListener::SECTION,
     WsWebSocket::SECTION,
     UnixListener::SECTION,
+    SslListener::SECTION,
+    SslOptions::SECTION,
+    SniOptions::SECTION,
+    WssListener::SECTION,
+    WssWebSocket::SECTION,
+    WSS_OPTIONS,
+    WSS_SNI_OPTIONS,
+    Tls::SECTION,
     Mqtt::SECTION,
     Authorization::SECTION,
     AuthorizationCache::SECTION,

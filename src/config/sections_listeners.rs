@@ -205,6 +205,17 @@ network_listener! {
     pub struct WsListener at "listeners.ws.<name>", bind "0.0.0.0:8083"
 }
 
+network_listener! {
+    /// A TLS listener; see `docs/tls.md`. It needs at least `ssl_options.certfile` and
+    /// `ssl_options.keyfile`.
+    pub struct SslListener at "listeners.ssl.<name>", bind "0.0.0.0:8883"
+}
+
+network_listener! {
+    /// A listener for WebSocket over TLS; see `docs/listeners.md` and `docs/tls.md`.
+    pub struct WssListener at "listeners.wss.<name>", bind "0.0.0.0:8084"
+}
+
 section! {
     /// A listener on a Unix domain socket. The address of its clients is 127.0.0.1.
     pub struct UnixListener at "listeners.unix.<name>" {
@@ -391,6 +402,11 @@ pub struct WebSocketSettings {
 websocket_section! {
     /// How a WebSocket listener speaks with its clients.
     pub struct WsWebSocket at "listeners.ws.<name>.websocket"
+}
+
+websocket_section! {
+    /// How a listener for WebSocket over TLS speaks with its clients.
+    pub struct WssWebSocket at "listeners.wss.<name>.websocket"
 }
 
 /// Packets in a frame.

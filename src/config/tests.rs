@@ -149,7 +149,7 @@ colour = \"red\"
 data_dir = [1]
 
 [listeners.ssl.default]
-bind = \"0.0.0.0:8883\"
+bnd = \"0.0.0.0:8883\"
 
 [limits]
 ";
@@ -162,8 +162,8 @@ bind = \"0.0.0.0:8883\"
             "m.toml:6: key `node.cores`: 63 is not a whole number from 1 to 62, nor `auto`",
             "m.toml:7: key `node.colour`: there is no such setting; `broker --help` lists them all",
             "m.toml:8: key `node.data_dir`: a list is not a path; put it in quotes",
-            "m.toml:11: key `listeners.ssl.default.bind`: listeners of kind `ssl` are not available \
-             in this version; the kinds are tcp, ws, unix",
+            "m.toml:11: key `listeners.ssl.default.bnd`: there is no such setting; did you mean \
+             `listeners.ssl.default.bind`?",
             "m.toml:13: key `limits`: there is no such setting; `broker --help` lists them all",
         ]
     );

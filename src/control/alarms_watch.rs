@@ -2,7 +2,7 @@
 //!
 //! What comes and goes quickly is no alarm: a condition has to be there at two checks in a row.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -199,7 +199,14 @@ async fn stall_finding(context: &Context, core: CoreId, settings: &Sysmon) -> Fi
 
 /// The certificates that the broker shows.
 fn certificates(config: &Config) -> Vec<PathBuf> {
-    config.http_tls.certfile.iter().cloned().collect()
+    let listeners = config.listeners.iter().filter_map(|l| l.tls.as_ref());
+    let of_listeners = listeners.flat_map(|tls| {
+        let further = tls.sni.iter().map(|(_, sni)| &sni.certfile);
+        std::iter::once(&tls.options.certfile).chain(further)
+    });
+    let all = of_listeners.chain([&config.http_tls.certfile]);
+    let all: BTreeSet<PathBuf> = all.flatten().cloned().collect();
+    all.into_iter().collect()
 }
 
 fn certificate_finding(path: &Path, settings: &Sysmon) -> Finding {

@@ -17,6 +17,9 @@ use crate::control::webhook;
 use crate::gate::listeners::ListenerControl;
 use crate::metrics::MetricsRegistry;
 
+/// What is known of a listener by its number.
+type IdAndPort = (String, u16);
+
 /// One broker, as its control plane sees it.
 pub struct Context {
     /// The configuration it was started with.
@@ -42,7 +45,7 @@ pub struct Context {
     started_ms: u64,
     messages: AtomicU64,
     /// The listeners, and their ids and ports in their order.
-    listeners: OnceLock<(Arc<dyn ListenerControl>, Vec<(String, u16)>)>,
+    listeners: OnceLock<(Arc<dyn ListenerControl>, Vec<IdAndPort>)>,
     stopping: AtomicBool,
 }
 

@@ -10,3 +10,4 @@ pub mod manage;
 pub mod observe;
 pub mod port;
 pub mod reply;
+pub mod tls;

@@ -332,6 +332,41 @@ catalogue! {
         /// Sockets closed because their home core could not take them.
         HandoverRefused = "handover.refused",
 
+        /// TLS handshakes done in full.
+        TlsHandshakesFull = "tls.handshakes.full",
+        /// TLS handshakes that resumed an earlier session.
+        TlsHandshakesResumed = "tls.handshakes.resumed",
+        /// Connections closed because the handshake threads' queue was full.
+        TlsHandshakesRefused = "tls.handshakes.refused",
+        /// TLS handshakes failed: a certificate was expired or not yet valid.
+        TlsFailedCertificateExpired = "tls.handshakes.failed.certificate_expired",
+        /// TLS handshakes failed: a certificate of an unknown CA.
+        TlsFailedUnknownCa = "tls.handshakes.failed.unknown_ca",
+        /// TLS handshakes failed: a certificate was revoked.
+        TlsFailedCertificateRevoked = "tls.handshakes.failed.certificate_revoked",
+        /// TLS handshakes failed: the client sent no certificate.
+        TlsFailedCertificateRequired = "tls.handshakes.failed.certificate_required",
+        /// TLS handshakes failed: a certificate that cannot be used.
+        TlsFailedBadCertificate = "tls.handshakes.failed.bad_certificate",
+        /// TLS handshakes failed: no cipher suite, group or signature in common.
+        TlsFailedNoSuitableCipher = "tls.handshakes.failed.no_suitable_cipher",
+        /// TLS handshakes failed: no version in common.
+        TlsFailedProtocolVersion = "tls.handshakes.failed.protocol_version",
+        /// TLS handshakes failed: the sides did not agree.
+        TlsFailedHandshakeFailure = "tls.handshakes.failed.handshake_failure",
+        /// TLS handshakes failed: what came was not TLS.
+        TlsFailedNotTls = "tls.handshakes.failed.not_tls",
+        /// TLS handshakes failed: they took too long.
+        TlsFailedTimeout = "tls.handshakes.failed.timeout",
+        /// TLS handshakes failed: the client went away.
+        TlsFailedClosed = "tls.handshakes.failed.closed",
+        /// TLS handshakes failed: an error in the broker or its system.
+        TlsFailedInternal = "tls.handshakes.failed.internal_error",
+        /// Times that the certificates of a listener were read anew.
+        TlsReloads = "tls.reloads",
+        /// Times that they could not be, and the old ones stayed.
+        TlsReloadsFailed = "tls.reloads.failed",
+
         /// Calls of io_uring_enter on connection rings.
         RingEnters = "ring.enters",
         /// Completions taken from connection rings.
@@ -394,6 +429,8 @@ catalogue! {
         LiveConnections = "live_connections.count",
         /// Sockets whose CONNECT is awaited or in work.
         Handshakes = "handshakes.count",
+        /// TLS handshakes in work.
+        TlsHandshakes = "tls.handshakes.count",
         /// Sessions.
         Sessions = "sessions.count",
         /// Subscriptions.
@@ -539,6 +576,24 @@ pub const TOTALS: &[Total] = {
                 AcceptRefusedMaxConnections,
                 AcceptRefusedAccessRules,
                 AcceptRefusedProxy,
+            ],
+        },
+        Total {
+            name: "tls.handshakes.failed",
+            help: "TLS handshakes failed, whatever the reason.",
+            of: &[
+                TlsFailedCertificateExpired,
+                TlsFailedUnknownCa,
+                TlsFailedCertificateRevoked,
+                TlsFailedCertificateRequired,
+                TlsFailedBadCertificate,
+                TlsFailedNoSuitableCipher,
+                TlsFailedProtocolVersion,
+                TlsFailedHandshakeFailure,
+                TlsFailedNotTls,
+                TlsFailedTimeout,
+                TlsFailedClosed,
+                TlsFailedInternal,
             ],
         },
     ]

@@ -68,10 +68,8 @@ pub(super) fn sum<'a>(
 }
 
 fn short_name(counter: Counter) -> &'static str {
-    counter
-        .name()
-        .strip_prefix(PREFIX)
-        .unwrap_or(counter.name())
+    let name = counter.name();
+    name.strip_prefix(PREFIX).unwrap_or(name)
 }
 
 #[cfg(test)]

@@ -11,6 +11,8 @@
 //! - [`indexer`] is the thread that writes the shared index
 //! - [`listener`] and [`socket`] make the sockets; [`probe`] asks what the kernel can; [`log`] writes
 //!   the log; [`clock`] reads the time
+//! - [`tls_threads`] do TLS handshakes for [`tls_listener`]s; [`tls_names`] is what stays of a client's
+//!   certificate, [`tls_faults`] how failures are told
 //! - [`transport`] is what may lie between MQTT and a socket; [`front`] is what each listener wants
 
 mod accepts;
@@ -47,5 +49,17 @@ pub mod socket;
 pub mod thread;
 #[cfg(test)]
 mod thread_tests;
+mod tls_certificates;
+pub mod tls_faults;
+mod tls_files;
+pub mod tls_listener;
+pub mod tls_names;
+#[cfg(test)]
+mod tls_pki;
+mod tls_poll;
+#[cfg(test)]
+mod tls_tests;
+pub mod tls_threads;
+mod tls_work;
 pub mod transport;
 pub mod wake;

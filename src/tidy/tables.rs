@@ -108,6 +108,7 @@ pub(super) const UNSAFE_FILES: &[&str] = &[
     "src/runtime/ring.rs",
     "src/runtime/socket.rs",
     "src/runtime/thread.rs",
+    "src/runtime/tls_poll.rs",
     "bench-harness/src/sys.rs",
     "bench-harness/fuzz/src/lib.rs",
     "bench-harness/tests/allocations/all.rs",

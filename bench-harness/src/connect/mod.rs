@@ -1,5 +1,6 @@
 //! `connect`: many connections opened on a schedule and kept, with what they cost the broker.
 
+pub(crate) mod tls;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ use crate::probe::{self, CpuSample, MemorySample, Probe};
 use crate::progress::Progress;
 use crate::results::{HarnessFigures, Report};
 use crate::sys;
+use tls::TlsPlan;
 use worker::{STORM_STEPS, Worker};
 
 /// How long workers get to be ready before the first connect is due.
@@ -54,6 +56,7 @@ struct Plan {
     client_id_offset: usize,
     subscribe_own: bool,
     abort: bool,
+    tls: Option<TlsPlan>,
 }
 
 /// Client ids of one length: prefix, zeros, number.
@@ -118,6 +121,8 @@ struct Tally {
     last_reconnected_ns: u64,
     pings: u64,
     pongs: u64,
+    tls_full: u64,
+    tls_resumed: u64,
 }
 
 impl Tally {
@@ -137,6 +142,8 @@ impl Tally {
             last_reconnected_ns: 0,
             pings: 0,
             pongs: 0,
+            tls_full: 0,
+            tls_resumed: 0,
         }
     }
 
@@ -161,6 +168,8 @@ impl Tally {
         self.last_reconnected_ns = self.last_reconnected_ns.max(other.last_reconnected_ns);
         self.pings += other.pings;
         self.pongs += other.pongs;
+        self.tls_full += other.tls_full;
+        self.tls_resumed += other.tls_resumed;
     }
 }
 
@@ -258,6 +267,11 @@ fn plan(args: &ConnectArgs) -> Result<Plan, Failure> {
         length,
     };
     let (connect_template, client_id_offset) = connect_template(args);
+    let tls = args
+        .tls
+        .then(|| TlsPlan::new(&args.tls_server, args.tls_version, args.tls_resume))
+        .transpose()
+        .map_err(Failure::Usage)?;
     let clock = Clock::start();
     let seconds_ns = |s: f64| {
         Duration::from_secs_f64(s)
@@ -291,6 +305,7 @@ fn plan(args: &ConnectArgs) -> Result<Plan, Failure> {
         client_id_offset,
         subscribe_own: args.subscribe_own,
         abort: args.abort,
+        tls,
     })
 }
 
@@ -442,6 +457,10 @@ fn measured(plan: &Plan, tally: &Tally, samples: &BrokerSamples) -> Map<String, 
     tally.ping_latency.write_to(&mut m, "ping_latency");
     m.insert("pings".into(), json!(tally.pings));
     m.insert("pongs".into(), json!(tally.pongs));
+    if plan.tls.is_some() {
+        m.insert("tls_handshakes_full".into(), json!(tally.tls_full));
+        m.insert("tls_handshakes_resumed".into(), json!(tally.tls_resumed));
+    }
     write_broker(&mut m, connected.max(1) as f64, samples);
     m
 }

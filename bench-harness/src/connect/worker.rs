@@ -5,6 +5,7 @@ use std::io;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::tls::{Came, Tls};
 use super::{Counters, Plan, Shared, Tally};
 use crate::codec::{self, Packet, Subscribe, SubscriptionOptions};
 use crate::load::{self, EVENTS_PER_WAIT};
@@ -23,6 +24,7 @@ const SUBSCRIBE_PACKET_ID: u16 = 1;
 enum State {
     Unborn,
     TcpConnecting,
+    TlsHandshaking,
     AwaitingConnAck,
     AwaitingSubAck,
     Ready,
@@ -55,6 +57,8 @@ pub(super) struct Worker<'a> {
     number: usize,
     epoll: Epoll,
     connections: Vec<Connection>,
+    /// Their TLS; empty without it.
+    tls: Vec<Option<Box<Tls>>>,
     /// The next connection to open.
     next: usize,
     /// Attempts in the order of their start: time, connection, its attempt.
@@ -93,6 +97,10 @@ impl<'a> Worker<'a> {
             number,
             epoll: Epoll::new(EVENTS_PER_WAIT)?,
             connections: (0..mine).map(|_| unborn()).collect(),
+            tls: match plan.tls {
+                Some(_) => (0..mine).map(|_| None).collect(),
+                None => Vec::new(),
+            },
             next: 0,
             pending: VecDeque::new(),
             in_flight: 0,
@@ -250,6 +258,9 @@ impl<'a> Worker<'a> {
             }
             connection.state = State::Gone;
             connection.partial = None;
+            if let Some(tls) = self.tls.get_mut(index) {
+                *tls = None;
+            }
             self.open -= 1;
             self.tally.cut += 1;
             self.retries.push_back((now_ns, index));
@@ -287,8 +298,12 @@ impl<'a> Worker<'a> {
         let (State::Ready, Some(socket)) = (connection.state, &connection.socket) else {
             return;
         };
-        match socket.write(&[0xC0, 0]) {
-            Ok(_) => {
+        let written = match self.tls.get_mut(index) {
+            Some(Some(tls)) => tls.write(&[0xC0, 0], socket),
+            _ => socket.write(&[0xC0, 0]).map(drop),
+        };
+        match written {
+            Ok(()) => {
                 connection.asked_us = low_us(now_ns);
                 self.tally.pings += 1;
             }
@@ -319,12 +334,13 @@ impl<'a> Worker<'a> {
             let Some(socket) = &connection.socket else {
                 return;
             };
-            match socket
-                .pending_error()
-                .and_then(|()| self.send_connect(index))
-            {
-                Ok(()) => self.connections[index].state = State::AwaitingConnAck,
-                Err(error) => return self.end(index, &load::reason(&error)),
+            let begun = match (socket.pending_error(), &self.plan.tls) {
+                (Err(error), _) => Err(error),
+                (Ok(()), Some(_)) => self.begin_tls(index),
+                (Ok(()), None) => self.send_connect(index),
+            };
+            if let Err(error) = begun {
+                return self.end(index, &load::reason(&error));
             }
         }
         if readable {
@@ -340,13 +356,49 @@ impl<'a> Worker<'a> {
         self.plan
             .client_ids
             .write(number, &mut self.packet[start..start + length]);
+        self.connections[index].state = State::AwaitingConnAck;
         self.send_packet(index)
     }
 
-    fn send_packet(&self, index: usize) -> io::Result<()> {
+    fn begin_tls(&mut self, index: usize) -> io::Result<()> {
+        self.connections[index].state = State::TlsHandshaking;
+        let Some((plan, socket)) = self
+            .plan
+            .tls
+            .as_ref()
+            .zip(self.connections[index].socket.as_ref())
+        else {
+            return Ok(());
+        };
+        let mut tls = plan.begin().map_err(io::Error::other)?;
+        let flushed = tls.flush(socket);
+        self.tls[index] = Some(tls);
+        flushed
+    }
+
+    /// After bytes came: whether TLS is still in its handshake. Once it is not, CONNECT follows.
+    fn goes_on_with_tls(&mut self, index: usize) -> io::Result<()> {
+        let Some(Some(tls)) = self.tls.get(index) else {
+            return Ok(());
+        };
+        if self.connections[index].state != State::TlsHandshaking || tls.is_handshaking() {
+            return Ok(());
+        }
+        if tls.was_resumed() {
+            self.tally.tls_resumed += 1;
+        } else {
+            self.tally.tls_full += 1;
+        }
+        self.send_connect(index)
+    }
+
+    fn send_packet(&mut self, index: usize) -> io::Result<()> {
         let Some(socket) = &self.connections[index].socket else {
             return Ok(());
         };
+        if let Some(Some(tls)) = self.tls.get_mut(index) {
+            return tls.write(&self.packet, socket);
+        }
         if socket.write(&self.packet)? < self.packet.len() {
             return Err(io::Error::new(
                 io::ErrorKind::WriteZero,
@@ -371,10 +423,21 @@ impl<'a> Worker<'a> {
                 }
                 None => 0,
             };
-            match socket.read(&mut self.buffer[kept..]) {
-                Ok(0) => return self.end(index, "closed by the broker"),
-                Ok(n) => self.take_packets(index, kept + n),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            let room = &mut self.buffer[kept..];
+            let came = match self.tls.get_mut(index) {
+                Some(Some(tls)) => tls.read(room, socket),
+                _ => match socket.read(room) {
+                    Ok(0) => Ok(Came::End),
+                    Ok(count) => Ok(Came::Bytes(count)),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Came::Nothing),
+                    Err(error) => Err(error),
+                },
+            };
+            let came = came.and_then(|came| self.goes_on_with_tls(index).map(|()| came));
+            match came {
+                Ok(Came::End) => return self.end(index, "closed by the broker"),
+                Ok(Came::Bytes(count)) => self.take_packets(index, kept + count),
+                Ok(Came::Nothing) => {
                     if kept > 0 {
                         self.keep_partial(index, 0, kept);
                     }
@@ -485,6 +548,9 @@ impl<'a> Worker<'a> {
         let state = std::mem::replace(&mut connection.state, State::Gone);
         connection.socket = None;
         connection.partial = None;
+        if let Some(tls) = self.tls.get_mut(index) {
+            *tls = None;
+        }
         match state {
             State::Gone => return,
             State::Ready => {
@@ -526,7 +592,7 @@ impl<'a> Worker<'a> {
                 continue;
             };
             // A socket that cannot take 2 bytes or an option is closed all the same.
-            if self.plan.abort {
+            if self.plan.abort || self.plan.tls.is_some() {
                 drop(socket.reset_on_close());
             } else {
                 drop(socket.write(&[0xE0, 0]));

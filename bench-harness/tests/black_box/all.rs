@@ -25,6 +25,8 @@ mod shares;
 mod shutdown;
 mod start;
 mod storms;
+mod tls;
+mod tls_peer;
 mod websocket;
 mod wills;
 mod ws_peer;

@@ -195,6 +195,8 @@ fn what_is_too_large_counts_as_sent() {
         publish_all(V5, &topic, messages);
         // The quota of one is free, so the large ones do not block the way.
         assert_eq!(texts(&collect(&mut client, 1)), ["fits"]);
+        // The acknowledgement has been handled when what was sent behind it is answered.
+        assert_alive(&mut client);
         drop(client);
         // And they do not come to a later connection that could take them.
         let mut client = connect(address(), &persistent(V5, &id));

@@ -29,6 +29,7 @@ fn listener(bind: SocketAddr) -> Listener {
         settings: ListenerSettings::default(),
         mode: 0,
         websocket: None,
+        tls: None,
     }
 }
 

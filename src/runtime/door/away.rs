@@ -2,6 +2,7 @@
 
 use super::{Door, Entry};
 use crate::base::envelope::Stacked;
+use crate::metrics::Counter;
 use crate::runtime::plane::Actions;
 use crate::runtime::transport::desk::{Adopted, Desk, Errand, Outcome};
 use crate::shard::Shard;
@@ -85,6 +86,7 @@ impl Door {
                 self.pause_if_full(plane);
             }
             Err(errand) => {
+                shard.clients.metrics.inc(Counter::TlsHandshakesRefused);
                 shard.handshake_ended(errand.listener, CloseReason::ServerBusy);
                 self.connection_closed(errand.listener);
             }

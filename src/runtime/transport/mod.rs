@@ -2,9 +2,12 @@
 //! connection has none of it and pays nothing for it.
 //!
 //! [`table`] holds the envelopes of a core's connections; [`desk`] is where sockets go whose
-//! envelope takes long to begin.
+//! envelope takes long to begin; [`tls`] is TLS.
 
 pub mod desk;
 pub(super) mod table;
+pub mod tls;
+#[cfg(test)]
+mod tls_tests;
 
 pub use crate::base::envelope::{Envelope, EnvelopeEnd, PeerNames, Stacked, ToldPeer};

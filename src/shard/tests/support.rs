@@ -53,6 +53,7 @@ pub(super) struct Broker {
     /// Slots that the shard has asked to close, in order.
     pub(super) closed: Vec<u32>,
     /// Questions about access that nobody has answered.
+    #[allow(clippy::vec_box, reason = "they come in boxes")]
     pub(super) access_questions: Vec<Box<crate::gate::access::AccessQuestion>>,
     /// Slots from which nothing is received for now.
     pub(super) paused: BTreeSet<u32>,
