@@ -1,7 +1,6 @@
 //! The webhook: EMQX 4's bodies, in the order of each client's doings, and nobody waits for it.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bench_harness::codec::Version;
@@ -15,12 +14,10 @@ use crate::peer::{PATIENCE, clean, collect, connect, leave, ping, subscriber};
 /// A service that says what it was sent and answers with `status`.
 fn service(status: impl Fn() -> u16 + Send + Sync + 'static) -> (HttpStub, Receiver<Value>) {
     let (told, heard): (Sender<Value>, _) = channel();
-    let told = Mutex::new(told);
     let stub = HttpStub::start(move |request| {
         assert!(request.head.starts_with("post /hook "), "{}", request.head);
         assert!(request.head.contains("authorization: bearer x"));
         let body = serde_json::from_str(&request.body).unwrap();
-        let told = told.lock().unwrap_or_else(PoisonError::into_inner);
         let _ = told.send(body);
         (status(), String::new())
     });
