@@ -15,6 +15,7 @@ mod http_stub;
 mod listeners;
 mod matrices;
 mod messages;
+mod observe;
 #[path = "../../../src/sim/will_oracle.rs"]
 mod oracle;
 mod peer;
