@@ -53,6 +53,7 @@ harness() {
 }
 
 black_box() {
+    need promtool prometheus || true
     cargo test --test allocations --locked
     cargo test --test black_box --locked -- --test-threads=4
 }

@@ -36,6 +36,10 @@ const _: () = assert!(
     "a hash's top bits choose one"
 );
 
+/// Events for the control plane that a core notes down in one turn: more than a turn without a very large
+/// fan-out makes, and 1 MiB.
+pub const SEEN_PER_TURN_MAX: usize = 8192;
+
 /// Packet identifiers of one client: 1 to 65,535 [MQTT-2.2.1-3].
 pub const PACKET_IDS: usize = 65_535;
 

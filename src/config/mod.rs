@@ -21,7 +21,9 @@ mod sections_authn;
 mod sections_http;
 mod sections_listeners;
 mod sections_messaging;
+mod sections_observe;
 mod sections_tls;
+mod sections_webhook;
 mod setting;
 mod shown;
 mod sizing;
@@ -57,10 +59,12 @@ pub use sections_listeners::{
 pub use sections_messaging::{
     AutoSubscription, Delayed, Messaging, RewriteAction, RewriteSettings, compile,
 };
+pub use sections_observe::{Observe, Prometheus, SysEventMessages, SysTopics, Sysmon};
 pub use sections_tls::{
     SessionTickets, SniOptions, SslOptions, Tls, TlsCipher, TlsListenerSettings, TlsVerify,
     TlsVersion,
 };
+pub use sections_webhook::{PayloadForm, Webhook, WebhookAction, WebhookRule};
 pub use shown::Shown;
 pub use sizing::{Machine, Sizing};
 pub use source::{Sources, TomlFile};
@@ -102,6 +106,8 @@ pub struct Config {
     pub http_tls: HttpTls,
     /// The first user.
     pub dashboard: Dashboard,
+    /// What is told about the running broker.
+    pub observe: Observe,
     /// The log.
     pub log: Log,
     /// All settings as they were written.
@@ -183,6 +189,7 @@ impl Config {
             http: Http::read(&values, Http::SECTION.prefix),
             http_tls,
             dashboard: Dashboard::read(&values, Dashboard::SECTION.prefix),
+            observe: Observe::read(&values).map_err(|problems| ConfigError { problems })?,
             log: Log::read(&values, Log::SECTION.prefix),
             shown: shown::shown(&values),
             sizing,

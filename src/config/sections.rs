@@ -18,7 +18,9 @@ use super::sections_listeners::{
     SslListener, TcpListener, UnixListener, WsListener, WsWebSocket, WssListener, WssWebSocket,
 };
 use super::sections_messaging::{AutoSubscription, Delayed, Priorities, RewriteSettings};
+use super::sections_observe::{Prometheus, SysEventMessages, SysTopics, Sysmon};
 use super::sections_tls::{SniOptions, SslOptions, Tls, WSS_OPTIONS, WSS_SNI_OPTIONS};
+use super::sections_webhook::{Webhook, WebhookRule};
 use super::setting::{Change, Section, Setting, parses_to, section};
 use super::values::Values;
 
@@ -67,6 +69,12 @@ pub(crate) const SECTIONS: &[Section] = &[
     Http::SECTION,
     HttpTls::SECTION,
     Dashboard::SECTION,
+    Prometheus::SECTION,
+    SysTopics::SECTION,
+    SysEventMessages::SECTION,
+    Sysmon::SECTION,
+    Webhook::SECTION,
+    WebhookRule::SECTION,
     Log::SECTION,
 ];
 

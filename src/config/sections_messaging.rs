@@ -167,7 +167,12 @@ fn auto_subscriptions(values: &Values, problems: &mut Vec<Problem>) -> Vec<AutoS
 }
 
 /// The names below a prefix: numbers in their order, then others.
-fn names(values: &Values, prefix: &str, max: usize, problems: &mut Vec<Problem>) -> Vec<String> {
+pub(super) fn names(
+    values: &Values,
+    prefix: &str,
+    max: usize,
+    problems: &mut Vec<Problem>,
+) -> Vec<String> {
     let below = values.below(prefix).into_iter();
     let mut names: Vec<String> = below
         .filter_map(|(key, _)| key.split_once('.').map(|(name, _)| name.to_owned()))
@@ -185,7 +190,7 @@ fn names(values: &Values, prefix: &str, max: usize, problems: &mut Vec<Problem>)
 }
 
 /// Reports settings of a section that have no sensible default and were not given.
-fn require(values: &Values, prefix: &str, keys: &[&str], problems: &mut Vec<Problem>) {
+pub(super) fn require(values: &Values, prefix: &str, keys: &[&str], problems: &mut Vec<Problem>) {
     let missing = |key: &&&str| values.origin(&format!("{prefix}.{key}")).is_none();
     for key in keys.iter().filter(missing) {
         let first = values.below(prefix).into_iter().next();
@@ -238,7 +243,7 @@ impl Kind for Expression {
 }
 
 /// A topic filter that is not shared.
-struct Filter;
+pub(super) struct Filter;
 
 impl Kind for Filter {
     type Out = String;

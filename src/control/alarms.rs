@@ -1,21 +1,69 @@
 //! Alarms: what is wrong now, and what was. Whoever finds something wrong activates an alarm by its
 //! name, once or again and again, and deactivates it when it is over.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::control::clock;
+use crate::control::context::Context;
 use crate::control::state::{ALARM_HISTORY_MAX, Alarm, State, StateError};
 
-/// Raises an alarm; one that is active already stays as it is. Says whether it is new.
+/// Raises an alarm; one that is active already stays as it is. Says whether it is new. A new one is
+/// published at `$SYS/brokers/<node>/alarms/activate`.
 ///
 /// # Errors
 /// It cannot be kept.
-pub fn activate(
-    state: &State,
+pub fn raise(
+    context: &Context,
     name: &str,
     message: &str,
     details: Value,
 ) -> Result<bool, StateError> {
+    let is_new = activate(&context.state, name, message, details)?;
+    if let Some(alarm) = context.state.alarms.get(name).filter(|_| is_new) {
+        announce(context, &alarm);
+    }
+    Ok(is_new)
+}
+
+/// Ends an alarm; says whether it was active. Its end is published at
+/// `$SYS/brokers/<node>/alarms/deactivate`.
+///
+/// # Errors
+/// The change cannot be kept.
+pub fn end(context: &Context, name: &str) -> Result<bool, StateError> {
+    let Some(mut alarm) = context.state.alarms.get(name) else {
+        return Ok(false);
+    };
+    let was_active = deactivate(&context.state, name)?;
+    if was_active {
+        alarm.deactivated_ms = Some(clock::unix_ms());
+        announce(context, &alarm);
+    }
+    Ok(was_active)
+}
+
+/// EMQX's body, with moments in microseconds.
+fn announce(context: &Context, alarm: &Alarm) {
+    let us = |ms: u64| Value::from(ms.saturating_mul(1000));
+    let over = alarm.deactivated_ms;
+    let body = json!({
+        "name": alarm.name,
+        "message": alarm.message,
+        "details": alarm.details,
+        "activate_at": us(alarm.activated_ms),
+        "deactivate_at": over.map_or_else(|| "infinity".into(), us),
+        "activated": over.is_none(),
+    });
+    let event = if over.is_none() {
+        "activate"
+    } else {
+        "deactivate"
+    };
+    let topic = format!("$SYS/brokers/{}/alarms/{event}", context.node());
+    context.announcer.say(topic, body.to_string());
+}
+
+fn activate(state: &State, name: &str, message: &str, details: Value) -> Result<bool, StateError> {
     if state.alarms.get(name).is_some() {
         return Ok(false);
     }
@@ -31,11 +79,7 @@ pub fn activate(
     Ok(true)
 }
 
-/// Ends an alarm; says whether it was active.
-///
-/// # Errors
-/// The change cannot be kept.
-pub fn deactivate(state: &State, name: &str) -> Result<bool, StateError> {
+fn deactivate(state: &State, name: &str) -> Result<bool, StateError> {
     let Some(mut alarm) = state.alarms.remove(name)? else {
         return Ok(false);
     };

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::config::Config;
 use crate::control::ControlParts;
+use crate::control::announce::Announcer;
 use crate::control::authn::Authn;
 use crate::control::clock;
 use crate::control::cores::Cores;
@@ -12,8 +13,12 @@ use crate::control::http::pages::Places;
 use crate::control::http::session::Sessions;
 use crate::control::monitor::Monitor;
 use crate::control::state::State;
+use crate::control::webhook;
 use crate::gate::listeners::ListenerControl;
 use crate::metrics::MetricsRegistry;
+
+/// What is known of a listener by its number.
+type IdAndPort = (String, u16);
 
 /// One broker, as its control plane sees it.
 pub struct Context {
@@ -33,10 +38,14 @@ pub struct Context {
     pub monitor: Monitor,
     /// Those who authenticate clients.
     pub authn: Arc<Authn>,
+    /// Publishes what the broker says of itself.
+    pub announcer: Announcer,
+    /// What became of the webhook's events.
+    pub webhook: Arc<webhook::Figures>,
     started_ms: u64,
     messages: AtomicU64,
-    /// The listeners, and the ids of them in their order.
-    listeners: OnceLock<(Arc<dyn ListenerControl>, Vec<String>)>,
+    /// The listeners, and their ids and ports in their order.
+    listeners: OnceLock<(Arc<dyn ListenerControl>, Vec<IdAndPort>)>,
     stopping: AtomicBool,
 }
 
@@ -45,7 +54,11 @@ impl Context {
     ///
     /// # Errors
     /// A sentence for the user.
-    pub fn new(parts: ControlParts<'_>, authn: Arc<Authn>) -> Result<Self, String> {
+    pub fn new(
+        parts: ControlParts<'_>,
+        authn: Arc<Authn>,
+        announcer: Announcer,
+    ) -> Result<Self, String> {
         let state = State::open(parts.data_dir).map_err(|error| error.to_string())?;
         Ok(Self {
             config: parts.config.clone(),
@@ -56,6 +69,8 @@ impl Context {
             places: Places::default(),
             monitor: Monitor::default(),
             authn,
+            announcer,
+            webhook: Arc::default(),
             started_ms: clock::unix_ms(),
             messages: AtomicU64::new(0),
             listeners: OnceLock::new(),
@@ -88,7 +103,14 @@ impl Context {
     pub fn listener(&self, number: u8) -> &str {
         let ids = self.listeners.get().map(|(_, ids)| ids);
         let id = ids.and_then(|ids| ids.get(usize::from(number)));
-        id.map_or("unknown", String::as_str)
+        id.map_or("unknown", |(id, _)| id)
+    }
+
+    /// The port of a listener by its number; 0 before the listeners are open.
+    pub fn port_of(&self, number: u8) -> u16 {
+        let ids = self.listeners.get().map(|(_, ids)| ids);
+        let found = ids.and_then(|ids| ids.get(usize::from(number)));
+        found.map_or(0, |(_, port)| *port)
     }
 
     /// Whether clients are taken in: the listeners are open and it does not stop.
@@ -100,7 +122,11 @@ impl Context {
         let ids = listeners
             .states()
             .into_iter()
-            .map(|state| state.id)
+            .map(|state| {
+                let port = state.bind.rsplit_once(':');
+                let port = port.and_then(|(_, port)| port.parse().ok());
+                (state.id, port.unwrap_or(0))
+            })
             .collect();
         // Set once, by the start.
         let _ = self.listeners.set((listeners, ids));

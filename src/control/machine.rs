@@ -15,7 +15,14 @@ pub struct Machine {
     pub process_memory: u64,
     /// Open files this process may have.
     pub descriptors: u64,
+    /// Processor time of this process so far, milliseconds.
+    pub process_cpu_ms: u64,
+    /// Processor time of the machine so far, in ticks: not idle, and all.
+    pub cpu_ticks: (u64, u64),
 }
+
+/// Ticks of a second in `/proc`: the same on every Linux that this runs on.
+const TICKS_PER_SECOND: u64 = 100;
 
 impl Machine {
     /// Asks the kernel.
@@ -32,8 +39,28 @@ impl Machine {
             memory_used: total.saturating_sub(kib(&memory, "MemAvailable:")),
             process_memory: kib(&own, "VmRSS:"),
             descriptors: limit(&limits, "Max open files"),
+            process_cpu_ms: own_ticks(&fs::read_to_string("/proc/self/stat").unwrap_or_default())
+                * (1000 / TICKS_PER_SECOND),
+            cpu_ticks: all_ticks(&fs::read_to_string("/proc/stat").unwrap_or_default()),
         }
     }
+}
+
+/// User and system time in `/proc/self/stat`, whose second field may hold anything within parentheses.
+fn own_ticks(text: &str) -> u64 {
+    let after = text.rsplit_once(") ").map_or("", |(_, rest)| rest);
+    let fields = after.split(' ').skip(11).take(2);
+    fields.filter_map(|field| field.parse::<u64>().ok()).sum()
+}
+
+/// Ticks not idle, and all, from the first line of `/proc/stat`.
+fn all_ticks(text: &str) -> (u64, u64) {
+    let line = text.lines().next().unwrap_or_default();
+    let fields = line.split_whitespace().skip(1).take(8);
+    let ticks: Vec<u64> = fields.map(|field| field.parse().unwrap_or(0)).collect();
+    let idle: u64 = ticks.iter().skip(3).take(2).sum();
+    let all: u64 = ticks.iter().sum();
+    (all - idle, all)
 }
 
 fn kib(text: &str, name: &str) -> u64 {
@@ -57,6 +84,8 @@ mod tests {
         let machine = Machine::look();
         assert!(machine.memory_total > machine.process_memory && machine.process_memory > 0);
         assert!(machine.descriptors > 0 && machine.load.iter().all(|load| *load >= 0.0));
+        assert_eq!(own_ticks("7 (a b) c) S 1 2 3 4 5 6 7 8 9 10 30 12 0 0"), 42);
+        assert_eq!(all_ticks("cpu  10 0 20 60 10 0 0 0 0 0\ncpu0"), (30, 100));
         assert_eq!(kib("A: 3 kB\nB: 5 kB", "B:"), 5 * 1024);
     }
 }

@@ -4,12 +4,17 @@
 //! - [`context`]: what every part of it sees; [`cores`]: asking the cores; [`clock`]: the wall clock
 //! - [`state`]: what is kept over restarts
 //! - [`http`]: the API
-//! - [`monitor`]: figures over time; [`alarms`], [`bans`]: what is wrong, and who is not let in
+//! - [`monitor`]: figures over time; [`alarms`], [`alarms_watch`], [`bans`]: what is wrong, and who is not let in
+//! - [`prometheus`], [`sys_topics`]: figures for others; [`names`]: those of EMQX
+//! - [`observers`]: who wants to know what cores see; [`presence`]: comings and goings as messages;
+//!   [`announce`]: publishes them; [`webhook`]: sends them to a service
 //! - [`authn`]: who may enter
 //! - [`machine`]: what the kernel tells
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)] // Here are locks: no core waits for one.
 
 pub mod alarms;
+pub mod alarms_watch;
+pub mod announce;
 pub mod authn;
 pub mod bans;
 pub mod clock;
@@ -18,7 +23,13 @@ pub mod cores;
 pub mod http;
 pub mod machine;
 pub mod monitor;
+pub mod names;
+pub mod observers;
+pub mod presence;
+pub mod prometheus;
 pub mod state;
+pub mod sys_topics;
+pub mod webhook;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -29,6 +40,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::base::home::Homes;
 use crate::config::Config;
+use crate::control::announce::Announcer;
 use crate::control::authn::Authn;
 use crate::control::context::Context;
 use crate::control::http::serve::Server;
@@ -79,7 +91,10 @@ impl Control {
             .map_err(|error| format!("the control plane's threads cannot be started: {error}"))?;
         let socket = ControlSocket::bind(parts.data_dir)?;
         let authn = Authn::start(runtime.handle(), &parts.gate, parts.config)?;
-        let context = Arc::new(Context::new(parts, authn)?);
+        let (announcer, waiting) = Announcer::new();
+        let context = Arc::new(Context::new(parts, authn, announcer)?);
+        runtime.spawn(announce::speak(context.cores.clone(), waiting));
+        observers::start(runtime.handle(), &context)?;
         let servers = http::serve::bind(&context.config)?;
         if !servers.is_empty() {
             http::users::make_first(&context)?;
@@ -102,6 +117,8 @@ impl Control {
         self.context.set_listeners(listeners);
         let _guard = self.runtime.enter();
         monitor::start(&self.context);
+        sys_topics::start(&self.context);
+        alarms_watch::start(&self.context);
         let mut addresses = Vec::new();
         for server in self.servers.drain(..) {
             addresses.push((server.name.to_owned(), server.address));

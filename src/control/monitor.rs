@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::control::clock;
 use crate::control::context::Context;
+use crate::control::machine::Machine;
 use crate::metrics::{Counter, Gauge, MetricsRegistry, TOTALS};
 
 /// Seconds between two samples.
@@ -75,6 +76,8 @@ impl Sample {
 pub struct Monitor {
     samples: Mutex<VecDeque<Sample>>,
     greatest: Mutex<BTreeMap<&'static str, u64>>,
+    /// Processor time in use over the last samples, and the ticks at the last one.
+    cpu: Mutex<(f64, (u64, u64))>,
 }
 
 impl Monitor {
@@ -106,6 +109,20 @@ impl Monitor {
         *value
     }
 
+    /// How much of the machine's processor time was in use between the last two samples, percent.
+    pub fn cpu_percent(&self) -> f64 {
+        lock(&self.cpu).0
+    }
+
+    fn note_cpu(&self, ticks: (u64, u64)) {
+        let mut cpu = lock(&self.cpu);
+        let all = ticks.1.saturating_sub(cpu.1.1);
+        let busy = ticks.0.saturating_sub(cpu.1.0);
+        if all > 0 {
+            *cpu = (busy as f64 * 100.0 / all as f64, ticks);
+        }
+    }
+
     fn push(&self, sample: Sample) {
         let mut samples = lock(&self.samples);
         if samples.len() >= SAMPLES_MAX {
@@ -127,6 +144,7 @@ pub fn start(context: &Arc<Context>) {
         loop {
             tick.tick().await;
             context.cores.refresh().await;
+            context.monitor.note_cpu(Machine::look().cpu_ticks);
             context.monitor.push(Sample::take(&context.metrics));
         }
     });

@@ -8,6 +8,7 @@ use crate::access::rules::AccessRules;
 use crate::gate::access::AccessAnswer;
 
 use crate::gate::manage::Manage;
+use crate::gate::observe::Watch;
 use crate::gate::reply::Reply;
 
 /// A request to one core. A full channel refuses it; the sender decides what that means.
@@ -45,6 +46,8 @@ pub enum Command {
     Ban(Arc<Ban>),
     /// Let these in again. Loss: the sender tries again.
     Unban(Arc<BanWho>),
+    /// From now on tell of this. Loss: the start fails, or the sender tries again.
+    Watch(Arc<Watch>),
     /// First step of a shutdown: no new connections; those in handshake are closed.
     StopAccepting,
     /// Second step: nothing more is read from clients.

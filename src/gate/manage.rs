@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use compact_str::CompactString;
 
+use crate::gate::observe::Announcements;
 use crate::gate::reply::Reply;
 use crate::mqtt::decode_subscribe::SubscribeOptions;
 use crate::mqtt::qos::QoS;
@@ -156,6 +157,21 @@ pub enum Manage {
         /// The topic.
         topic: String,
         /// Whether there was one.
+        reply: Reply<bool>,
+    },
+    /// Publish what the broker says of itself; see [`Announcement`](crate::gate::observe::Announcement).
+    Announce {
+        /// All of it.
+        messages: Announcements,
+        /// Which is the first.
+        from: usize,
+        /// Which is the first that is left, because the way to another core is full; or how many there
+        /// are.
+        reply: Reply<usize>,
+    },
+    /// Whether anyone on any core has subscribed to something below `$SYS`.
+    IsSysWanted {
+        /// Takes the answer.
         reply: Reply<bool>,
     },
     /// Bring the gauges up to date.

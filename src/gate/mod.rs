@@ -7,6 +7,7 @@ pub mod command;
 pub mod event;
 pub mod listeners;
 pub mod manage;
+pub mod observe;
 pub mod port;
 pub mod reply;
 pub mod tls;

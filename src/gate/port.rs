@@ -1,6 +1,7 @@
 //! The ends of the gate: one port a core, one handle for everybody else.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
@@ -10,6 +11,7 @@ use crate::gate::access::AccessQuestion;
 use crate::gate::authn::{AuthnAnswer, AuthnRequest};
 use crate::gate::command::Command;
 use crate::gate::event::{Event, What};
+use crate::gate::observe::Seen;
 
 /// Commands that may wait for one core.
 const COMMANDS_MAX: usize = 256;
@@ -21,6 +23,12 @@ const AUTHN_REQUESTS_MAX: usize = 4096;
 /// Answers about clients that may wait for one core: 16 KiB.
 const AUTHN_ANSWERS_MAX: usize = 1024;
 
+/// What cores have seen that may wait for the control plane, of all cores: some tenths of a second of the
+/// busiest comings and goings.
+const SEEN_MAX: usize = 16_384;
+/// Bytes of that: messages are among it.
+const SEEN_BYTES_MAX: usize = 32 * 1024 * 1024;
+
 /// A core's end.
 #[derive(Debug)]
 pub struct GatePort {
@@ -30,6 +38,8 @@ pub struct GatePort {
     access_questions: Sender<Box<AccessQuestion>>,
     authn_requests: Sender<Box<AuthnRequest>>,
     authn_answers: Receiver<Box<AuthnAnswer>>,
+    seen: Sender<Box<Seen>>,
+    seen_bytes: Arc<AtomicUsize>,
 }
 
 /// Wakes a core that sleeps.
@@ -43,6 +53,8 @@ pub struct Gate {
     access_questions: Receiver<Box<AccessQuestion>>,
     authn_requests: Receiver<Box<AuthnRequest>>,
     authn_answers: Vec<Sender<Box<AuthnAnswer>>>,
+    seen: Receiver<Box<Seen>>,
+    seen_bytes: Arc<AtomicUsize>,
     wake: WakeCore,
 }
 
@@ -51,12 +63,16 @@ pub fn gate(cores: u8, wake: WakeCore) -> (Gate, Vec<GatePort>) {
     let (events, heard) = bounded(EVENTS_MAX_PER_CORE * usize::from(cores));
     let (ask_access, access_questions) = bounded(ACCESS_QUESTIONS_MAX * usize::from(cores));
     let (authn_requests, authn_asked) = bounded(AUTHN_REQUESTS_MAX);
+    let (seen, told) = bounded(SEEN_MAX);
+    let seen_bytes = Arc::new(AtomicUsize::new(0));
     let mut gate = Gate {
         commands: Vec::new(),
         events: heard,
         access_questions,
         authn_requests: authn_asked,
         authn_answers: Vec::new(),
+        seen: told,
+        seen_bytes: Arc::clone(&seen_bytes),
         wake,
     };
     let ports = (0..cores)
@@ -72,6 +88,8 @@ pub fn gate(cores: u8, wake: WakeCore) -> (Gate, Vec<GatePort>) {
                 access_questions: ask_access.clone(),
                 authn_requests: authn_requests.clone(),
                 authn_answers: answers,
+                seen: seen.clone(),
+                seen_bytes: Arc::clone(&seen_bytes),
             }
         })
         .collect();
@@ -121,6 +139,17 @@ impl GatePort {
     /// Whether a command or an answer waits.
     pub fn has_work(&self) -> bool {
         !self.commands.is_empty() || !self.authn_answers.is_empty()
+    }
+
+    /// Tells what was seen; false if the control plane does not keep up and it is lost.
+    pub fn tell_seen(&self, seen: Box<Seen>) -> bool {
+        let bytes = seen.bytes();
+        let held = self.seen_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let told = held < SEEN_BYTES_MAX && self.seen.try_send(seen).is_ok();
+        if !told {
+            self.seen_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        told
     }
 
     /// Tells the control plane; false if it does not keep up and the event is lost.
@@ -187,6 +216,13 @@ impl Gate {
         channel.try_send(answer).map_err(TrySendError::into_inner)?;
         (self.wake)(core);
         Ok(())
+    }
+
+    /// The next of what cores have seen, waited for; nothing once they have ended.
+    pub fn seen(&self) -> Option<Box<Seen>> {
+        let seen = self.seen.recv().ok()?;
+        self.seen_bytes.fetch_sub(seen.bytes(), Ordering::Relaxed);
+        Some(seen)
     }
 
     /// What cores tell.

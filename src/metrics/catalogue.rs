@@ -412,6 +412,10 @@ catalogue! {
         GateEvents = "gate.events",
         /// Events for the control plane dropped because it had fallen behind.
         GateEventsDropped = "gate.events.dropped",
+        /// Comings, goings and messages that were told to whoever watches them.
+        ObservedTold = "observed.told",
+        /// Those dropped because the control plane had fallen behind.
+        ObservedDropped = "observed.dropped",
     }
 }
 

@@ -54,6 +54,18 @@ impl Latency {
     }
 }
 
+impl Latency {
+    /// What is timed, in one sentence.
+    pub fn help(self) -> &'static str {
+        match self {
+            Self::Turn => "From a core's waking to the end of its turn.",
+            Self::Connect => "From an accept to the CONNACK that lets the client in.",
+            Self::Subscribe => "From a SUBSCRIBE to its SUBACK.",
+            Self::Authenticate => "From a question about a client to its answer.",
+        }
+    }
+}
+
 impl LatencyCells {
     pub(super) const fn new() -> Self {
         Self([const { AtomicU64::new(0) }; CELLS])

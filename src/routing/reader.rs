@@ -133,6 +133,11 @@ impl IndexReader {
         (!text.is_empty()).then_some(text)
     }
 
+    /// Whether anybody, on any core, has subscribed to something below `$SYS`.
+    pub fn has_sys_filters(&self) -> bool {
+        self.shared.sys_filters.load(Ordering::Acquire) > 0
+    }
+
     /// The cores that want a filter, which is subject to the same rule as [`Self::filter_text`].
     pub fn cores(&self, filter: FilterId) -> CoreSet {
         let word = self.shared.arena.words().get(filter.0 as usize);

@@ -41,6 +41,7 @@ use super::shape::{Shape, ShapeLists, filter_hash};
 use super::table::Table;
 use super::trie::Trie;
 use super::writer::IndexWriter;
+use crate::base::atomic::AtomicU64;
 use crate::base::epoch::{Epochs, EpochsHandle};
 
 #[cfg(doc)]
@@ -54,6 +55,8 @@ pub struct SharedIndex {
     pub(super) filters: Table,
     pub(super) shapes: ShapeLists,
     pub(super) trie: Trie,
+    /// Live filters below `$SYS`: while there are none, nothing need be said there.
+    pub(super) sys_filters: AtomicU64,
 }
 
 impl SharedIndex {
@@ -79,6 +82,7 @@ impl SharedIndex {
             filters: Table::new(),
             shapes: ShapeLists::new(),
             trie: Trie::new(),
+            sys_filters: AtomicU64::new(0),
         });
         let (epochs, readers) = Epochs::new(cores);
         let readers = readers
@@ -100,6 +104,12 @@ impl SharedIndex {
         }
         self.trie.find(&self.arena, &self.hashes, filter)
     }
+}
+
+/// Whether a filter's first level is `$SYS`.
+pub(super) fn is_sys(filter: &str) -> bool {
+    let rest = filter.strip_prefix("$SYS");
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Where a filter belongs.

@@ -8,7 +8,7 @@ use super::exclusive::Claims;
 use super::memory::{IndexBytes, IndexFull, Kind, Memory, RETIRED_BLOCKS_MAX};
 use super::node::{self, FLAG_IN_TRIE, FLAG_WILDCARD, node_words};
 use super::shape::ShapeCounts;
-use super::shared::{Place, SharedIndex};
+use super::shared::{Place, SharedIndex, is_sys};
 use super::table::TableCounts;
 use super::trie::TrieWriter;
 use crate::base::atomic::Ordering;
@@ -148,6 +148,7 @@ impl IndexWriter {
         }
         let address = self.link_new(filter, &place, bit)?;
         self.len += 1;
+        self.count_sys(filter, true);
         Ok(Applied {
             filter: FilterId(address),
             changed: true,
@@ -255,6 +256,18 @@ impl IndexWriter {
         }
         memory.retire(Kind::Filter, address, node_words(text.len()));
         self.len -= 1;
+        self.count_sys(filter, false);
         self.text = text;
+    }
+
+    fn count_sys(&self, filter: &str, is_new: bool) {
+        if !is_sys(filter) {
+            return;
+        }
+        // One writer: what it reads is what it wrote.
+        let count = &self.shared.sys_filters;
+        let before = count.load(Ordering::Relaxed);
+        let now = if is_new { before + 1 } else { before - 1 };
+        count.store(now, Ordering::Release);
     }
 }

@@ -463,6 +463,7 @@ impl Inner {
             Command::DrainAccessCache(client_id) => {
                 self.shard.drain_access_cache(client_id.as_deref());
             }
+            Command::Watch(watch) => self.shard.watch(watch),
             Command::StopAccepting => {
                 self.shard.stop_accepting();
                 self.door.stop(&mut self.shard, plane);
@@ -685,6 +686,14 @@ impl Inner {
             if let Err(question) = self.gate.ask_access(question) {
                 self.shard.access_not_asked(&question);
             }
+        }
+        for seen in effects.seen.drain(..) {
+            let told = self.gate.tell_seen(seen);
+            self.shard.clients.metrics.inc(if told {
+                Counter::ObservedTold
+            } else {
+                Counter::ObservedDropped
+            });
         }
         // The lists' memory is used again; what was asked for meanwhile comes in the next turn.
         effects.append(&mut self.shard.clients.effects);

@@ -79,6 +79,7 @@ impl Clients {
         };
         let (acked, delivery) = apply(&mut traffic.inflight);
         if let Some(delivery) = delivery {
+            self.see_acked(session_index, &delivery);
             self.let_go(delivery);
         }
         if acked == Acked::Finished {

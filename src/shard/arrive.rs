@@ -49,6 +49,7 @@ impl Shard {
         self.ask_about_will(slot);
         self.shares_come_back(session_index);
         self.greet(slot, session_index, &handover, &connect, present);
+        self.see_connected(session_index);
         self.auto_subscribe(slot);
         self.clients.replay_session(session_index);
         if !unread.is_empty() {

@@ -160,6 +160,8 @@ pub(super) struct Applicant {
     pub(super) assigned: bool,
     pub(super) username: Option<Box<str>>,
     pub(super) method: Option<Box<str>>,
+    /// The largest packet it takes, in bytes.
+    pub(super) max_packet_size: u32,
 }
 
 impl AuthnRules {

@@ -191,6 +191,12 @@ impl Shard {
             return;
         };
         let packet = auth_packet(reason, &method, data);
+        let connection = self.clients.connections.at(slot);
+        if connection.is_some_and(|c| packet.len() > c.max_packet_size as usize) {
+            // The method cannot go on with a client that does not take it [MQTT-3.1.2-24].
+            let code = Some(ReasonCode::PacketTooLarge);
+            return self.close(slot, CloseReason::ProtocolError, code);
+        }
         self.clients.metrics.inc(Counter::PacketsAuthSent);
         if let Some(out) = self.clients.out(slot) {
             out.bytes.extend_from_slice(&packet);

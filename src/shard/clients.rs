@@ -2,12 +2,15 @@
 //! message to a client. Routing lies beside it, so that a fan-out may walk the local index while it
 //! changes clients.
 
+use std::sync::Arc;
+
 use crate::base::ids::CoreId;
 use crate::base::slab::{Key, Slab};
 use crate::base::time::Now;
 use crate::base::wheel::TimerWheel;
 use crate::gate::access::AccessQuestion;
 use crate::gate::authn::AuthnRequest;
+use crate::gate::observe::{Seen, Watch};
 use crate::metrics::{CoreMetrics, Counter};
 use crate::session::state::NONE;
 use crate::shard::addons::DeliverySwitches;
@@ -29,6 +32,8 @@ pub struct Clients {
     pub rules: Rules,
     /// What of it is looked at for each delivery.
     pub switches: DeliverySwitches,
+    /// What the control plane wants to know, if anything.
+    pub watch: Option<Arc<Watch>>,
     /// The moment of this turn.
     pub now: Now,
     /// Connected clients; the index is the slot in the connection plane.
@@ -76,6 +81,8 @@ pub struct Effects {
     pub questions: Vec<Box<AccessQuestion>>,
     /// Questions about clients that authenticate again.
     pub ask: Vec<Box<AuthnRequest>>,
+    /// What is to be told to those who watch.
+    pub seen: Vec<Box<Seen>>,
 }
 
 impl Effects {
@@ -89,6 +96,7 @@ impl Effects {
             && self.close.is_empty()
             && self.questions.is_empty()
             && self.ask.is_empty()
+            && self.seen.is_empty()
     }
 
     /// Asks for everything that `more` asks for as well, and empties it.
@@ -101,6 +109,7 @@ impl Effects {
         self.close.append(&mut more.close);
         self.questions.append(&mut more.questions);
         self.ask.append(&mut more.ask);
+        self.seen.append(&mut more.seen);
     }
 
     /// Frees what a burst made the lists take. The driver has emptied them.
@@ -113,6 +122,7 @@ impl Effects {
         self.close.shrink_to(LIST_ENTRIES_KEPT);
         self.questions.shrink_to(LIST_ENTRIES_KEPT);
         self.ask.shrink_to(LIST_ENTRIES_KEPT);
+        self.seen.shrink_to(LIST_ENTRIES_KEPT);
     }
 
     /// Memory in bytes.
@@ -124,6 +134,7 @@ impl Effects {
             + self.close.capacity() * size_of::<Key>()
             + self.questions.capacity() * size_of::<Box<AccessQuestion>>()
             + self.ask.capacity() * size_of::<Box<AuthnRequest>>()
+            + self.seen.capacity() * size_of::<Box<Seen>>()
     }
 }
 

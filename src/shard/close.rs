@@ -101,6 +101,18 @@ impl CloseReason {
         }
     }
 
+    /// EMQX's word for it in events.
+    pub(super) fn emqx_name(self) -> &'static str {
+        match self {
+            Self::Closed => "tcp_closed",
+            Self::Malformed => "frame_error",
+            _ => {
+                let name = self.counter().name();
+                name.strip_prefix("shutdown_count.").unwrap_or(name)
+            }
+        }
+    }
+
     /// The reason in words.
     fn text(self) -> &'static str {
         match self {
@@ -188,7 +200,9 @@ impl Shard {
             self.judge_will(slot);
         }
         let connection = self.clients.connections.at(slot)?;
-        let listener = connection.listener;
+        let (listener, session) = (connection.listener, connection.session);
+        self.see_disconnected(session, reason);
+        let connection = self.clients.connections.at(slot)?;
         if let Some(code) = tell.filter(|_| connection.version.is_v5()) {
             let most = connection.max_packet_size as usize;
             self.clients.say_goodbye(slot, most, reason, code);
@@ -256,6 +270,7 @@ impl Shard {
     pub fn end_session(&mut self, session_index: u32) {
         self.settle_will(session_index, WillFate::Publish);
         self.drop_subscriptions(session_index);
+        self.see_terminated(session_index);
         let Some(mut session) = self.clients.registry.remove(session_index) else {
             return;
         };

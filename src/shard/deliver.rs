@@ -272,6 +272,7 @@ impl Clients {
         };
         fanout.write(out, wire, &mut self.budget);
         self.count_sent(wire.qos);
+        self.see_delivered(slot, &fanout.publication, wire.qos);
     }
 
     fn send_acked(
@@ -320,6 +321,7 @@ impl Clients {
             self.budget.keep_spliced(delivery.message.clone());
         }
         self.count_sent(delivery.qos);
+        self.see_delivered(slot, &publication, delivery.qos);
     }
 
     /// Puts a message into a session's queue, under the limits of session and core.

@@ -240,6 +240,7 @@ impl Shard {
             assigned,
             username,
             method: connect.properties.authentication_method.map(Box::from),
+            max_packet_size: taken.unwrap_or(u32::MAX),
         };
         let entry = self.entry(handshake.listener, &applicant);
         if let Entry::Closed(reason) = entry {
@@ -428,13 +429,18 @@ impl Shard {
                 if handshake.received.len() > trial.applicant.connect_len {
                     return refused(ReasonCode::ProtocolError);
                 }
+                let reason = ReasonCode::ContinueAuthentication;
+                let packet = auth_packet(reason, &method, Some(&data));
+                // The method cannot go on with a client that does not take it [MQTT-3.1.2-24].
+                if packet.len() > trial.applicant.max_packet_size as usize {
+                    return refused(ReasonCode::PacketTooLarge);
+                }
                 metrics.inc(Counter::PacketsAuthSent);
                 trial.pending.serial = 0;
                 trial.pending.state = Some(state);
                 handshake.deadline_ms = self.clients.now.ms + self.clients.rules.idle_timeout_ms;
                 handshake.trial = Some(trial);
-                let reason = ReasonCode::ContinueAuthentication;
-                Ok(Step::Say(auth_packet(reason, &method, Some(&data))))
+                Ok(Step::Say(packet))
             }
             Verdict::Busy => {
                 metrics.inc(Counter::AuthenticationRefusedBusy);

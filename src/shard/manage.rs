@@ -87,6 +87,12 @@ impl Shard {
             } => reply.send(self.list_retained((&filter, payloads), bookmark, rows(max))),
             Manage::RetainedOf { topic, reply } => reply.send(self.retained_of(&topic)),
             Manage::ForgetRetained { topic, reply } => reply.send(self.forget_retained(&topic)),
+            Manage::Announce {
+                messages,
+                from,
+                reply,
+            } => reply.send(self.announce(&messages, from)),
+            Manage::IsSysWanted { reply } => reply.send(self.is_sys_wanted()),
             Manage::Refresh { reply } => {
                 self.publish_figures();
                 reply.send(());

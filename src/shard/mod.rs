@@ -18,6 +18,7 @@
 //! - [`share`]: shared subscriptions; [`replay`]: stored messages; [`timers`], [`close`]: what ends
 //! - [`addons`]: what EMQX adds to MQTT: [`delayed`], [`exclusive`], [`rewrite`], [`mountpoint`],
 //!   `auto_subscribe`; `retry` sends again
+//! - [`observe`]: what is told to those who watch
 //! - [`manage`]: what operators ask; [`stop`] holds the steps of a shutdown
 //! - [`clients`], [`connection`], [`registry`], [`memory`]: the tables; [`census`] counts them
 
@@ -44,6 +45,7 @@ pub mod home;
 pub mod manage;
 pub mod memory;
 pub mod mountpoint;
+pub mod observe;
 pub mod outbox;
 pub mod outgoing;
 pub mod publish;
@@ -207,6 +209,7 @@ impl Shard {
             metrics: parts.metrics,
             effects: Effects::default(),
             switches: DeliverySwitches::new(&addons),
+            watch: None,
             rules,
         };
         let retained =

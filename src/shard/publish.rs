@@ -274,6 +274,7 @@ impl Shard {
                 .and_then(|seconds| NonZeroU64::new(now_us + u64::from(seconds) * 1_000_000)),
             publisher: PublisherRef(self.clients.publisher(session_index)),
         };
+        self.see_published(session_index, &publication);
         let (reason, waits) = match fate {
             Fate::Route => self.route_for(&publication),
             Fate::Wait(delay_ms) => self.delay_for(session_index, &publication, delay_ms),

@@ -168,6 +168,9 @@ impl Shard {
             if let Some(pending) = self.subacks.get_mut(key) {
                 pending.reasons.push(reason.as_u8());
             }
+            if !reason.is_error() {
+                self.see_subscribed(session, entry.filter, entry.options);
+            }
         }
         self.settle_suback(key);
     }
@@ -225,7 +228,13 @@ impl Shard {
         let mut reasons: SmallVec<[u8; 8]> = SmallVec::new();
         for filter in packet.filters() {
             let filter = self.own_filter(slot, filter);
-            let removed = filter.is_some_and(|f| self.unsubscribe_one(session_index, &f));
+            let removed = filter.is_some_and(|f| {
+                let removed = self.unsubscribe_one(session_index, &f);
+                if removed {
+                    self.see_unsubscribed(session_index, &f);
+                }
+                removed
+            });
             let reason = if removed {
                 ReasonCode::Success
             } else {

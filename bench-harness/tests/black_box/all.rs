@@ -16,10 +16,12 @@ mod http_stub;
 mod listeners;
 mod matrices;
 mod messages;
+mod observe;
 #[path = "../../../src/sim/will_oracle.rs"]
 mod oracle;
 mod peer;
 mod retained;
+mod scram_peer;
 mod sessions;
 mod shares;
 mod shutdown;

@@ -6,16 +6,13 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use bench_harness::client::{Client, Error, Options};
-use bench_harness::codec::{Auth, Packet, Properties, Property, Publish, Version};
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::{Digest, Sha256};
+use bench_harness::codec::{Auth, Packet, Property, Publish, Version};
 
 use crate::broker::{Broker, Scratch};
 use crate::http_stub::HttpStub;
 use crate::peer::{PATIENCE, VERSIONS, clean, connect, ping};
+use crate::scram_peer::{SCRAM, ScramClient, data_of, method};
 
 /// A broker with a chain.
 fn broker(chain: &str, more: &[&str]) -> Broker {
@@ -337,79 +334,6 @@ fn another_service_decides_about_access() {
         assert_eq!(client.subscribe("no", 0).unwrap(), 0x87);
     }
 }
-
-/// HMAC-SHA-256.
-fn mac(key: &[u8], data: &[u8]) -> Vec<u8> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).unwrap();
-    mac.update(data);
-    mac.finalize().into_bytes().to_vec()
-}
-
-/// A client's side of SCRAM-SHA-256.
-struct ScramClient {
-    bare: String,
-    password: String,
-    expected: Vec<u8>,
-}
-
-impl ScramClient {
-    fn new(user: &str, password: &str) -> Self {
-        Self {
-            bare: format!("n={user},r=fyko+d2lbbFgONRv9qkxdawL"),
-            password: password.to_owned(),
-            expected: Vec::new(),
-        }
-    }
-
-    fn first(&self) -> Vec<u8> {
-        format!("n,,{}", self.bare).into_bytes()
-    }
-
-    fn last(&mut self, server_first: &[u8]) -> Vec<u8> {
-        let server = std::str::from_utf8(server_first).unwrap();
-        let part = |name| {
-            server
-                .split(',')
-                .find_map(|part| part.strip_prefix(name))
-                .unwrap()
-        };
-        let salt = STANDARD.decode(part("s=")).unwrap();
-        let rounds: u32 = part("i=").parse().unwrap();
-        let mut salted = [0; 32];
-        pbkdf2::pbkdf2_hmac::<Sha256>(self.password.as_bytes(), &salt, rounds, &mut salted);
-        let client_key = mac(&salted, b"Client Key");
-        let stored_key = Sha256::digest(&client_key);
-        let without = format!("c=biws,r={}", part("r="));
-        let signed = format!("{},{server},{without}", self.bare);
-        let signature = mac(&stored_key, signed.as_bytes());
-        let proof: Vec<u8> = client_key
-            .iter()
-            .zip(signature)
-            .map(|(a, b)| a ^ b)
-            .collect();
-        let server_key = mac(&salted, b"Server Key");
-        let expected = STANDARD.encode(mac(&server_key, signed.as_bytes()));
-        self.expected = format!("v={expected}").into_bytes();
-        format!("{without},p={}", STANDARD.encode(proof)).into_bytes()
-    }
-}
-
-fn method(name: &str, data: &[u8]) -> Properties {
-    Properties(vec![
-        Property::AuthenticationMethod(name.to_owned()),
-        Property::AuthenticationData(data.to_vec()),
-    ])
-}
-
-fn data_of(properties: &Properties) -> Vec<u8> {
-    let data = properties.0.iter().find_map(|property| match property {
-        Property::AuthenticationData(data) => Some(data.clone()),
-        _ => None,
-    });
-    data.unwrap_or_default()
-}
-
-const SCRAM: &str = "SCRAM-SHA-256";
 
 /// CONNECT and AUTH up to the CONNACK.
 fn scram_connect(address: SocketAddr, scram: &mut ScramClient) -> (Client, u8) {

@@ -5,6 +5,7 @@ mod clients;
 mod figures;
 mod lists;
 mod messages;
+mod prometheus;
 mod v4;
 
 use std::io::{Read, Write};

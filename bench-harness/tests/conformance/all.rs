@@ -12,13 +12,19 @@ mod broker;
 #[path = "../black_box/peer.rs"]
 mod peer;
 mod raw;
+#[path = "../black_box/scram_peer.rs"]
+mod scram_peer;
 mod world;
+#[path = "../black_box/ws_peer.rs"]
+mod ws_peer;
 
 mod auth;
 mod connack;
 mod connect;
 mod data;
 mod disconnect;
+mod disconnect_codes;
+mod enhanced;
 mod errors;
 mod flow;
 mod ping;
@@ -36,5 +42,6 @@ mod table;
 mod topics;
 mod unsubscribe;
 mod version31;
+mod websocket;
 mod will_delay;
 mod wills;

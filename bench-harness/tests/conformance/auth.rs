@@ -1,5 +1,5 @@
 //! Enhanced authentication (3.15, 4.12) where no method is offered: all of them are refused. The
-//! exchange itself is tested in `black_box/authn.rs` and in the shard's own tests.
+//! exchange itself is tested in `enhanced.rs`.
 
 use bench_harness::codec::{Auth, Packet, Properties, Property, Version};
 

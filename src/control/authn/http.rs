@@ -29,14 +29,14 @@ const BODY_BYTES_MAX: usize = 256 * 1024;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// A client that follows no redirects and keeps connections.
-pub(super) struct Client(reqwest::Client);
+pub struct Client(reqwest::Client);
 
 impl Client {
-    pub(super) fn new(
-        connect_timeout: Duration,
-        pool_size: u16,
-        ssl: &Ssl,
-    ) -> Result<Self, String> {
+    /// The client, and whom it trusts.
+    ///
+    /// # Errors
+    /// A sentence for the operator.
+    pub fn new(connect_timeout: Duration, pool_size: u16, ssl: &Ssl) -> Result<Self, String> {
         reqwest::Client::builder()
             .tls_backend_preconfigured(tls(ssl)?)
             .redirect(reqwest::redirect::Policy::none())

@@ -29,6 +29,7 @@ use tokio::runtime::Handle;
 
 pub use builtin::{BuiltIn, UserError, UserStore};
 pub use chain::Chain;
+pub use http::Client as HttpClient;
 pub use member::{Figures, Member};
 pub use scram::Scram;
 

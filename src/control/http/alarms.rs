@@ -121,7 +121,7 @@ pub async fn force_deactivate(
     State(context): State<Arc<Context>>,
     Body(alarm): Body<AlarmName>,
 ) -> Result<StatusCode, ApiError> {
-    match alarms::deactivate(&context.state, &alarm.name)? {
+    match alarms::end(&context, &alarm.name)? {
         true => Ok(StatusCode::NO_CONTENT),
         false => Err(ApiError::not_found(format!(
             "`{}` is not active",

@@ -19,6 +19,7 @@ pub mod messages;
 pub mod metrics;
 pub mod nodes;
 pub mod pages;
+pub mod prometheus;
 pub mod publish;
 pub mod secret;
 pub mod serve;
@@ -62,9 +63,18 @@ fn parts(context: &Arc<Context>) -> (Router<Arc<Context>>, utoipa::openapi::Open
     let open = OpenApiRouter::new()
         .merge(status::routes())
         .merge(users::open_routes());
+    let (figures, v5_figures) = (prometheus::routes(), prometheus::v5_routes());
+    let (figures, v5_figures) = match context.config.observe.prometheus.enable_basic_auth {
+        true => (
+            figures.layer(from_fn_with_state(Arc::clone(context), auth::require)),
+            v5_figures.layer(from_fn_with_state(Arc::clone(context), auth::require)),
+        ),
+        false => (figures, v5_figures),
+    };
     let (api, mut document) = OpenApiRouter::with_openapi(document::begun())
-        .nest("/api/v5", guarded.merge(open))
+        .nest("/api/v5", guarded.merge(open).merge(v5_figures))
         .merge(status::routes())
+        .merge(figures)
         .split_for_parts();
     document::complete(&mut document);
     (api, document)
@@ -78,7 +88,14 @@ pub fn router(context: &Arc<Context>) -> Router {
         .nest("/api/v4", v4::routes())
         .merge(v4::older_routes())
         .layer(from_fn_with_state(Arc::clone(context), auth::require));
+    let v4_figures = match context.config.observe.prometheus.enable_basic_auth {
+        true => {
+            prometheus::v4_routes().layer(from_fn_with_state(Arc::clone(context), auth::require))
+        }
+        false => prometheus::v4_routes(),
+    };
     api.merge(compatible)
+        .nest("/api/v4", v4_figures)
         .route("/api-docs/swagger.json", get(shown))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)

@@ -243,7 +243,7 @@ pub(super) async fn deactivate(
     State(context): State<Arc<Context>>,
     Body(alarm): Body<AlarmName>,
 ) -> Answer {
-    match alarms::deactivate(&context.state, &alarm.name).map_err(ApiError::from)? {
+    match alarms::end(&context, &alarm.name).map_err(ApiError::from)? {
         true => Ok(done()),
         false => {
             let message = format!("`{}` is not active", alarm.name);
