@@ -429,19 +429,19 @@ impl Pattern {
         names.next().is_none()
     }
 
-    /// Whether there is a topic that both match.
+    /// Whether there is a topic that a subscription to `filter` gets and this denies. (What denies
+    /// hits topics that begin with `$` with wildcards, too; a subscription does not.)
     fn overlaps(&self, subject: &Subject<'_>, filter: &str) -> bool {
         let levels = match self {
             Self::Filter(levels) => levels,
             Self::Exactly(text) => return **text == *filter,
         };
-        let begins_wild = matches!(levels.first(), Some(Level::Any | Level::Rest));
         let begins_with_dollar = match levels.first() {
             Some(Level::Is(text)) => text.starts_with('$'),
             _ => false,
         };
         let filter_begins_wild = filter.starts_with(['+', '#']);
-        if (begins_wild && filter.starts_with('$')) || (begins_with_dollar && filter_begins_wild) {
+        if begins_with_dollar && filter_begins_wild {
             return false;
         }
         let mut names = filter.split('/');

@@ -430,6 +430,11 @@ fn a_denying_rule_may_hit_what_overlaps() {
     let rules = compiled("{deny, all, subscribe, [\"$SYS/#\"]}. {allow, all}.");
     let action = Action::subscribe(QoS::AtMostOnce);
     assert_eq!(rules.decide(&who.subject(), action, "#", true), ALLOW);
+    // A denial's own wildcard matches topics that begin with `$`.
+    let rules = compiled("{deny, all, subscribe, [\"+/+/b/#\"]}. {allow, all}.");
+    for filter in ["$s/a/b", "$s/a/#", "$s/+/b"] {
+        assert_eq!(rules.decide(&who.subject(), action, filter, true), DENY);
+    }
 }
 
 #[test]
