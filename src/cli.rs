@@ -3,7 +3,7 @@
 //! Options that stand for a setting are read as that setting, so that they have its range, its
 //! errors and its place in the order of sources. Sub-commands ask about a broker instead of being one.
 //!
-//! - [`estimate`]: what a load will take
+//! - [`mod@estimate`]: what a load will take
 
 pub mod estimate;
 
