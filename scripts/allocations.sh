@@ -5,8 +5,9 @@
 #
 #   scripts/allocations.sh            exit code 1 if a load allocates more than it may
 #
-# QoS 0 may allocate nothing, unless the message is large: then its block and a core's share of it. QoS 1 and 2 keep the message until it is acknowledged: one buffer, shared by
-# its subscribers on a core. Beside that SLACK (0.05) is allowed: buffers that a burst has made larger are
+# QoS 0 may allocate nothing, unless the message is large: then its block and a core's share of it. QoS 1
+# and 2 keep the message until it is acknowledged: one buffer, shared by its subscribers on a core. Beside
+# that SLACK (0.05) is allowed: buffers that a burst has made larger are
 # given back now and then.
 
 # shellcheck source=scripts/lib.sh
@@ -22,9 +23,9 @@ measure() {
         allocated "$FEW" "$load" >/dev/null # warm
         few=$(allocated "$FEW" "$load")
         many=$(allocated "$MANY" "$load")
-        awk -v few="$few" -v many="$many" -v m="$((10 * (MANY - FEW)))" -v load="$load" -v limit="$limit" -v slack="$SLACK" '
+        awk -v few="$few" -v many="$many" -v m="$((10 * (MANY - FEW)))" -v kind="$load" -v limit="$limit" -v slack="$SLACK" '
             BEGIN { each = (many - few) / m
-                    printf "NOTE: %-26s %8.4f allocations a message (limit %s)\n", load, each, limit
+                    printf "NOTE: %-26s %8.4f allocations a message (limit %s)\n", kind, each, limit
                     exit !(each <= limit + slack) }'
     done
 }
