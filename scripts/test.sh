@@ -98,12 +98,22 @@ small_load() {
         --max-failed-connects 0 --max-disconnects 0
 }
 
+# The web page: types, unit tests, whether the built files are fresh, and the page in a browser.
+dashboard() {
+    need node nodejs npm
+    need chromium chromium fonts-dejavu-core
+    scripts/dashboard.sh check
+    cargo build --bin broker --locked --quiet
+    node bench-harness/tests/dashboard/browser.mjs "$(scripts/dashboard.sh dir)" target/debug/broker
+}
+
 # What the cores allocate for a message, in a build that counts it.
 allocations() {
     scripts/allocations.sh
 }
 
-export -f allocations tools format lint unit simulation models documentation harness black_box conformance clients servers load small_load
+export -f allocations dashboard tools format lint unit simulation models documentation harness black_box conformance \
+    clients servers load small_load
 
 # name, seconds at most, function
 PARTS=(
@@ -116,6 +126,7 @@ PARTS=(
     "conformance 600 conformance"
     "clients 600 clients"
     "servers 1500 servers"
+    "dashboard 600 dashboard"
     "harness 600 harness"
     "docs 300 documentation"
     "models 900 models"

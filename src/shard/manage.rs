@@ -97,6 +97,7 @@ impl Shard {
                 self.publish_figures();
                 reply.send(());
             }
+            Manage::Tables { reply } => reply.send(self.tables_at_a_glance()),
             _ => debug_assert!(false, "every request has its step"),
         }
     }

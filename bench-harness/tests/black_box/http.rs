@@ -2,6 +2,7 @@
 
 mod access;
 mod clients;
+mod dashboard;
 mod figures;
 mod lists;
 mod messages;
