@@ -22,6 +22,10 @@ pub struct Cli {
 /// The sub-commands.
 #[derive(Subcommand, Debug)]
 pub enum Command {
+    /// Run a scenario from a file, its broker included.
+    Run(crate::scenario::args::RunArgs),
+    /// Put results into one HTML page with plots.
+    Report(crate::report::ReportArgs),
     /// Open many connections at a rate, keep them, measure latency, memory and idle CPU.
     Connect(ConnectArgs),
     /// Send messages through topics and check every delivery.
