@@ -92,7 +92,7 @@ pub(crate) struct Gathered {
 impl Gathered {
     fn new() -> Self {
         Self {
-            times: [const { () }; Kind::ALL.len()].map(|()| Recent::new()),
+            times: Kind::ALL.map(|_| Recent::new()),
             samples: Vec::new(),
             samples_left_out: 0,
         }

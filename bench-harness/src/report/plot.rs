@@ -33,9 +33,12 @@ pub(super) struct Plot {
     pub(super) y_label: String,
     pub(super) log_x: bool,
     pub(super) log_y: bool,
-    /// Name and points; a gap where there is no value.
-    pub(super) lines: Vec<(String, Vec<(f64, Option<f64>)>)>,
+    /// By their names.
+    pub(super) lines: Vec<(String, Points)>,
 }
+
+/// Where and what; a gap where there is no value.
+pub(super) type Points = Vec<(f64, Option<f64>)>;
 
 /// The colour of a line, as a CSS variable.
 pub(super) fn colour(line: usize) -> String {
