@@ -206,6 +206,15 @@ pub struct ConnectArgs {
     /// With --tls: connections resume each other's sessions.
     #[arg(long)]
     pub tls_resume: bool,
+    /// With --tls: PEM file with a certificate of the client's.
+    #[arg(long, requires = "tls_key")]
+    pub tls_cert: Option<std::path::PathBuf>,
+    /// With --tls-cert: PEM file with its key.
+    #[arg(long, requires = "tls_cert")]
+    pub tls_key: Option<std::path::PathBuf>,
+    /// Speak WebSocket, at this path; with --tls over TLS.
+    #[arg(long, value_name = "PATH", num_args = 0..=1, default_missing_value = "/mqtt")]
+    pub ws: Option<String>,
     /// End the connections by closing, without DISCONNECT.
     #[arg(long)]
     pub abort: bool,

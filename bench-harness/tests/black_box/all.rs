@@ -14,6 +14,7 @@ mod http;
 #[path = "../support/http_stub.rs"]
 mod http_stub;
 mod listeners;
+mod malformed;
 mod matrices;
 mod messages;
 mod observe;
@@ -28,6 +29,7 @@ mod shutdown;
 mod start;
 mod storms;
 mod tls;
+mod tls_ocsp;
 mod tls_peer;
 mod websocket;
 mod wills;
