@@ -5,7 +5,7 @@
 //!
 //! - [`cli`]: the options; [`run`]: the entry.
 //! - [`connect`]: many connections on a schedule; [`pubsub`]: messages, each one judged;
-//!   [`retained`]: what many retained messages cost.
+//!   [`retained`]: what many retained messages cost; [`manage`]: what operators cost.
 //! - [`codec`]: a complete MQTT codec (3.1, 3.1.1, 5.0); [`client`]: a scripted client for
 //!   black-box tests; `wire`: the fast path of load runs.
 //! - `payload`, `checker`: what a message carries and what its arrival means.
@@ -25,6 +25,7 @@ mod environment;
 mod failure;
 mod histogram;
 mod load;
+pub mod manage;
 mod payload;
 mod probe;
 mod progress;
@@ -51,6 +52,7 @@ pub fn run(cli: &Cli) -> Result<Report, Failure> {
         Command::Connect(args) => (connect::run(args)?, &args.common),
         Command::Pubsub(args) => (pubsub::run(args)?, &args.common),
         Command::Retained(args) => (retained::run(args)?, &args.common),
+        Command::Manage(args) => (manage::run(args)?, &args.common),
     };
     report.print();
     if !common.no_results {

@@ -27,6 +27,7 @@ mod shares;
 mod shutdown;
 mod start;
 mod storms;
+mod table;
 mod tls;
 mod tls_peer;
 mod websocket;
