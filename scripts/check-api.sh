@@ -13,7 +13,7 @@ BROKER=${BROKER:-target/release/broker}
 HARNESS=${HARNESS:-target/release/bench-harness}
 TOOLS=${TOOLS:-target/test-tools}
 CLIENTS=20
-tools=$TOOLS/schemathesis/bin
+tools=$(realpath "$TOOLS")/schemathesis/bin
 
 work=$(mktemp -d)
 broker= clients=
@@ -54,14 +54,15 @@ run() {
     local who=$1
     shift
     echo "== as $who"
-    "$tools/schemathesis" --config-file "$work/schemathesis.toml" run "$work/openapi.json" --url "$api" --no-color \
+    # It keeps notes in the folder in which it runs.
+    if ! (cd "$work" && "$tools/schemathesis" --config-file schemathesis.toml run openapi.json \
+        --url "$api" --no-color --max-time "$SECONDS_EACH" --request-timeout 30 \
         --checks not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance \
-        --phases examples,coverage,fuzzing --max-time "$SECONDS_EACH" --request-timeout 30 \
-        --continue-on-failure --warnings off "$@" >"$work/said" 2>&1 || {
+        --phases examples,coverage,fuzzing --continue-on-failure --warnings off "$@" >said 2>&1); then
         failed=1
         cat "$work/said"
         return 0
-    }
+    fi
     tail -n 25 "$work/said"
 }
 run administrator --auth "$(key administrator)" "$@"

@@ -253,8 +253,8 @@ install_crates() {
 }
 
 # The fuzz targets need a nightly toolchain: the coverage runtime is unstable.
-FUZZ_TARGETS="decoder session index config"
-export FUZZ_TARGETS CARGO_FUZZ_VERSION=0.13.2
+export FUZZ_TARGETS=${FUZZ_TARGETS:-decoder session index config}
+export CARGO_FUZZ_VERSION=0.13.2
 
 # Whether the targets can be built here; says so if not.
 can_fuzz() {
@@ -270,25 +270,26 @@ build_fuzz() {
             cargo install --quiet --locked --root "$CACHE" "cargo-fuzz@$CARGO_FUZZ_VERSION"
         rm -rf "$TOOLS/cargo-fuzz-build"
     fi
-    cargo +nightly fuzz build --fuzz-dir bench-harness/fuzz --sanitizer none
+    local target
+    for target in $FUZZ_TARGETS; do
+        cargo +nightly fuzz build --fuzz-dir bench-harness/fuzz --sanitizer none "$target"
+    done
 }
 
 # fuzz_target NAME SECONDS: one target from the committed corpus; what is new stays below target/, a
-# crash is kept there and shown.
+# crash is kept there and shown; the figures go to results/fuzz.
 fuzz_target() {
     local name=$1 seconds=$2 work=$TOOLS/fuzz/$1
     local program=bench-harness/fuzz/target/x86_64-unknown-linux-gnu/release/$name
     mkdir -p "$work/corpus" "$work/crashes"
-    "$program" "$work/corpus" "bench-harness/fuzz/corpus/$name" -max_total_time="$seconds" \
+    scripts/record_run.py fuzz "$name" "$seconds" "$LOGS/fuzz-$name.log" \
+        "$program" "$work/corpus" "bench-harness/fuzz/corpus/$name" -max_total_time="$seconds" \
         -max_len=1024 -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 \
-        -artifact_prefix="$work/crashes/" >"$LOGS/fuzz-$name.log" 2>&1 || {
+        -artifact_prefix="$work/crashes/" || {
         tail -n 60 "$LOGS/fuzz-$name.log"
         echo "$name: found something: see $work/crashes"
         return 1
     }
-    local runs
-    runs=$(awk '/stat::number_of_executed_units/ {print $2}' "$LOGS/fuzz-$name.log")
-    echo "NOTE: $name: $runs inputs in $seconds s, nothing found"
 }
 
 install_cargo_deny() {

@@ -8,7 +8,8 @@
 #   scripts/test-long.sh soak       these parts only
 #   scripts/test-long.sh --list     their names
 #
-# SOAK_SECONDS (1800), SIM_SEEDS (2000), FUZZ_SECONDS (3600) and CONNECTIONS (200000) may be set.
+# SOAK_SECONDS (1800), SIM_SEEDS (2000), MATRIX_SEEDS (10000), FUZZ_SECONDS (3600), FUZZ_TARGETS (all) and
+# CONNECTIONS (200000) may be set.
 
 # shellcheck source=scripts/lib.sh
 source "$(dirname "$0")/lib.sh"
@@ -24,8 +25,19 @@ release() {
 
 # Seeds that no run before had: they begin at the second of the start. A failure names its seed.
 simulation() {
-    MILLRACE_SIM_SEEDS=$SIM_SEEDS MILLRACE_SIM_FIRST=$(date +%s) \
-        cargo test --release --lib --locked -- sim:: --nocapture
+    MILLRACE_SIM_SEEDS=$SIM_SEEDS MILLRACE_SIM_FIRST=$(date +%s) simulated simulation-plans sim::
+}
+
+# simulated SCENARIO TEST...: the tests of those names, and a result of them. They are built before.
+simulated() {
+    local scenario=$1
+    shift
+    cargo test --release --lib --locked --no-run
+    scripts/record_run.py simulation "$scenario" "$LOGS/$scenario.log" \
+        cargo test --release --lib --locked -- "$@" --nocapture --test-threads=1 || {
+        tail -n 60 "$LOGS/$scenario.log"
+        return 1
+    }
 }
 
 properties() {
@@ -106,7 +118,7 @@ soak() {
         --topology wildcard "$faultless" --scenario soak
 }
 
-# All targets at once, FUZZ_SECONDS each.
+# All of FUZZ_TARGETS at once, FUZZ_SECONDS each; a result a target.
 fuzz() {
     can_fuzz || return 0
     build_fuzz
@@ -129,8 +141,7 @@ retained() {
 
 # Seeds of the matrices: wills, shared groups, what comes again.
 matrices() {
-    MILLRACE_SIM_SEEDS=${MATRIX_SEEDS:-10000} cargo test --release --lib --locked -- \
-        in_every_combination what_comes_again --nocapture
+    MILLRACE_SIM_SEEDS=${MATRIX_SEEDS:-10000} simulated simulation-matrices in_every_combination what_comes_again
 }
 
 # The same small loads against mosquitto, whose results stand beside ours.
@@ -194,7 +205,7 @@ tls_scan() {
 }
 
 export -f tls tls_scan release simulation properties miri black_box harness million overload lossy_load \
-    connections manage soak peers fuzz retained matrices
+    simulated connections manage soak peers fuzz retained matrices
 
 # name, seconds at most, function
 PARTS=(
@@ -210,7 +221,7 @@ PARTS=(
     "manage 1800 manage"
     "retained 900 retained"
     "matrices 1800 matrices"
-    "fuzz $((FUZZ_SECONDS + 900)) fuzz"
+    "fuzz $((FUZZ_SECONDS + 1800)) fuzz"
     "soak $((SOAK_SECONDS + 300)) soak"
     "peers 1200 peers"
     "tls 1800 tls"

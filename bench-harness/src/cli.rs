@@ -385,8 +385,8 @@ pub struct RetainedArgs {
     /// Messages a second of the stream.
     #[arg(long, short, default_value_t = 500.0)]
     pub rate: f64,
-    /// Seconds of the stream alone, and at least of the stream beside subscribers to `#`.
-    #[arg(long, short, default_value_t = 10.0)]
+    /// Seconds of the stream alone, and at least of the stream beside subscribers to `#`, in each round.
+    #[arg(long, short, default_value_t = 4.0)]
     pub duration: f64,
     /// Seconds without a message after which what is missing is lost.
     #[arg(long, default_value_t = 5.0)]
