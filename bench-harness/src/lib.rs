@@ -5,7 +5,7 @@
 //!
 //! - [`cli`]: the options; [`run`]: the entry.
 //! - [`connect`]: many connections on a schedule; [`pubsub`]: messages, each one judged;
-//!   [`retained`]: what many retained messages cost.
+//!   [`retained`]: what many retained messages cost; [`manage`]: what operators cost.
 //! - [`scenario`]: all of that from files, with the broker and a time series;
 //!   [`report`]: results as a page.
 //! - [`codec`]: a complete MQTT codec (3.1, 3.1.1, 5.0); [`client`]: a scripted client for
@@ -29,6 +29,7 @@ mod failure;
 mod histogram;
 mod interval;
 mod load;
+pub mod manage;
 mod payload;
 mod probe;
 mod progress;
@@ -59,6 +60,7 @@ pub fn run(cli: &Cli) -> Result<Option<Report>, Failure> {
         Command::Connect(args) => (connect::run(args)?, &args.common),
         Command::Pubsub(args) => (pubsub::run(args)?, &args.common),
         Command::Retained(args) => (retained::run(args)?, &args.common),
+        Command::Manage(args) => (manage::run(args)?, &args.common),
     };
     report.print();
     if !common.no_results {
