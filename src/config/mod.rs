@@ -18,6 +18,7 @@ mod schema;
 mod sections;
 mod sections_access;
 mod sections_authn;
+mod sections_diagnose;
 mod sections_http;
 mod sections_listeners;
 mod sections_messaging;
@@ -51,6 +52,7 @@ pub use sections_access::{
     NoMatch, OnDeny, OverloadProtection, Profile, Quota, RateAndBurst, RateExceeded,
 };
 pub use sections_authn::{AccessSources, AuthnSettings, CertName, EnableAuthn, GlobalAuthn};
+pub use sections_diagnose::{SlowStats, SlowSubs, Trace};
 pub use sections_http::{Dashboard, Http, HttpTls};
 pub use sections_listeners::{
     ListenerSettings, Piggyback, SslListener, TcpListener, UnixListener, WebSocketSettings,

@@ -13,6 +13,7 @@ use super::sections_access::{
     OverloadProtection, Profile,
 };
 use super::sections_authn::{AccessSources, AuthnSettings, CertName, GlobalAuthn};
+use super::sections_diagnose::{SlowSubs, Trace};
 use super::sections_http::{Dashboard, Http, HttpTls};
 use super::sections_listeners::{
     SslListener, TcpListener, UnixListener, WsListener, WsWebSocket, WssListener, WssWebSocket,
@@ -73,6 +74,8 @@ pub(crate) const SECTIONS: &[Section] = &[
     SysTopics::SECTION,
     SysEventMessages::SECTION,
     Sysmon::SECTION,
+    Trace::SECTION,
+    SlowSubs::SECTION,
     Webhook::SECTION,
     WebhookRule::SECTION,
     Log::SECTION,

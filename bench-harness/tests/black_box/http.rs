@@ -2,6 +2,7 @@
 
 mod access;
 mod clients;
+mod diagnose;
 mod figures;
 mod lists;
 mod messages;
