@@ -29,6 +29,7 @@ mod payload;
 mod probe;
 mod progress;
 pub mod pubsub;
+mod reference;
 mod relay;
 pub mod results;
 pub mod retained;
@@ -48,6 +49,7 @@ use results::Report;
 pub fn run(cli: &Cli) -> Result<Report, Failure> {
     let (report, common) = match &cli.command {
         Command::Relay(args) => match relay::run(args)? {},
+        Command::Reference(args) => match reference::run(args)? {},
         Command::Connect(args) => (connect::run(args)?, &args.common),
         Command::Pubsub(args) => (pubsub::run(args)?, &args.common),
         Command::Retained(args) => (retained::run(args)?, &args.common),
