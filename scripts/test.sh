@@ -103,7 +103,12 @@ allocations() {
     scripts/allocations.sh
 }
 
-export -f allocations tools format lint unit simulation models documentation harness black_box conformance clients servers load small_load
+# Work counted, never time: matching, crossing, waking, slow consumers.
+speed() {
+    scripts/speed.sh
+}
+
+export -f speed allocations tools format lint unit simulation models documentation harness black_box conformance clients servers load small_load
 
 # name, seconds at most, function
 PARTS=(
@@ -121,6 +126,7 @@ PARTS=(
     "models 900 models"
     "load 900 load"
     "allocations 600 allocations"
+    "speed 600 speed"
     "deny 1200 deny"
 )
 
