@@ -3,6 +3,9 @@
 mod access;
 mod clients;
 mod dashboard;
+mod diagnose;
+mod effects;
+mod every;
 mod figures;
 mod lists;
 mod messages;
