@@ -45,7 +45,7 @@ export function Chart({ names, data, version, write, top, filled }: {
       {
         width: host.clientWidth,
         height: HEIGHT,
-        padding: [8, 8, 0, 0],
+        padding: [8, 26, 0, 0],
         cursor: { points: { size: 5 }, drag: { x: false, y: false }, sync: { key: "time" } },
         legend: { show: false },
         hooks: { setCursor: [(chart) => setPointed(chart.cursor.idx ?? null)] },
