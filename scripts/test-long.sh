@@ -108,6 +108,11 @@ connections() {
         --max-user-bytes-per-connection 600
 }
 
+# What walking the list of clients, scraping and a dashboard cost a load beside so many clients.
+manage() {
+    scripts/manage-load.sh "$CONNECTIONS" 12
+}
+
 soak() {
     with_broker 2 harness pubsub -p 20 -s 20 -q 1 --rate 200 -d "$SOAK_SECONDS" --churn 20 \
         --topology wildcard "$faultless" --scenario soak
@@ -180,7 +185,7 @@ tls_scan() {
 }
 
 export -f tls tls_scan release simulation properties miri black_box harness million overload lossy_load \
-    simulated connections soak peers fuzz retained matrices
+    simulated connections manage soak peers fuzz retained matrices
 
 # name, seconds at most, function
 PARTS=(
@@ -193,6 +198,7 @@ PARTS=(
     "million 3600 million"
     "overload 600 overload"
     "connections 1200 connections"
+    "manage 1800 manage"
     "retained 900 retained"
     "matrices 1800 matrices"
     "fuzz $((FUZZ_SECONDS + 1800)) fuzz"

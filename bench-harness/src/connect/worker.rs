@@ -9,6 +9,7 @@ use super::tls::{Came, Tls};
 use super::ws;
 use super::{Counters, Plan, Shared, Tally};
 use crate::codec::{self, Packet, Subscribe, SubscriptionOptions};
+use crate::interval::{Kind, Part};
 use crate::load::{self, EVENTS_PER_WAIT};
 use crate::sys::{self, Epoll, Interest, Socket};
 
@@ -78,6 +79,7 @@ pub(super) struct Worker<'a> {
     disconnected: u64,
     failed_for_good: u64,
     tally: Tally,
+    recent: Part,
 }
 
 impl<'a> Worker<'a> {
@@ -116,6 +118,7 @@ impl<'a> Worker<'a> {
             disconnected: 0,
             failed_for_good: 0,
             tally: Tally::new(),
+            recent: shared.intervals.part(),
         })
     }
 
@@ -128,6 +131,7 @@ impl<'a> Worker<'a> {
             self.ping_due(now_ns);
             self.expire_pending(now_ns);
             self.publish_counters();
+            self.recent.hand_in(&self.shared.intervals);
             let timeout = self.plan.clock.until(self.next_due_ns(), WAIT_MAX);
             let ready = self.epoll.wait(timeout)?;
             for index in 0..ready {
@@ -136,6 +140,7 @@ impl<'a> Worker<'a> {
                 self.on_event(index, event.readable);
             }
         }
+        self.recent.hand_in_now(&self.shared.intervals);
         self.close_all();
         self.publish_counters();
         Ok(self.tally)
@@ -345,6 +350,8 @@ impl<'a> Worker<'a> {
                 (Ok(()), Some(_)) => self.begin_tls(index),
                 (Ok(()), None) => self.begin_mqtt(index),
             };
+            let us = self.since(self.connections[index].asked_us) / 1000;
+            self.recent.note_tcp(self.global_index(index), us);
             if let Err(error) = begun {
                 return self.end(index, &load::reason(&error));
             }
@@ -532,15 +539,19 @@ impl<'a> Worker<'a> {
             }
             (State::AwaitingSubAck, Packet::SubAck(ack)) if ack.codes[0] < 0x80 => {
                 let asked_us = std::mem::take(&mut self.connections[index].asked_us);
-                self.tally.subscribe_latency.record_ns(self.since(asked_us));
+                let ns = self.since(asked_us);
+                self.tally.subscribe_latency.record_ns(ns);
+                self.note_latency(Kind::Subscribe, index, ns);
                 self.ready(index);
             }
             (State::AwaitingSubAck, Packet::SubAck(_)) => self.end(index, "subscription refused"),
             (State::Ready, Packet::PingResp) => {
                 let asked_us = std::mem::take(&mut self.connections[index].asked_us);
                 if asked_us != 0 {
-                    self.tally.ping_latency.record_ns(self.since(asked_us));
+                    let ns = self.since(asked_us);
+                    self.tally.ping_latency.record_ns(ns);
                     self.tally.pongs += 1;
+                    self.note_latency(Kind::Ping, index, ns);
                 }
             }
             (_, Packet::Disconnect(d)) => {
@@ -554,9 +565,16 @@ impl<'a> Worker<'a> {
         u64::from(low_us(self.plan.clock.now_ns()).wrapping_sub(asked_us)) * 1000
     }
 
+    fn note_latency(&mut self, kind: Kind, index: usize, ns: u64) {
+        let now_ns = self.plan.clock.now_ns();
+        self.recent
+            .record(kind, self.global_index(index), now_ns, ns);
+    }
+
     fn on_connected(&mut self, index: usize) {
         let now_ns = self.plan.clock.now_ns();
         let latency_ns = self.since(self.connections[index].asked_us);
+        self.note_latency(Kind::Connect, index, latency_ns);
         if self.connections[index].was_ready {
             self.tally.reconnect_latency.record_ns(latency_ns);
         } else {
@@ -600,6 +618,8 @@ impl<'a> Worker<'a> {
 
     /// Closes a connection that failed to open or was lost.
     fn end(&mut self, index: usize, reason: &str) {
+        let (number, now_ns) = (self.global_index(index), self.plan.clock.now_ns());
+        let since_ns = self.since(self.connections[index].asked_us);
         let connection = &mut self.connections[index];
         let state = std::mem::replace(&mut connection.state, State::Gone);
         connection.socket = None;
@@ -612,10 +632,13 @@ impl<'a> Worker<'a> {
             State::Ready => {
                 *self.tally.disconnects.entry(reason.to_owned()).or_default() += 1;
                 self.disconnected += 1;
+                self.recent.fail(Kind::Ping, number, now_ns, 0, reason);
                 self.open -= 1;
             }
             _ => {
                 self.in_flight -= 1;
+                self.recent
+                    .fail(Kind::Connect, number, now_ns, since_ns, reason);
                 self.failed_for_good += u64::from(self.plan.reconnect_ns.is_none());
                 *self.tally.failures.entry(reason.to_owned()).or_default() += 1;
             }

@@ -28,6 +28,7 @@ mod shares;
 mod shutdown;
 mod start;
 mod storms;
+mod table;
 mod tls;
 mod tls_ocsp;
 mod tls_peer;
