@@ -22,6 +22,10 @@ pub struct Cli {
 /// The sub-commands.
 #[derive(Subcommand, Debug)]
 pub enum Command {
+    /// Run a scenario from a file, its broker included.
+    Run(crate::scenario::args::RunArgs),
+    /// Put results into one HTML page with plots.
+    Report(crate::report::ReportArgs),
     /// Open many connections at a rate, keep them, measure latency, memory and idle CPU.
     Connect(ConnectArgs),
     /// Send messages through topics and check every delivery.
@@ -32,6 +36,20 @@ pub enum Command {
     Manage(ManageArgs),
     /// Take plain connections and speak TLS 1.3 to a broker for them.
     Relay(RelayArgs),
+    /// Copy bytes from publishers to subscribers with the least work that is possible: no broker, but
+    /// what brokers are compared with (QoS 0, one topic a publisher).
+    Reference(ReferenceArgs),
+}
+
+/// Options of `reference`.
+#[derive(Args, Clone, Debug)]
+pub struct ReferenceArgs {
+    /// Where to listen.
+    #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDR:PORT")]
+    pub listen: String,
+    /// Measure so many round trips between two sleeping threads first, and print what a wake takes.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub wakes: u32,
 }
 
 /// Options of `relay`.
@@ -204,6 +222,15 @@ pub struct ConnectArgs {
     /// With --tls: connections resume each other's sessions.
     #[arg(long)]
     pub tls_resume: bool,
+    /// With --tls: PEM file with a certificate of the client's.
+    #[arg(long, requires = "tls_key")]
+    pub tls_cert: Option<std::path::PathBuf>,
+    /// With --tls-cert: PEM file with its key.
+    #[arg(long, requires = "tls_cert")]
+    pub tls_key: Option<std::path::PathBuf>,
+    /// Speak WebSocket, at this path; with --tls over TLS.
+    #[arg(long, value_name = "PATH", num_args = 0..=1, default_missing_value = "/mqtt")]
+    pub ws: Option<String>,
     /// End the connections by closing, without DISCONNECT.
     #[arg(long)]
     pub abort: bool,
@@ -272,6 +299,9 @@ pub struct PubsubArgs {
     /// Who gets whose messages.
     #[arg(long, value_enum, default_value = "pairs")]
     pub topology: Topology,
+    /// With pairs and fan-out: each filter has a `+` and matches the same one topic.
+    #[arg(long)]
+    pub plus: bool,
     /// QoS of the messages.
     #[arg(long, short, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=2))]
     pub qos: u8,

@@ -385,6 +385,7 @@ impl Shard {
         } else {
             Counter::AuthorizationDeny
         });
+        self.look_authorized(slot, action, topic, allowed);
         allowed
     }
 

@@ -14,6 +14,7 @@ mod http;
 #[path = "../support/http_stub.rs"]
 mod http_stub;
 mod listeners;
+mod malformed;
 mod matrices;
 mod messages;
 mod observe;
@@ -29,6 +30,7 @@ mod start;
 mod storms;
 mod table;
 mod tls;
+mod tls_ocsp;
 mod tls_peer;
 mod websocket;
 mod wills;
