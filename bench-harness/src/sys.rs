@@ -386,6 +386,13 @@ pub(crate) fn raise_descriptor_limit() -> u64 {
     limit.rlim_cur
 }
 
+/// Sends a signal to a process.
+pub(crate) fn send_signal(pid: u32, signal: libc::c_int) -> io::Result<()> {
+    let pid = libc::pid_t::try_from(pid).map_err(io::Error::other)?;
+    // SAFETY: takes no pointer.
+    checked(unsafe { libc::kill(pid, signal) }).map(|_| ())
+}
+
 /// Keeps the calling thread on one CPU, if there is such a one.
 pub(crate) fn stay_on_cpu(cpu: usize) {
     // SAFETY: all zeros is a valid set, the number is below its size, and the kernel reads the local.

@@ -293,6 +293,7 @@ impl Shard {
                 return Err(error.into());
             }
         };
+        self.look_received(slot, &packet);
         match packet {
             ClientPacket::Publish(publish) => self.publish(slot, &publish),
             ClientPacket::PubAck(ack) => {
@@ -325,8 +326,22 @@ impl Shard {
         }
     }
 
+    /// Tells those who trace of packets that have no topic; the others are told of where they are
+    /// handled.
+    #[inline]
+    fn look_received(&mut self, slot: u32, packet: &ClientPacket<'_>) {
+        if self.clients.is_tracing()
+            && let Some((name, packet_id, reason)) = described(packet)
+        {
+            let reason = reason.map(ReasonCode::as_u8);
+            self.clients
+                .trace_packet(slot, (false, name), packet_id, reason);
+        }
+    }
+
     fn ping(&mut self, slot: u32) {
         self.clients.metrics.inc(Counter::PacketsPingrespSent);
+        self.clients.look_sent(slot, "PINGRESP", 0, None);
         if let Some(out) = self.clients.out(slot) {
             encode_pingresp(&mut out.bytes);
         }
@@ -426,4 +441,20 @@ impl Shard {
             _ => Counter::PacketsAuthReceived,
         });
     }
+}
+
+/// Name, packet identifier and reason code of a packet that has no topic.
+fn described(packet: &ClientPacket<'_>) -> Option<(&'static str, u16, Option<ReasonCode>)> {
+    Some(match packet {
+        ClientPacket::PubAck(ack) => ("PUBACK", ack.packet_id, Some(ack.reason)),
+        ClientPacket::PubRec(ack) => ("PUBREC", ack.packet_id, Some(ack.reason)),
+        ClientPacket::PubRel(ack) => ("PUBREL", ack.packet_id, Some(ack.reason)),
+        ClientPacket::PubComp(ack) => ("PUBCOMP", ack.packet_id, Some(ack.reason)),
+        ClientPacket::PingReq => ("PINGREQ", 0, None),
+        ClientPacket::Disconnect(packet) => ("DISCONNECT", 0, Some(packet.reason)),
+        ClientPacket::Auth(packet) => ("AUTH", 0, Some(packet.reason)),
+        ClientPacket::Subscribe(packet) => ("SUBSCRIBE", packet.packet_id, None),
+        ClientPacket::Unsubscribe(packet) => ("UNSUBSCRIBE", packet.packet_id, None),
+        ClientPacket::Publish(_) => return None,
+    })
 }

@@ -2,6 +2,9 @@
 
 mod access;
 mod clients;
+mod diagnose;
+mod effects;
+mod every;
 mod figures;
 mod lists;
 mod messages;
