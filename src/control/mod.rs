@@ -9,7 +9,7 @@
 //! - [`observers`]: who wants to know what cores see; [`presence`]: comings and goings as messages;
 //!   [`announce`]: publishes them; [`webhook`]: sends them to a service
 //! - [`trace`], [`topic_metrics`], [`slow_subs`]: what operators look into
-//! - [`authn`]: who may enter
+//! - [`authn`]: who may enter; [`stapling`]: OCSP responses
 //! - [`machine`]: what the kernel tells
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)] // Here are locks: no core waits for one.
 
@@ -29,6 +29,7 @@ pub mod observers;
 pub mod presence;
 pub mod prometheus;
 pub mod slow_subs;
+pub mod stapling;
 pub mod state;
 pub mod sys_topics;
 pub mod topic_metrics;
@@ -52,6 +53,7 @@ use crate::control::http::serve::socket::ControlSocket;
 use crate::gate::listeners::ListenerControl;
 use crate::gate::log::LogControl;
 use crate::gate::port::Gate;
+use crate::gate::tls::TlsDesk;
 use crate::metrics::MetricsRegistry;
 
 /// Threads of the runtime: what they do is rare or waits for others.
@@ -71,6 +73,8 @@ pub struct ControlParts<'a> {
     pub metrics: MetricsRegistry,
     /// Which core is the home of a client id.
     pub homes: Homes,
+    /// The way to the threads that do TLS handshakes, if there are any.
+    pub tls: Option<TlsDesk>,
 }
 
 /// What operators look into is looked at from now on, as it was before the start.
@@ -103,6 +107,7 @@ impl Control {
             .build()
             .map_err(|error| format!("the control plane's threads cannot be started: {error}"))?;
         let socket = ControlSocket::bind(parts.data_dir)?;
+        stapling::start(runtime.handle(), parts.config, parts.tls.as_ref())?;
         let authn = Authn::start(runtime.handle(), &parts.gate, parts.config)?;
         let (announcer, waiting) = Announcer::new();
         let context = Arc::new(Context::new(parts, authn, announcer)?);

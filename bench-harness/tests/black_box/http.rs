@@ -3,6 +3,8 @@
 mod access;
 mod clients;
 mod diagnose;
+mod effects;
+mod every;
 mod figures;
 mod lists;
 mod messages;
