@@ -8,8 +8,8 @@
 //! - [`prometheus`], [`sys_topics`]: figures for others; [`names`]: those of EMQX
 //! - [`observers`]: who wants to know what cores see; [`presence`]: comings and goings as messages;
 //!   [`announce`]: publishes them; [`webhook`]: sends them to a service
-//! - [`trace`], [`topic_metrics`], [`slow_subs`]: what operators look into
 //! - [`authn`]: who may enter; [`stapling`]: OCSP responses
+//! - [`trace`], [`topic_metrics`], [`slow_subs`]: what operators look into
 //! - [`machine`]: what the kernel tells
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)] // Here are locks: no core waits for one.
 

@@ -457,7 +457,7 @@ catalogue! {
         RetainedBytes = "retained.bytes",
         /// Bytes of messages in queues of sessions and connections.
         QueuedBytes = "memory.queued_bytes",
-        /// Bytes of incomplete packets.
+        /// Bytes of memory for incomplete packets.
         PartialBytes = "memory.partial_bytes",
         /// Bytes in outboxes to other cores.
         OutboxBytes = "mesh.outbox_bytes",

@@ -55,7 +55,7 @@ pub struct Clients {
     pub shares_done: Vec<u32>,
     /// Sessions with replays whose clients have taken something.
     pub replays_fed: Vec<u32>,
-    /// Received bytes that wait in the boxes of connections.
+    /// Memory of the boxes of connections, for received bytes that wait.
     pub partial_bytes: usize,
     /// Keep-alives, session ends, delayed wills.
     pub wheel: TimerWheel,

@@ -219,7 +219,7 @@ impl Shard {
         let connection = self.clients.connections.at_mut(slot)?;
         connection.flags.set(Flags::CLOSING);
         let received = connection.received.take();
-        self.clients.partial_bytes -= received.map_or(0, |bytes| bytes.len());
+        self.clients.partial_bytes -= received.map_or(0, |bytes| bytes.capacity());
         let extra = connection.extra.take();
         self.authn.forget(extra.as_deref());
         let session = connection.session;

@@ -11,7 +11,7 @@ use crate::metrics::Counter;
 use crate::mqtt::decode_disconnect::Disconnect;
 use crate::mqtt::encode_ack::encode_pingresp;
 use crate::mqtt::error::DecodeError;
-use crate::mqtt::frame::{Frame, PacketType, next_frame};
+use crate::mqtt::frame::{Frame, PacketType, declared_len, next_frame};
 use crate::mqtt::packet::{ClientPacket, decode};
 use crate::mqtt::reason::ReasonCode;
 use crate::mqtt::version::Version;
@@ -24,6 +24,10 @@ use crate::shard::deliver::live;
 const PARTIAL_SHARE: usize = 4;
 /// And at least so many bytes.
 const PARTIAL_BYTES_MIN: usize = 1 << 20;
+
+/// A box has room for at most so many times what has come, and for no more than the packet: who declares
+/// much and sends little takes little.
+const BOX_GROWTH: usize = 2;
 
 /// The connection has to end: why, and what a 5.0 client is told.
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +69,22 @@ enum Progress {
     Ended,
 }
 
+/// Room for a box that begins with these bytes and will hold so many: for the whole of its first packet,
+/// within [`BOX_GROWTH`].
+fn room_for(begin: &[u8], needed: usize) -> usize {
+    let packet = declared_len(begin).unwrap_or(0);
+    packet.clamp(needed, BOX_GROWTH * needed)
+}
+
+/// Makes room for more bytes in a box.
+fn make_room(received: &mut Vec<u8>, more: usize) {
+    let needed = received.len() + more;
+    if needed > received.capacity() {
+        let room = room_for(received, needed).max(received.len());
+        received.reserve_exact(room - received.len());
+    }
+}
+
 impl Shard {
     /// Bytes came from a connection.
     pub fn receive(&mut self, slot: u32, bytes: &[u8]) {
@@ -86,8 +106,10 @@ impl Shard {
             return;
         }
         if let Some(received) = &mut connection.received {
+            let before = received.capacity();
+            make_room(received, bytes.len());
             received.extend_from_slice(bytes);
-            self.clients.partial_bytes += bytes.len();
+            self.clients.partial_bytes += received.capacity() - before;
             if !connection.flags.has(Flags::SUSPENDED) {
                 self.work_off(slot);
             }
@@ -164,15 +186,17 @@ impl Shard {
         else {
             return;
         };
-        self.clients.partial_bytes -= received.len();
+        self.clients.partial_bytes -= received.capacity();
         match self.handle_bytes(slot, &received) {
             Progress::Incomplete(done) | Progress::Suspended(done) if done < received.len() => {
                 received.drain(..done);
-                if received.capacity() > 2 * RECEIVED_BYTES_PAUSE.max(received.len()) {
+                // A stream of large packets keeps its room.
+                let next = declared_len(&received).unwrap_or(0);
+                if received.capacity() > 2 * RECEIVED_BYTES_PAUSE.max(received.len()).max(next) {
                     received.shrink_to_fit();
                 }
                 if let Some(connection) = live(&mut self.clients.connections, slot) {
-                    self.clients.partial_bytes += received.len();
+                    self.clients.partial_bytes += received.capacity();
                     connection.received = Some(received);
                 }
             }
@@ -189,8 +213,11 @@ impl Shard {
             return;
         }
         if let Some(connection) = live(&mut self.clients.connections, slot) {
-            connection.received = Some(Box::new(bytes[*done..].to_vec()));
-            self.clients.partial_bytes += bytes.len() - done;
+            let rest = &bytes[*done..];
+            let mut received = Vec::with_capacity(room_for(rest, rest.len()));
+            received.extend_from_slice(rest);
+            self.clients.partial_bytes += received.capacity();
+            connection.received = Some(Box::new(received));
         }
     }
 
