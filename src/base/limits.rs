@@ -43,6 +43,9 @@ pub const SEEN_PER_TURN_MAX: usize = 8192;
 /// Events of traces that a core notes down in one turn: as many.
 pub const TRACED_PER_TURN_MAX: usize = 8192;
 
+/// Bytes of those.
+pub const TRACED_BYTES_PER_TURN_MAX: usize = 8 * 1024 * 1024;
+
 /// Messages on their way to subscribers of a core whose times of sending are remembered while slow
 /// subscriptions are looked for by the subscribers' answers: 2 MiB.
 pub const SLOW_SENT_MAX: usize = 65_536;

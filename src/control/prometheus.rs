@@ -41,6 +41,7 @@ pub async fn text(context: &Context, names: Names) -> String {
         own_gauges(&mut out, context);
         latencies(&mut out, context);
         told(&mut out, context);
+        topics(&mut out, context);
         process(&mut out, context, &machine);
     }
     if names != Names::Own {
@@ -165,6 +166,38 @@ fn told(out: &mut String, context: &Context) {
         ),
     ] {
         figure(out, (name, help, "counter"), value);
+    }
+}
+
+/// Topics that were chosen, and alarms that are active.
+fn topics(out: &mut String, context: &Context) {
+    let about = ("millrace_alarms_active", "Alarms that are active.", "gauge");
+    figure(out, about, context.state.alarms.len());
+    let rows = context.topic_metrics.rows();
+    for (name, help, figure) in [
+        (
+            "millrace_topic_received_total",
+            "Messages published to a chosen topic.",
+            "messages.in.count",
+        ),
+        (
+            "millrace_topic_sent_total",
+            "Messages of a chosen topic sent to subscribers.",
+            "messages.out.count",
+        ),
+        (
+            "millrace_topic_dropped_total",
+            "Messages of a chosen topic that nobody was given.",
+            "messages.dropped.count",
+        ),
+    ] {
+        if !rows.is_empty() {
+            head(out, name, help, "counter");
+        }
+        for row in &rows {
+            let (topic, value) = (label(&row.topic), &row.metrics[figure]);
+            let _ = writeln!(out, "{name}{{topic=\"{topic}\"}} {value}");
+        }
     }
 }
 

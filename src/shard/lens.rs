@@ -10,7 +10,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::access::acl::{Action, Verb};
-use crate::base::limits::TRACED_PER_TURN_MAX;
+use crate::base::limits::{TRACED_BYTES_PER_TURN_MAX, TRACED_PER_TURN_MAX};
 use crate::gate::manage::Look;
 use crate::gate::slow_subs::SlowSpan;
 use crate::gate::topic_counts::{TopicFigure, TopicTable};
@@ -38,6 +38,8 @@ pub struct Lens {
     traces: Option<TraceRules>,
     topics: Option<Arc<TopicTable>>,
     slow: Option<SlowSubs>,
+    /// The turn in which events were last told, and their bytes.
+    told: (u64, usize),
 }
 
 impl Lens {
@@ -490,10 +492,19 @@ impl Clients {
         let Some(mut traced) = traced else {
             return;
         };
-        if self.effects.traced.len() >= TRACED_PER_TURN_MAX {
+        let now_us = self.now.unix_us;
+        let bytes = self.lens.as_mut().map_or(0, |lens| {
+            if lens.told.0 != now_us {
+                lens.told = (now_us, 0);
+            }
+            lens.told.1 = lens.told.1.saturating_add(traced.bytes());
+            lens.told.1
+        });
+        let many = self.effects.traced.len() >= TRACED_PER_TURN_MAX;
+        if many || bytes > TRACED_BYTES_PER_TURN_MAX {
             return self.lose(&traced.traces);
         }
-        traced.at_us = self.now.unix_us;
+        traced.at_us = now_us;
         self.effects.traced.push(traced);
     }
 

@@ -85,7 +85,7 @@ fn a_real_prometheus_finds_figures_under_both_names() {
     options.timeout = PATIENCE;
     let mut client = Client::connect(broker.address(), &options).unwrap();
     client.subscribe("t", 1).unwrap();
-    client.publish("t", 1, b"x").unwrap();
+    client.publish("u", 1, b"x").unwrap();
     until(&server, address, "millrace_connections", "1");
     until(&server, address, "emqx_connections_count", "1");
     until(&server, address, "millrace_messages_received_total", "1");

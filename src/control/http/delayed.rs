@@ -76,7 +76,8 @@ pub struct DelayedMessage {
 impl DelayedMessage {
     fn new(context: &Context, row: &DelayedRow) -> Self {
         let (came_ms, goes_ms) = (row.received_us / 1000, row.publish_us / 1000);
-        let seconds = |from: u64, to: u64| to.saturating_sub(from).div_ceil(1000);
+        // Clocks differ by a millisecond: to the nearest.
+        let seconds = |from: u64, to: u64| (to.saturating_sub(from) + 500) / 1000;
         Self {
             msgid: id_of(row.core, row.id),
             node: context.node().to_owned(),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::support::{Broker, ack, ping, publish, subscribe, v5, v311};
-use crate::base::limits::TRACED_PER_TURN_MAX;
+use crate::base::limits::{TRACED_BYTES_PER_TURN_MAX, TRACED_PER_TURN_MAX};
 use crate::gate::manage::Look;
 use crate::gate::slow_subs::{SlowSettings, SlowSpan};
 use crate::gate::topic_counts::{TopicCounts, TopicTable};
@@ -212,6 +212,25 @@ fn what_finds_no_room_is_counted_at_its_trace() {
     broker.shard.trace_lost(&last);
     assert_eq!(rules[0].take_lost(), 1);
     assert_eq!(broker.count(Counter::TraceDropped), lost + 1);
+}
+
+#[test]
+fn the_bytes_of_a_turn_are_bounded_as_well() {
+    let mut broker = Broker::new();
+    let slot = broker.connect(&v5("a"));
+    let by = TraceBy::ClientId("a".into());
+    let rule = Arc::new(TraceRule::new(1, by, 1 << 20));
+    broker
+        .shard
+        .look(Look::Traces([Arc::clone(&rule)].into_iter().collect()));
+    let payload = "x".repeat(1 << 19);
+    for _ in 0..20 {
+        broker.receive(slot, &publish("t", &payload));
+    }
+    broker.run();
+    let bytes: usize = broker.traced.iter().map(|event| event.bytes()).sum();
+    assert!(bytes <= TRACED_BYTES_PER_TURN_MAX, "{bytes}");
+    assert!(rule.take_lost() > 0);
 }
 
 #[test]

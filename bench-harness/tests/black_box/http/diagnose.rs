@@ -143,6 +143,7 @@ fn topics_and_addresses_are_traced_and_payloads_are_written_as_wished() {
     let mut client = subscriber(api.mqtt(), V, "s", "a/1", 0);
     client.publish("a/1", 0, &[0xAB, 0x01, b'z']).unwrap();
     client.publish("b", 0, b"secret").unwrap();
+    collect(&mut client, 1);
     ping(&mut client);
     let lines = log_with(&api, "topic", &["message_sent"]);
     let rows: Vec<Value> = lines
@@ -366,6 +367,9 @@ fn chosen_topics_are_counted_in_both_generations() {
         assert_eq!(figure(&shown, name), wanted, "{name}: {shown}");
     }
     assert!(figure(&shown, "messages.in.rate").is_number(), "{shown}");
+    let scraped = api.as_nobody("GET", "/metrics", None).text;
+    let line = "millrace_topic_received_total{topic=\"a/b\"} 3";
+    assert!(scraped.lines().any(|is| is == line), "{scraped}");
     assert!(shown["create_time"].as_str().unwrap().starts_with("20"));
     assert_eq!(fields(&api.get(all), "topic"), ["a/b"]);
     let old = api.get("/api/v4/topic-metrics/a%2Fb");
@@ -376,8 +380,12 @@ fn chosen_topics_are_counted_in_both_generations() {
     let unknown = json!({ "action": "reset", "topic": "z" });
     assert_eq!(api.ask("PUT", all, Some(&unknown)).status, 404);
     leave(reader);
-    sender.publish("a/b", 1, b"3").unwrap();
-    api.until(one, |row| row["metrics"]["messages.dropped.count"] == 1);
+    // Until every core knows that the subscriber has gone.
+    let deadline = Instant::now() + PATIENCE;
+    while figure(&api.get(one), "messages.dropped.count") == 0 {
+        assert!(Instant::now() < deadline, "{}", api.get(one));
+        sender.publish("a/b", 1, b"3").unwrap();
+    }
     assert_eq!(api.delete(one).status, 204);
     assert_eq!(api.delete(one).status, 404);
     let made = api.post("/api/v4/topic-metrics", &json!({ "topic": "x" }));
