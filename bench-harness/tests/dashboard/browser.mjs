@@ -179,7 +179,45 @@ test("who is banned is refused until the ban is over", async () => {
   await (await client("banned")).endAsync();
 });
 
+test("a trace tells what a client does", async () => {
+  await open("Trace");
+  await page.getByRole("button", { name: "Begin a trace" }).click();
+  await page.getByLabel("Name").fill("one");
+  await page.getByLabel("Which client id").fill("traced");
+  await page.getByRole("button", { name: "Begin", exact: true }).click();
+  await page.getByRole("link", { name: "one" }).click();
+  const traced = await client("traced");
+  await traced.publishAsync("from/the/traced", "x", { qos: 1 });
+  await traced.endAsync();
+  await page.locator(".log", { hasText: "from/the/traced" }).waitFor();
+});
+
+test("a topic is counted on its own", async () => {
+  await open("Topic metrics");
+  await page.getByRole("button", { name: "Count a topic" }).click();
+  await page.getByRole("dialog").getByLabel("Topic").fill("counted");
+  await page.getByRole("button", { name: "Count", exact: true }).click();
+  const row = page.locator("tbody tr", { hasText: "counted" });
+  await row.waitFor();
+  const peer = await client("peer");
+  await peer.publishAsync("counted", "x", { qos: 1 });
+  await peer.endAsync();
+  await row.locator("td[data-head=In]", { hasText: /^1 / }).waitFor();
+});
+
+test("slow subscriptions are switched on", async () => {
+  await open("Slow subscriptions");
+  const main = page.getByRole("main");
+  await main.getByRole("button", { name: "Settings" }).click();
+  await page.getByLabel("Keep the list").check();
+  await page.getByLabel("Threshold").fill("700ms");
+  await page.getByRole("button", { name: "Save" }).click();
+  await main.getByText("700ms").waitFor();
+  assert.equal((await broker.api("GET", "/slow_subscriptions/settings")).body.enable, true);
+});
+
 test("the theme is that of the system until the reader chooses", async () => {
+  await open("Bans");
   const back = () => page.evaluate(() => getComputedStyle(document.documentElement).backgroundColor);
   await page.emulateMedia({ colorScheme: "light" });
   const light = await back();

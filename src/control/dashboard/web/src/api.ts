@@ -133,8 +133,13 @@ export async function logIn(username: string, password: string): Promise<void> {
 }
 
 /** Logs out here and at the broker. */
-export async function logOut(why = ""): Promise<void> {
+export async function logOut(): Promise<void> {
   await ask("POST", "/logout").catch(() => undefined);
+  setLogin(null);
+}
+
+/** The login is void at the broker; the page that asks for a new one says why. */
+export function loginEnded(why: string): void {
   setLogin(null, why);
 }
 

@@ -2,7 +2,7 @@
 
 import type { JSX } from "preact";
 import { useEffect, useState } from "preact/hooks";
-import { ask, logOut, path, useAsked, useLogin, type Listed, type Login } from "./api";
+import { ask, loginEnded, logOut, path, useAsked, useLogin, type Listed, type Login } from "./api";
 import { Icon, type IconName } from "./icons";
 import { Alarms } from "./pages/alarms";
 import { Bans } from "./pages/bans";
@@ -166,7 +166,7 @@ function PasswordDialog({ username, close }: { username: string; close: () => vo
       return false;
     }
     say("your password is changed");
-    await logOut("Your password is changed. Log in with the new one.");
+    loginEnded("Your password is changed. Log in with the new one.");
     return true;
   };
   return (
