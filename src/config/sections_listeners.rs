@@ -86,36 +86,36 @@ macro_rules! network_listener {
 
                 /// Connections this listener may hold, on all cores together.
                 max_connections: Option<u32> = "infinity",
-                    unless(&["infinity"], integer(1, u32::MAX as u64)), Live;
+                    unless(&["infinity"], integer(1, u32::MAX as u64)), Joining;
 
                 /// New connections a second this listener takes, on all cores together. Those above
                 /// it wait in the backlog.
-                max_conn_rate: Option<u32> = "infinity", unless(&["infinity"], Rate), Live;
+                max_conn_rate: Option<u32> = "infinity", unless(&["infinity"], Rate), Joining;
 
                 /// Connections that may come at once above an even rate of `max_conn_rate`. `auto`
                 /// is a tenth of a second's worth.
                 max_conn_burst: Option<u32> = "auto",
-                    unless(&["auto"], integer(1, u32::MAX as u64)), Live;
+                    unless(&["auto"], integer(1, u32::MAX as u64)), Joining;
 
                 /// PUBLISH packets that one connection may send.
-                messages_rate: Option<Quota> = "infinity", unless(&["infinity"], QuotaKind), Restart;
+                messages_rate: Option<Quota> = "infinity", unless(&["infinity"], QuotaKind), Joining;
 
                 /// How many more a connection may send at once that sent fewer before.
-                messages_burst: u32 = "0", integer(0, u32::MAX as u64), Restart;
+                messages_burst: u32 = "0", integer(0, u32::MAX as u64), Joining;
 
                 /// Bytes that one connection may send.
-                bytes_rate: Option<Quota> = "infinity", unless(&["infinity"], QuotaKind), Restart;
+                bytes_rate: Option<Quota> = "infinity", unless(&["infinity"], QuotaKind), Joining;
 
                 /// How many more bytes a connection may send at once that sent fewer before.
-                bytes_burst: u32 = "0", bytes(0, u32::MAX as u64), Restart;
+                bytes_burst: u32 = "0", bytes(0, u32::MAX as u64), Joining;
 
                 /// The same in EMQX 3's form: bytes a second, and bytes at once. Goes before `bytes_rate`.
                 rate_limit: Option<RateAndBurst> = "infinity",
-                    unless(&["infinity"], RateAndBurstKind), Restart;
+                    unless(&["infinity"], RateAndBurstKind), Joining;
 
                 /// What happens to a connection above its rate. `pause`: nothing is read from it until the rate
                 /// allows it. `drop`: messages are dropped, at QoS 1 and 2 with 0x97.
-                rate_exceeded: RateExceeded = "pause", choice(RateExceeded::WORDS), Restart;
+                rate_exceeded: RateExceeded = "pause", choice(RateExceeded::WORDS), Live;
 
                 /// Connections that may wait to be accepted, on each core. The kernel caps it at
                 /// `net.core.somaxconn`. The default is that cap's own default: when many devices
@@ -230,36 +230,36 @@ section! {
 
         /// Connections this listener may hold, on all cores together.
         max_connections: Option<u32> = "infinity",
-            unless(&["infinity"], integer(1, u32::MAX as u64)), Live;
+            unless(&["infinity"], integer(1, u32::MAX as u64)), Joining;
 
         /// New connections a second this listener takes, on all cores together. Those above it wait in
         /// the backlog.
-        max_conn_rate: Option<u32> = "infinity", unless(&["infinity"], Rate), Live;
+        max_conn_rate: Option<u32> = "infinity", unless(&["infinity"], Rate), Joining;
 
         /// Connections that may come at once above an even rate of `max_conn_rate`. `auto` is a tenth
         /// of a second's worth.
         max_conn_burst: Option<u32> = "auto",
-            unless(&["auto"], integer(1, u32::MAX as u64)), Live;
+            unless(&["auto"], integer(1, u32::MAX as u64)), Joining;
 
         /// PUBLISH packets that one connection may send.
-        messages_rate: Option<Quota> = "infinity", unless(&["infinity"], QuotaKind), Restart;
+        messages_rate: Option<Quota> = "infinity", unless(&["infinity"], QuotaKind), Joining;
 
         /// How many more a connection may send at once that sent fewer before.
-        messages_burst: u32 = "0", integer(0, u32::MAX as u64), Restart;
+        messages_burst: u32 = "0", integer(0, u32::MAX as u64), Joining;
 
         /// Bytes that one connection may send.
-        bytes_rate: Option<Quota> = "infinity", unless(&["infinity"], QuotaKind), Restart;
+        bytes_rate: Option<Quota> = "infinity", unless(&["infinity"], QuotaKind), Joining;
 
         /// How many more bytes a connection may send at once that sent fewer before.
-        bytes_burst: u32 = "0", bytes(0, u32::MAX as u64), Restart;
+        bytes_burst: u32 = "0", bytes(0, u32::MAX as u64), Joining;
 
         /// The same in EMQX 3's form: bytes a second, and bytes at once. Goes before `bytes_rate`.
         rate_limit: Option<RateAndBurst> = "infinity",
-            unless(&["infinity"], RateAndBurstKind), Restart;
+            unless(&["infinity"], RateAndBurstKind), Joining;
 
         /// What happens to a connection above its rate. `pause`: nothing is read from it until the rate
         /// allows it. `drop`: messages are dropped, at QoS 1 and 2 with 0x97.
-        rate_exceeded: RateExceeded = "pause", choice(RateExceeded::WORDS), Restart;
+        rate_exceeded: RateExceeded = "pause", choice(RateExceeded::WORDS), Live;
 
         /// Connections that may wait to be accepted.
         backlog: u32 = "4096", integer(1, 65535), Restart;

@@ -15,6 +15,7 @@ use crate::control::monitor::Monitor;
 use crate::control::state::State;
 use crate::control::webhook;
 use crate::gate::listeners::ListenerControl;
+use crate::gate::settings::SettingsControl;
 use crate::metrics::MetricsRegistry;
 
 /// What is known of a listener by its number.
@@ -22,7 +23,7 @@ type IdAndPort = (String, u16);
 
 /// One broker, as its control plane sees it.
 pub struct Context {
-    /// The configuration it was started with.
+    /// The configuration it was started with; for what is live there is [`Self::settings`].
     pub config: Config,
     /// The cores.
     pub cores: Cores,
@@ -42,6 +43,8 @@ pub struct Context {
     pub announcer: Announcer,
     /// What became of the webhook's events.
     pub webhook: Arc<webhook::Figures>,
+    /// The settings in force, and their changes.
+    pub settings_control: Arc<dyn SettingsControl>,
     started_ms: u64,
     messages: AtomicU64,
     /// The listeners, and their ids and ports in their order.
@@ -71,11 +74,17 @@ impl Context {
             authn,
             announcer,
             webhook: Arc::default(),
+            settings_control: parts.settings,
             started_ms: clock::unix_ms(),
             messages: AtomicU64::new(0),
             listeners: OnceLock::new(),
             stopping: AtomicBool::new(false),
         })
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> Arc<Config> {
+        self.settings_control.config()
     }
 
     /// The broker's name.

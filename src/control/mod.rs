@@ -38,6 +38,7 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
+use crate::access::bans::Ban;
 use crate::base::home::Homes;
 use crate::config::Config;
 use crate::control::announce::Announcer;
@@ -47,6 +48,7 @@ use crate::control::http::serve::Server;
 use crate::control::http::serve::socket::ControlSocket;
 use crate::gate::listeners::ListenerControl;
 use crate::gate::port::Gate;
+use crate::gate::settings::SettingsControl;
 use crate::metrics::MetricsRegistry;
 
 /// Threads of the runtime: what they do is rare or waits for others.
@@ -66,6 +68,10 @@ pub struct ControlParts<'a> {
     pub metrics: MetricsRegistry,
     /// Which core is the home of a client id.
     pub homes: Homes,
+    /// Who is not let in from the start.
+    pub bans: Arc<[Arc<Ban>]>,
+    /// The settings in force, and their changes.
+    pub settings: Arc<dyn SettingsControl>,
 }
 
 /// The control plane at work.
@@ -92,7 +98,10 @@ impl Control {
         let socket = ControlSocket::bind(parts.data_dir)?;
         let authn = Authn::start(runtime.handle(), &parts.gate, parts.config)?;
         let (announcer, waiting) = Announcer::new();
+        let of_start = Arc::clone(&parts.bans);
         let context = Arc::new(Context::new(parts, authn, announcer)?);
+        authn::keep_users(&context.authn, &context.state);
+        bans::keep_bootstrap(&context, &of_start).map_err(|error| error.to_string())?;
         runtime.spawn(announce::speak(context.cores.clone(), waiting));
         observers::start(runtime.handle(), &context)?;
         let servers = http::serve::bind(&context.config)?;

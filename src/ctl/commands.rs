@@ -59,6 +59,22 @@ const COMMANDS: &[(&str, &str)] = &[
         "conf show [<Section>]",
         "Settings with their origin, such as of mqtt",
     ),
+    (
+        "acl cache-clean all|<ClientId>",
+        "Forgets what others have said of clients' rights (also: authz)",
+    ),
+    (
+        "acl reload",
+        "Reads the file of access rules again, like conf reload",
+    ),
+    (
+        "conf reload",
+        "Reads the configuration file and the access rules again",
+    ),
+    (
+        "tls reload",
+        "Reads certificates again; connections stay (also: pem_cache clean)",
+    ),
     ("admins list", "Users of the HTTP API"),
     (
         "admins add <Name> <Password> [<Description>] [administrator|viewer|publisher]",
@@ -83,6 +99,8 @@ pub fn usage(first: &str) -> String {
     };
     let group = match first {
         "routes" => "topics",
+        "authz" => "acl",
+        "pem_cache" => "tls",
         other => other,
     };
     let mut lines = of(&|words| words.split(' ').next() == Some(group));
@@ -125,6 +143,21 @@ pub fn run(
         ["cluster", "status"] => command.look("/api/v5/nodes", forms::cluster),
         ["conf", "show"] => command.settings(None),
         ["conf", "show", section] => command.settings(Some(section)),
+        ["acl" | "authz", "cache-clean", "all"] => {
+            command.act("DELETE", "/api/v5/authorization/cache", None)
+        }
+        ["acl" | "authz", "cache-clean", id] => {
+            let path = format!("/api/v5/clients/{}/authorization/cache", encoded(id));
+            command.act("DELETE", &path, None)
+        }
+        ["conf" | "acl", "reload"] => {
+            let changed = client.ask("POST", "/api/v5/configs_reload", None)?;
+            command.say(&changed, forms::reloaded)
+        }
+        ["tls", "reload"] | ["pem_cache", "clean"] => {
+            let done = client.ask("POST", "/api/v5/tls/reload", None)?;
+            command.say(&done, forms::certificates)
+        }
         ["clients", rest @ ..] => command.clients(rest),
         ["topics" | "routes", rest @ ..] => command.topics(rest),
         ["subscriptions", rest @ ..] => command.subscriptions(rest),
@@ -484,6 +517,7 @@ mod tests {
             let words = words.replace("[stats|metrics]", "stats");
             let words = words.replace("start|stop|restart", "stop");
             let words = words.replace("clientid|username|peerhost", "clientid");
+            let words = words.replace("all|<ClientId>", "all");
             let words = words.replace("<QoS>", "1").replace(['[', ']'], "");
             let words = words.replace("<Seconds>|infinity", "60");
             let words = words.replace("administrator|viewer|publisher", "viewer");

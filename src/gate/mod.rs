@@ -10,4 +10,6 @@ pub mod manage;
 pub mod observe;
 pub mod port;
 pub mod reply;
+pub mod rules;
+pub mod settings;
 pub mod tls;

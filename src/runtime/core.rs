@@ -452,7 +452,10 @@ impl Inner {
             Command::ReportCrossing => {
                 self.tell(What::Crossing(self.shard.crossing()));
             }
-            Command::SetAccess(rules) => self.shard.set_access(rules),
+            Command::SetRules { rules, done } => {
+                self.shard.set_rules(&rules);
+                done.send(());
+            }
             Command::Ban(ban) => {
                 self.shard.ban(ban);
             }
@@ -460,9 +463,6 @@ impl Inner {
                 self.shard.unban(&who);
             }
             Command::Access(answer) => self.shard.access_answered(answer),
-            Command::DrainAccessCache(client_id) => {
-                self.shard.drain_access_cache(client_id.as_deref());
-            }
             Command::Watch(watch) => self.shard.watch(watch),
             Command::StopAccepting => {
                 self.shard.stop_accepting();

@@ -17,7 +17,7 @@ use crate::access::acl::{Action, Permission, Subject};
 use crate::access::cache::AnswerCache;
 use crate::access::rules::{DenyAction, Verdict, real_filter, real_topic};
 use crate::base::limits::{ACCESS_ANSWERS_MAX, ACCESS_QUESTIONS_MAX};
-use crate::gate::access::{AccessAnswer, AccessQuestion, AccessReply, AccessTicket};
+use crate::gate::access::{AccessAnswer, AccessQuestion, AccessReply, AccessTicket, CachedAccess};
 use crate::metrics::Counter;
 use crate::mqtt::decode_publish::Publish;
 use crate::mqtt::decode_subscribe::Subscribe;
@@ -57,6 +57,8 @@ const WILL: u64 = u64::MAX;
 pub struct Asking {
     open: usize,
     packets: u64,
+    /// Times that all clients' answers were made void.
+    drained: u64,
 }
 
 /// Whether each filter of a SUBSCRIBE is allowed, in their order.
@@ -204,10 +206,7 @@ impl Shard {
     /// Others have answered.
     pub fn access_answered(&mut self, answer: AccessAnswer) {
         let ticket = answer.ticket;
-        let (version, rules) = {
-            let access = &self.clients.rules.access;
-            (access.version, access.cache)
-        };
+        let (version, rules) = (self.answers_version(), self.clients.rules.access.cache);
         let permission = match answer.reply {
             AccessReply::Allow => Permission::Allow,
             AccessReply::Deny => Permission::Deny,
@@ -317,34 +316,50 @@ impl Shard {
         }
     }
 
-    /// Other rules hold from now on; answers that were given beside the old ones are void.
-    pub fn set_access(&mut self, rules: std::sync::Arc<crate::access::rules::AccessRules>) {
-        if rules.version >= self.clients.rules.access.version {
-            self.clients.rules.access = rules;
+    /// Forgets the answers a client has had, or all clients'; says whether there is such a client.
+    pub fn drain_access_cache(&mut self, client_id: Option<&str>) -> bool {
+        let Some(client_id) = client_id else {
+            // Answers name the version they were given beside: all are void at once.
+            self.asking.drained += 1;
+            return true;
+        };
+        let Some(session) = self.clients.registry.find(client_id) else {
+            return false;
+        };
+        let slot = self.clients.registry.at(session).map(|s| s.connection);
+        let connection = slot.and_then(|slot| self.clients.connections.at_mut(slot));
+        if let Some(asked) = connection.and_then(asked_of) {
+            asked.cache.drain();
         }
+        true
     }
 
-    /// Forgets the answers a client has had, or all clients'; says how many clients had some.
-    pub fn drain_access_cache(&mut self, client_id: Option<&str>) -> usize {
-        let only = match client_id.map(|id| self.clients.registry.find(id)) {
-            None => None,
-            Some(None) => return 0,
-            Some(Some(session)) => Some(session),
+    /// What others have said of a client and is remembered; nothing if there is no such client.
+    pub fn access_cache(&self, client_id: &str) -> Option<Vec<CachedAccess>> {
+        let session = self.clients.registry.find(client_id)?;
+        let slot = self.clients.registry.at(session)?.connection;
+        let extra = self
+            .clients
+            .connections
+            .at(slot)
+            .and_then(|c| c.extra.as_ref());
+        let Some(asked) = extra.and_then(|extra| extra.asked.as_deref()) else {
+            return Some(Vec::new());
         };
-        let mut drained = 0;
-        for slot in 0..self.clients.connections.index_bound() {
-            let Some(connection) = self.clients.connections.at_mut(slot) else {
-                continue;
+        let (version, now_ms) = (self.answers_version(), self.clients.now.ms);
+        let row =
+            |(action, topic, permission, ends_ms): (Action, &str, Permission, u64)| CachedAccess {
+                action,
+                topic: topic.into(),
+                allowed: permission == Permission::Allow,
+                ends_in_ms: ends_ms - now_ms,
             };
-            if only.is_some_and(|session| connection.session != session) {
-                continue;
-            }
-            if let Some(asked) = asked_of(connection).filter(|asked| !asked.cache.is_empty()) {
-                asked.cache.drain();
-                drained += 1;
-            }
-        }
-        drained
+        Some(asked.cache.good(version, now_ms).map(row).collect())
+    }
+
+    /// Tells answers that count from those before a change: of the rules, or a drain.
+    fn answers_version(&self) -> u64 {
+        self.clients.rules.access.version + self.asking.drained
     }
 
     /// What a client is told whose PUBLISH is refused: 5.0 the reason, 3.x nothing, which is what success
@@ -442,7 +457,7 @@ impl Shard {
 
     /// What others have answered.
     fn answer_about(&mut self, slot: u32, action: Action, topic: &str) -> Option<Permission> {
-        let version = self.clients.rules.access.version;
+        let version = self.answers_version();
         let now_ms = self.clients.now.ms;
         let asked = asked_of(self.clients.connections.at_mut(slot)?)?;
         let found = asked

@@ -8,6 +8,8 @@
 pub mod alarms;
 pub mod api_keys;
 pub mod auth;
+pub mod authn_users;
+pub mod authz_cache;
 pub mod banned;
 pub mod clients;
 pub mod configs;
@@ -49,6 +51,8 @@ fn parts(context: &Arc<Context>) -> (Router<Arc<Context>>, utoipa::openapi::Open
     let guarded = OpenApiRouter::new()
         .merge(alarms::routes())
         .merge(api_keys::routes())
+        .merge(authn_users::routes())
+        .merge(authz_cache::routes())
         .merge(banned::routes())
         .merge(clients::routes())
         .merge(configs::routes())
@@ -63,14 +67,9 @@ fn parts(context: &Arc<Context>) -> (Router<Arc<Context>>, utoipa::openapi::Open
     let open = OpenApiRouter::new()
         .merge(status::routes())
         .merge(users::open_routes());
-    let (figures, v5_figures) = (prometheus::routes(), prometheus::v5_routes());
-    let (figures, v5_figures) = match context.config.observe.prometheus.enable_basic_auth {
-        true => (
-            figures.layer(from_fn_with_state(Arc::clone(context), auth::require)),
-            v5_figures.layer(from_fn_with_state(Arc::clone(context), auth::require)),
-        ),
-        false => (figures, v5_figures),
-    };
+    let asked_for_figures = || from_fn_with_state(Arc::clone(context), auth::require_for_figures);
+    let figures = prometheus::routes().layer(asked_for_figures());
+    let v5_figures = prometheus::v5_routes().layer(asked_for_figures());
     let (api, mut document) = OpenApiRouter::with_openapi(document::begun())
         .nest("/api/v5", guarded.merge(open).merge(v5_figures))
         .merge(status::routes())
@@ -88,12 +87,8 @@ pub fn router(context: &Arc<Context>) -> Router {
         .nest("/api/v4", v4::routes())
         .merge(v4::older_routes())
         .layer(from_fn_with_state(Arc::clone(context), auth::require));
-    let v4_figures = match context.config.observe.prometheus.enable_basic_auth {
-        true => {
-            prometheus::v4_routes().layer(from_fn_with_state(Arc::clone(context), auth::require))
-        }
-        false => prometheus::v4_routes(),
-    };
+    let asked_for_figures = from_fn_with_state(Arc::clone(context), auth::require_for_figures);
+    let v4_figures = prometheus::v4_routes().layer(asked_for_figures);
     api.merge(compatible)
         .nest("/api/v4", v4_figures)
         .route("/api-docs/swagger.json", get(shown))

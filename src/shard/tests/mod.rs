@@ -12,6 +12,7 @@ mod limits;
 mod publish;
 mod retained;
 mod session;
+mod settings;
 mod share;
 mod subscribe;
 mod support;
