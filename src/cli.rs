@@ -177,7 +177,7 @@ fn import_of(matches: &mut ArgMatches) -> import::Request {
 }
 
 /// The whole command line as clap wants it.
-fn command() -> Command {
+pub fn command() -> Command {
     Command::new("millrace")
         .bin_name("broker")
         .version(VERSION)

@@ -82,7 +82,7 @@ pub fn start(ready: &Ready) -> Result<Broker, Refusal> {
         .map_err(|error| refused("the index thread cannot be started", &error))?;
     let (tls, desks) = tls::start(config, cores, &wakers, of_tls)?;
     let (gate, gate_ports) = gate(cores, wake_by(&wakers));
-    let fronts: Arc<[Front]> = config.listeners.iter().map(Front::of).collect();
+    let fronts = fronts(config);
     let plant = Plant {
         rules: Rules::new(config, cores, Arc::clone(&ready.access)),
         bans: Arc::clone(&ready.bans),
@@ -119,10 +119,11 @@ pub fn start(ready: &Ready) -> Result<Broker, Refusal> {
     }
     let cores = thread::start(cores_config(config), &wakers, makers)
         .map_err(|error| refused("a core cannot be started", &error))?;
-    let desk = tls.as_ref().map(|tls| tls.desk().clone());
+    let desk = tls.as_ref().map(TlsThreads::desk);
     let settings = Settings::new(ready, gate.clone(), Arc::clone(&fronts), desk);
     let settings = Arc::new(settings);
-    let (control, listeners, listening) = open(ready, fronts, &settings, &gate, &metrics)?;
+    let (control, listeners, listening) =
+        open(ready, fronts, &settings, &gate, &metrics, tls.as_ref())?;
     let ended =
         await_end(cores).map_err(|error| refused("no thread to wait for the cores", &error))?;
     Ok(Broker {
@@ -136,6 +137,13 @@ pub fn start(ready: &Ready) -> Result<Broker, Refusal> {
         tls,
         listening,
     })
+}
+
+/// What the cores' doors know of each listener.
+fn fronts(config: &Config) -> Arc<[Front]> {
+    let packet_bytes_max = config.mqtt.max_packet_size;
+    let of = |listener| Front::of(listener, packet_bytes_max);
+    config.listeners.iter().map(of).collect()
 }
 
 fn cores_config(config: &Config) -> CoresConfig {
@@ -160,6 +168,7 @@ fn open(
     settings: &Arc<Settings>,
     gate: &Gate,
     metrics: &MetricsRegistry,
+    tls: Option<&TlsThreads>,
 ) -> Opened {
     let mut control = Control::start(ControlParts {
         config: &ready.config,
@@ -169,6 +178,7 @@ fn open(
         homes: Homes::new(ready.hash_key, gate.cores()),
         bans: Arc::clone(&ready.bans),
         settings: Arc::clone(settings) as Arc<dyn SettingsControl>,
+        tls: tls.map(TlsThreads::desk),
     })?;
     control.tell_bans();
     let listeners = Arc::new(Listeners::open(&ready.config.listeners, fronts, gate)?);

@@ -164,7 +164,7 @@ fn files() -> (PathBuf, String) {
 fn snapshot(config: &Config) -> String {
     let access: AccessRules = access::rules(config, 1).unwrap_or_else(|error| panic!("{error}"));
     let rules = Rules::new(config, 2, Arc::new(access));
-    let fronts: Vec<Front> = config.listeners.iter().map(Front::of).collect();
+    let fronts: Vec<Front> = config.listeners.iter().map(|l| Front::of(l, 1)).collect();
     let shares: Vec<_> = fronts.iter().map(|front| &front.share).collect();
     format!("{rules:?} {shares:?}")
 }

@@ -44,6 +44,9 @@ pub enum Command {
     },
     /// An answer about access. Loss: the question's time runs out.
     Access(AccessAnswer),
+    /// Forget what others have answered about access: for one client, or for all. Loss: the answers
+    /// run out by themselves.
+    DrainAccessCache(Option<Box<str>>),
     /// Let these in no more, and end their connections. Loss: the sender tries again.
     Ban(Arc<Ban>),
     /// Let these in again. Loss: the sender tries again.

@@ -64,13 +64,6 @@ pub enum Manage {
         /// Takes it; nothing if there is no session.
         reply: Reply<Option<Vec<CachedAccess>>>,
     },
-    /// Forget what others have said of the rights of a client, or of all.
-    DrainAccessCache {
-        /// Its id; nothing for all.
-        client_id: Option<CompactString>,
-        /// Whether there is such a client.
-        reply: Reply<bool>,
-    },
     /// The next bans that this core has made itself, from a place on.
     OwnBans {
         /// 0, or the cursor of the page before.

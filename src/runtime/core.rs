@@ -463,6 +463,9 @@ impl Inner {
                 self.shard.unban(&who);
             }
             Command::Access(answer) => self.shard.access_answered(answer),
+            Command::DrainAccessCache(client_id) => {
+                self.shard.drain_access_cache(client_id.as_deref());
+            }
             Command::Watch(watch) => self.shard.watch(watch),
             Command::StopAccepting => {
                 self.shard.stop_accepting();

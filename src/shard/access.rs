@@ -57,8 +57,8 @@ const WILL: u64 = u64::MAX;
 pub struct Asking {
     open: usize,
     packets: u64,
-    /// Times that all clients' answers were made void.
-    drained: u64,
+    /// How often the answers of all clients were forgotten.
+    epoch: u64,
 }
 
 /// Whether each filter of a SUBSCRIBE is allowed, in their order.
@@ -316,33 +316,28 @@ impl Shard {
         }
     }
 
-    /// Forgets the answers a client has had, or all clients'; says whether there is such a client.
-    pub fn drain_access_cache(&mut self, client_id: Option<&str>) -> bool {
+    /// Forgets the answers a client has had, or all clients'. No connection but the client's is looked
+    /// at: what is kept from before the present epoch is void.
+    pub fn drain_access_cache(&mut self, client_id: Option<&str>) {
         let Some(client_id) = client_id else {
-            // Answers name the version they were given beside: all are void at once.
-            self.asking.drained += 1;
-            return true;
+            self.asking.epoch += 1;
+            return;
         };
-        let Some(session) = self.clients.registry.find(client_id) else {
-            return false;
-        };
-        let slot = self.clients.registry.at(session).map(|s| s.connection);
+        let session = self.clients.registry.find(client_id);
+        let session = session.and_then(|index| self.clients.registry.at(index));
+        let slot = session.map(|session| session.connection);
         let connection = slot.and_then(|slot| self.clients.connections.at_mut(slot));
         if let Some(asked) = connection.and_then(asked_of) {
             asked.cache.drain();
         }
-        true
     }
 
     /// What others have said of a client and is remembered; nothing if there is no such client.
     pub fn access_cache(&self, client_id: &str) -> Option<Vec<CachedAccess>> {
         let session = self.clients.registry.find(client_id)?;
         let slot = self.clients.registry.at(session)?.connection;
-        let extra = self
-            .clients
-            .connections
-            .at(slot)
-            .and_then(|c| c.extra.as_ref());
+        let extra = self.clients.connections.at(slot);
+        let extra = extra.and_then(|connection| connection.extra.as_ref());
         let Some(asked) = extra.and_then(|extra| extra.asked.as_deref()) else {
             return Some(Vec::new());
         };
@@ -357,9 +352,9 @@ impl Shard {
         Some(asked.cache.good(version, now_ms).map(row).collect())
     }
 
-    /// Tells answers that count from those before a change: of the rules, or a drain.
+    /// What answers that are kept have to be as new as.
     fn answers_version(&self) -> u64 {
-        self.clients.rules.access.version + self.asking.drained
+        self.clients.rules.access.version ^ self.asking.epoch << 32
     }
 
     /// What a client is told whose PUBLISH is refused: 5.0 the reason, 3.x nothing, which is what success

@@ -41,9 +41,6 @@ impl Shard {
                 reply,
             } => reply.send(self.set_keep_alive(&client_id, seconds)),
             Manage::AccessCache { client_id, reply } => reply.send(self.access_cache(&client_id)),
-            Manage::DrainAccessCache { client_id, reply } => {
-                reply.send(self.drain_access_cache(client_id.as_deref()));
-            }
             Manage::OwnBans { from, max, reply } => reply.send(self.own_bans(from, rows(max))),
             Manage::Subscribe {
                 client_id,

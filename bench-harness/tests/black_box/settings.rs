@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::broker::{Broker, Said, Scratch, say};
 use crate::http::Api;
 use crate::peer::{PATIENCE, clean, connect, leave, ping};
+use crate::tls_peer::{Ca, Kind, handshake, relay, server, set};
 
 /// A broker with this configuration file, and the file.
 fn with_file(scratch: &Scratch, text: &str) -> (Api, String) {
@@ -332,5 +333,44 @@ fn nested_names_come_from_the_environment() {
         row["origin"], "--set",
         "it goes before MILLRACE_HTTP__LISTEN"
     );
+    api.broker.stop();
+}
+
+#[test]
+fn certificates_are_read_again_by_command_and_connections_stay() {
+    let ca = Ca::new("ca");
+    let own = ca.sign("localhost", 1, Kind::Server);
+    let settings = set(&server(&own));
+    let mut arguments = vec!["--listen", "tls://127.0.0.1:0"];
+    arguments.extend(settings.iter().map(String::as_str));
+    let api = Api::with(2, &arguments);
+    let config = ca.client(None);
+    let sealed = relay(api.mqtt(), &config, "localhost");
+    let mut stays = connect(sealed, &clean(Version::V311, "stays"));
+    let before = handshake(api.mqtt(), &config, "localhost").unwrap();
+    let done = api.ask("POST", "/api/v5/tls/reload", None);
+    assert_eq!(done.status, 200);
+    assert_eq!(
+        done.body,
+        json!({ "reloaded": ["ssl:default"], "failed": [] })
+    );
+    fs::copy(&own.certificate, own.key.with_extension("saved")).unwrap();
+    fs::write(&own.certificate, "no certificate").unwrap();
+    let failed = api.ask("POST", "/api/v5/tls/reload", None).body;
+    assert_eq!(failed["failed"][0]["listener"], "ssl:default");
+    let said = ctl(&api.broker, &["tls", "reload"]);
+    assert!(
+        said.out.starts_with("ssl:default: stays as it was: "),
+        "{said:?}"
+    );
+    assert_eq!(handshake(api.mqtt(), &config, "localhost").unwrap(), before);
+    let new = ca.sign("localhost", 2, Kind::Server);
+    fs::copy(&new.key, &own.key).unwrap();
+    fs::copy(&new.certificate, &own.certificate).unwrap();
+    let said = ctl(&api.broker, &["pem_cache", "clean"]);
+    assert_eq!(said.out, "ssl:default: reloaded\n");
+    let after = handshake(api.mqtt(), &ca.client(None), "localhost").unwrap();
+    assert_ne!(before, after);
+    ping(&mut stays);
     api.broker.stop();
 }

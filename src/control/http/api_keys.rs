@@ -13,13 +13,15 @@ use utoipa_axum::routes;
 use crate::control::clock;
 use crate::control::context::Context;
 use crate::control::http::error::{ApiError, ErrorBody};
-use crate::control::http::extract::{Body, Named};
+use crate::control::http::extract::{Body, Named, check_name};
 use crate::control::http::secret::{random_text, sha256_hex};
 use crate::control::http::users::no_random;
 use crate::control::state::{ApiKey, Role};
 
 /// Bytes of a key's name.
 const NAME_LEN_MAX: usize = 255;
+/// Bytes of a secret that is not made here.
+const SECRET_LEN: std::ops::RangeInclusive<usize> = 16..=255;
 
 /// The routes.
 pub fn routes() -> OpenApiRouter<Arc<Context>> {
@@ -98,6 +100,10 @@ pub struct NewKey {
     /// For people.
     #[serde(default)]
     desc: String,
+    /// The user name for `Basic` of a program that has one: letters, digits, `_`, `-`; made unless given.
+    api_key: Option<String>,
+    /// Its password for `Basic`, 16 to 255 characters; made unless given.
+    api_secret: Option<String>,
 }
 
 /// Make an API key
@@ -113,18 +119,22 @@ pub async fn add(
     State(context): State<Arc<Context>>,
     Body(new): Body<NewKey>,
 ) -> Result<Json<ShownKey>, ApiError> {
-    check_name(&new.name)?;
-    if context.state.api_keys.get(&new.name).is_some() {
+    check_name(&new.name, NAME_LEN_MAX, "_-")?;
+    if is_taken(&context, &new.name, new.api_key.as_deref()) {
         let message = format!("there is an API key `{}` already", new.name);
-        return Err(ApiError::new(
-            StatusCode::CONFLICT,
-            "ALREADY_EXISTS",
-            message,
-        ));
+        return Err(ApiError::already_exists(message));
     }
-    let secret = random_text(43).map_err(|error| no_random(&error))?;
+    let random = |len| random_text(len).map_err(|error| no_random(&error));
+    let secret = match new.api_secret {
+        Some(secret) => checked_secret(secret)?,
+        None => random(43)?,
+    };
+    let key = match new.api_key {
+        Some(key) => check_name(&key, NAME_LEN_MAX, "_-").map(|()| key)?,
+        None => random(16)?,
+    };
     let row = ApiKey {
-        key: random_text(16).map_err(|error| no_random(&error))?,
+        key,
         secret_sha256: sha256_hex(secret.as_bytes()),
         role: new.role.unwrap_or(Role::Administrator),
         enable: new.enable.unwrap_or(true),
@@ -211,13 +221,24 @@ fn known(context: &Context, name: &str) -> Result<ApiKey, ApiError> {
     row.ok_or_else(|| ApiError::not_found(format!("there is no API key `{name}`")))
 }
 
-fn check_name(name: &str) -> Result<(), ApiError> {
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-    if name.is_empty() || name.len() > NAME_LEN_MAX || !name.bytes().all(fits) {
-        let message = format!("a name has 1 to {NAME_LEN_MAX} letters, digits, `_`, `-`");
-        return Err(ApiError::bad_request(message));
+/// Whether there is a key of that name, or one that says the same of itself.
+fn is_taken(context: &Context, name: &str, key: Option<&str>) -> bool {
+    context.state.api_keys.read(|keys| {
+        keys.iter()
+            .any(|(known, row)| known == name || key == Some(row.key.as_str()))
+    })
+}
+
+/// A secret that a program brings along. It is kept as a fast hash, so it must not be one to be guessed.
+fn checked_secret(secret: String) -> Result<String, ApiError> {
+    match SECRET_LEN.contains(&secret.len()) && !secret.contains(char::is_whitespace) {
+        true => Ok(secret),
+        false => Err(ApiError::bad_request(format!(
+            "`api_secret` has {} to {} bytes without blanks",
+            SECRET_LEN.start(),
+            SECRET_LEN.end()
+        ))),
     }
-    Ok(())
 }
 
 /// The moment at which a key ends; nothing for one that does not.

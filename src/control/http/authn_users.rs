@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -137,10 +138,7 @@ impl Table {
         };
         done.map_err(|error| internal(error.to_string()))?
             .map_err(|error| match error {
-                UserError::Exists => {
-                    let message = "there is a user of that id already";
-                    ApiError::new(StatusCode::CONFLICT, "ALREADY_EXISTS", message)
-                }
+                UserError::Exists => ApiError::already_exists("there is a user of that id already"),
                 UserError::Unknown => no_user(),
                 UserError::Password => ApiError::bad_request("the password cannot be stored"),
                 UserError::Store(why) => internal(why),
@@ -393,9 +391,9 @@ pub async fn import(
     Named(id): Named<String>,
     params: Params,
     headers: HeaderMap,
-    body: Bytes,
+    body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<ShownTaken>, ApiError> {
-    let table = Table::of(&context, &id, &params)?;
+    let body = body?;
     let kind = headers.get(header::CONTENT_TYPE);
     let is_csv = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/csv"));
     let name = if is_csv { "users.csv" } else { "users.json" };
@@ -403,6 +401,7 @@ pub async fn import(
         std::str::from_utf8(&body).map_err(|_| ApiError::bad_request("the body is not UTF-8"))?;
     let entries = read_file(name, text)
         .map_err(|problem| ApiError::bad_request(format!("user {problem}")))?;
+    let table = Table::of(&context, &id, &params)?;
     if table.member().users().is_none() {
         let message = "users of SCRAM are added one by one, with their passwords";
         return Err(ApiError::bad_request(message));

@@ -103,10 +103,10 @@ pub async fn change(
     Named(root): Named<String>,
     Body(body): Body<Value>,
 ) -> Result<Json<Value>, ApiError> {
-    section_of(&context, &root)?;
     if !body.is_object() {
         return Err(ApiError::bad_request("the body is no object of settings"));
     }
+    section_of(&context, &root)?;
     let section = root.clone();
     command(&context, move |control| control.change(&section, &body)).await?;
     section_of(&context, &root).map(Json)

@@ -5,11 +5,11 @@
 //! [`extract`] what requests bring, [`error`] what is said when they are refused, [`pages`] the lists
 //! that are too long to be looked at as a whole, [`v4`] what EMQX 4's tools know.
 
+pub mod access_cache;
 pub mod alarms;
 pub mod api_keys;
 pub mod auth;
 pub mod authn_users;
-pub mod authz_cache;
 pub mod banned;
 pub mod clients;
 pub mod configs;
@@ -49,10 +49,10 @@ const BODY_MAX: usize = 1024 * 1024;
 /// The API and its document.
 fn parts(context: &Arc<Context>) -> (Router<Arc<Context>>, utoipa::openapi::OpenApi) {
     let guarded = OpenApiRouter::new()
+        .merge(access_cache::routes())
         .merge(alarms::routes())
         .merge(api_keys::routes())
         .merge(authn_users::routes())
-        .merge(authz_cache::routes())
         .merge(banned::routes())
         .merge(clients::routes())
         .merge(configs::routes())

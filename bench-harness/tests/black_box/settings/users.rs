@@ -46,28 +46,54 @@ fn users_are_added_changed_imported_deleted_and_kept() {
         csv.display()
     );
     fs::write(&path, text).unwrap();
-    let arguments = ["--config", path.to_str().unwrap(), "--data-dir", data.to_str().unwrap()];
+    let arguments = [
+        "--config",
+        path.to_str().unwrap(),
+        "--data-dir",
+        data.to_str().unwrap(),
+    ];
     let api = Api::with(1, &arguments);
     assert!(enters(&api, "first", "first-word") && !enters(&api, "ann", "one"));
     let users = format!("{USERS}/users");
     let new = json!({ "user_id": "ann", "password": "one", "is_superuser": true });
     let added = api.ask("POST", &users, Some(&new));
-    assert_eq!((added.status, &added.body), (201, &json!({ "user_id": "ann", "is_superuser": true })));
+    assert_eq!(
+        (added.status, &added.body),
+        (201, &json!({ "user_id": "ann", "is_superuser": true }))
+    );
     assert!(enters(&api, "ann", "one"));
     let again = api.ask("POST", &users, Some(&new));
-    assert_eq!((again.status, &again.body["code"]), (409, &json!("ALREADY_EXISTS")));
+    assert_eq!(
+        (again.status, &again.body["code"]),
+        (409, &json!("ALREADY_EXISTS"))
+    );
     let of_ann = format!("{users}/ann");
-    let changed = api.ask("PUT", &of_ann, Some(&json!({ "password": "two", "is_superuser": false })));
-    assert_eq!((changed.status, &changed.body["is_superuser"]), (200, &json!(false)));
+    let changed = api.ask(
+        "PUT",
+        &of_ann,
+        Some(&json!({ "password": "two", "is_superuser": false })),
+    );
+    assert_eq!(
+        (changed.status, &changed.body["is_superuser"]),
+        (200, &json!(false))
+    );
     assert!(enters(&api, "ann", "two") && !enters(&api, "ann", "one"));
     let import = format!("{USERS}/import_users");
     let list = json!([{ "user_id": "bob", "password": "b", "is_superuser": true },
         { "user_id": "ann", "password": "three" }]);
     let taken = api.ask("POST", &import, Some(&list));
-    assert_eq!(taken.body, json!({ "total": 2, "success": 1, "override": 1, "failed": 0 }));
+    assert_eq!(
+        taken.body,
+        json!({ "total": 2, "success": 1, "override": 1, "failed": 0 })
+    );
     assert!(enters(&api, "bob", "b") && enters(&api, "ann", "three"));
-    let page = api.ask("GET", &format!("{users}?like_user_id=b&limit=1"), None).body;
-    assert_eq!(page["data"], json!([{ "user_id": "bob", "is_superuser": true }]));
+    let page = api
+        .ask("GET", &format!("{users}?like_user_id=b&limit=1"), None)
+        .body;
+    assert_eq!(
+        page["data"],
+        json!([{ "user_id": "bob", "is_superuser": true }])
+    );
     assert_eq!(page["meta"]["count"], 1);
     let all = api.ask("GET", &users, None).body;
     assert_eq!(all["meta"]["count"], 3, "{all}");
@@ -75,15 +101,38 @@ fn users_are_added_changed_imported_deleted_and_kept() {
         ("GET", format!("{users}/nobody"), None, 404),
         ("PUT", format!("{users}/nobody"), Some(json!({})), 404),
         ("DELETE", format!("{users}/nobody"), None, 404),
-        ("GET", "/api/v5/authentication/jwt/users".to_owned(), None, 404),
+        (
+            "GET",
+            "/api/v5/authentication/jwt/users".to_owned(),
+            None,
+            404,
+        ),
         ("GET", format!("{users}?listener=tcp:default"), None, 404),
-        ("POST", users.clone(), Some(json!({ "user_id": "", "password": "x" })), 400),
-        ("POST", import.clone(), Some(json!([{ "user_id": "x" }])), 400),
+        (
+            "POST",
+            users.clone(),
+            Some(json!({ "user_id": "", "password": "x" })),
+            400,
+        ),
+        (
+            "POST",
+            import.clone(),
+            Some(json!([{ "user_id": "x" }])),
+            400,
+        ),
     ] {
-        assert_eq!(api.ask(method, &path, body.as_ref()).status, status, "{method} {path}");
+        assert_eq!(
+            api.ask(method, &path, body.as_ref()).status,
+            status,
+            "{method} {path}"
+        );
     }
     let scram = "/api/v5/authentication/scram:built_in_database/users";
-    let added = api.ask("POST", scram, Some(&json!({ "user_id": "s", "password": "x" })));
+    let added = api.ask(
+        "POST",
+        scram,
+        Some(&json!({ "user_id": "s", "password": "x" })),
+    );
     assert_eq!(added.status, 201, "{added:?}");
     let viewer = api.key("look", "viewer");
     assert_eq!(api.ask_as(&viewer, "GET", &users, None).status, 200);
@@ -96,7 +145,10 @@ fn users_are_added_changed_imported_deleted_and_kept() {
     assert!(enters(&api, "ann", "three") && enters(&api, "bob", "b"));
     assert!(enters(&api, "first", "first-word"));
     let kept = api.ask("GET", scram, None).body;
-    assert_eq!(kept["data"], json!([{ "user_id": "s", "is_superuser": false }]));
+    assert_eq!(
+        kept["data"],
+        json!([{ "user_id": "s", "is_superuser": false }])
+    );
     assert_eq!(api.ask("DELETE", &of_ann, None).status, 204);
     assert!(!enters(&api, "ann", "three"));
     api.broker.stop();
@@ -124,25 +176,35 @@ fn answers_about_rights_are_shown_and_forgotten() {
     subscribe(1);
     let cache = "/api/v5/clients/c/authorization/cache";
     let row = &api.ask("GET", cache, None).body[0];
-    assert_eq!((&row["access"], &row["topic"], &row["result"]), (
-        &json!("subscribe"),
-        &json!("a/b"),
-        &json!("allow"),
-    ));
+    assert_eq!(
+        (&row["access"], &row["topic"], &row["result"]),
+        (&json!("subscribe"), &json!("a/b"), &json!("allow"),)
+    );
     let row = &api.ask("GET", "/api/v4/clients/c/acl_cache", None).body["data"][0];
     assert_eq!(row["topic"], "a/b");
     assert_eq!(api.ask("DELETE", cache, None).status, 204);
     subscribe(2);
-    assert_eq!(api.ask("DELETE", "/api/v5/authorization/cache", None).status, 204);
+    assert_eq!(
+        api.ask("DELETE", "/api/v5/authorization/cache", None)
+            .status,
+        204
+    );
     assert_eq!(api.ask("GET", cache, None).body, json!([]));
     subscribe(3);
-    for (line, times) in [(["acl", "cache-clean", "all"], 4), (["authz", "cache-clean", "c"], 5)] {
+    for (line, times) in [
+        (["acl", "cache-clean", "all"], 4),
+        (["authz", "cache-clean", "c"], 5),
+    ] {
         assert_eq!(ctl(&api.broker, &line).out, "ok\n");
         subscribe(times);
     }
     assert_eq!(api.ask("DELETE", "/api/v4/acl-cache", None).body["code"], 0);
     subscribe(6);
-    assert_eq!(api.ask("GET", "/api/v5/clients/x/authorization/cache", None).status, 404);
+    assert_eq!(
+        api.ask("GET", "/api/v5/clients/x/authorization/cache", None)
+            .status,
+        404
+    );
     assert_eq!(ctl(&api.broker, &["acl", "cache-clean", "x"]).code, Some(1));
     api.broker.stop();
 }
@@ -153,26 +215,44 @@ fn bans_of_the_bootstrap_file_and_of_flapping_clients_are_shown_and_ended() {
     let file = scratch.path("bans.csv");
     fs::write(&file, "as,who,reason,by\nclientid,stolen,lost,ops\n").unwrap();
     let file = format!("banned.bootstrap_file={}", file.display());
-    let api = Api::with(2, &[
-        "--set", &file,
-        "--set", "flapping_detect.enable=true",
-        "--set", "flapping_detect.max_count=2",
-    ]);
-    let is_in = |name: &str| Client::connect(api.mqtt(), &clean(Version::V5, name)).map(leave).is_ok();
+    let api = Api::with(
+        2,
+        &[
+            "--set",
+            &file,
+            "--set",
+            "flapping_detect.enable=true",
+            "--set",
+            "flapping_detect.max_count=2",
+        ],
+    );
+    let is_in = |name: &str| {
+        Client::connect(api.mqtt(), &clean(Version::V5, name))
+            .map(leave)
+            .is_ok()
+    };
     assert!(!is_in("stolen"));
-    until(|| match Client::connect(api.mqtt(), &clean(Version::V5, "restless")) {
-        Ok(client) => {
-            vanish(client);
-            false
-        }
-        Err(_) => true,
-    });
+    until(
+        || match Client::connect(api.mqtt(), &clean(Version::V5, "restless")) {
+            Ok(client) => {
+                vanish(client);
+                false
+            }
+            Err(_) => true,
+        },
+    );
     let banned = || api.ask("GET", "/api/v5/banned", None).body["data"].clone();
     until(|| banned().as_array().unwrap().len() == 2);
     assert!(!is_in("restless"));
     let rows = banned();
-    assert_eq!((&rows[0]["who"], &rows[0]["by"]), (&json!("restless"), &json!("flapping detector")));
-    assert_eq!((&rows[1]["who"], &rows[1]["reason"]), (&json!("stolen"), &json!("lost")));
+    assert_eq!(
+        (&rows[0]["who"], &rows[0]["by"]),
+        (&json!("restless"), &json!("flapping detector"))
+    );
+    assert_eq!(
+        (&rows[1]["who"], &rows[1]["reason"]),
+        (&json!("stolen"), &json!("lost"))
+    );
     for name in ["restless", "stolen"] {
         let path = format!("/api/v5/banned/clientid/{name}");
         assert_eq!(api.ask("DELETE", &path, None).status, 204);

@@ -1,4 +1,5 @@
-//! What others have said of clients' rights, as the cores remember it.
+//! What others have answered about access and is remembered for a while: to be seen, and to be forgotten,
+//! so that what was changed in a database holds at once.
 
 use std::sync::Arc;
 
@@ -11,7 +12,6 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::access::acl::{Action, Verb};
-use crate::base::ids::CoreId;
 use crate::control::context::Context;
 use crate::control::http::error::{ApiError, ErrorBody};
 use crate::control::http::extract::Named;
@@ -70,47 +70,16 @@ pub async fn of_client(context: &Context, client_id: &str) -> Result<Vec<ShownAn
     Ok(found.into_iter().map(Into::into).collect())
 }
 
-/// Forgets what is remembered of a client.
+/// Forget answers about access
 ///
-/// # Errors
-/// There is no such client, or its core does not answer.
-pub async fn forget_client(context: &Context, client_id: &str) -> Result<(), ApiError> {
-    let home = context.cores.home_of_client(client_id);
-    let asked = context.cores.ask(home, |reply| Manage::DrainAccessCache {
-        client_id: Some(client_id.into()),
-        reply,
-    });
-    match asked.await? {
-        true => Ok(()),
-        false => Err(ApiError::no_client(client_id)),
-    }
-}
-
-/// Forgets what is remembered of all clients.
-///
-/// # Errors
-/// A core does not answer.
-pub async fn forget_everything(context: &Context) -> Result<(), ApiError> {
-    for core in 0..context.cores.count() {
-        let asked = context
-            .cores
-            .ask(CoreId(core), |reply| Manage::DrainAccessCache {
-                client_id: None,
-                reply,
-            });
-        asked.await?;
-    }
-    Ok(())
-}
-
-/// Forget what others have said of clients' rights
+/// What authorization sources have answered about all clients.
 #[utoipa::path(
     delete, path = "/authorization/cache", tag = "Authorization",
-    responses((status = 204, description = "nothing is remembered"), (status = 401, body = ErrorBody),
+    responses((status = 204, description = "sources are asked again"), (status = 401, body = ErrorBody),
         (status = 403, body = ErrorBody), (status = 503, body = ErrorBody)),
 )]
 pub async fn forget_all(State(context): State<Arc<Context>>) -> Result<StatusCode, ApiError> {
-    forget_everything(&context).await?;
+    context.cores.forget_answers(None).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -129,11 +98,11 @@ pub async fn list(
     of_client(&context, &client_id).await.map(Json)
 }
 
-/// Forget what others have said of a client's rights
+/// Forget answers about a client's access
 #[utoipa::path(
     delete, path = "/clients/{clientid}/authorization/cache", tag = "Clients",
     params(("clientid" = String, Path, description = "its id")),
-    responses((status = 204, description = "nothing is remembered"), (status = 400, body = ErrorBody),
+    responses((status = 204, description = "sources are asked again"), (status = 400, body = ErrorBody),
         (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
         (status = 404, body = ErrorBody), (status = 503, body = ErrorBody)),
 )]
@@ -141,6 +110,9 @@ pub async fn forget(
     State(context): State<Arc<Context>>,
     Named(client_id): Named<String>,
 ) -> Result<StatusCode, ApiError> {
-    forget_client(&context, &client_id).await?;
+    if context.cores.client(&client_id).await?.is_none() {
+        return Err(ApiError::no_client(&client_id));
+    }
+    context.cores.forget_answers(Some(&client_id)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
