@@ -134,6 +134,8 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Refusal> {
         tracing::warn!("{warning}");
     }
     let broker = boot::run::start(&ready)?;
+    broker.control.set_log(log.control());
+    broker.settings.set_log(log.control());
     announce(&broker);
     let ending = shutdown::wait(&broker, &signals);
     let code = match &ending {

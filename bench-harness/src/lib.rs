@@ -34,6 +34,7 @@ mod payload;
 mod probe;
 mod progress;
 pub mod pubsub;
+mod reference;
 mod relay;
 pub mod report;
 pub mod results;
@@ -57,6 +58,7 @@ pub fn run(cli: &Cli) -> Result<Option<Report>, Failure> {
         Command::Relay(args) => match relay::run(args)? {},
         Command::Run(args) => return scenario::run(args).map(Some),
         Command::Report(args) => return report::run(args).map(|()| None),
+        Command::Reference(args) => match reference::run(args)? {},
         Command::Connect(args) => (connect::run(args)?, &args.common),
         Command::Pubsub(args) => (pubsub::run(args)?, &args.common),
         Command::Retained(args) => (retained::run(args)?, &args.common),

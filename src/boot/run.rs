@@ -74,8 +74,8 @@ pub fn start(ready: &Ready) -> Result<Broker, Refusal> {
     let (writer, readers, epochs) = SharedIndex::new(cores, seed()?)
         .map_err(|error| refused("no address space for the subscription index", &error))?;
     // The index thread counts as well.
-    let writers = usize::from(cores) + 1 + tls::threads(config, cores);
-    let (metrics, mut core_metrics) = MetricsRegistry::new(writers);
+    let (metrics, mut core_metrics) =
+        MetricsRegistry::new(usize::from(cores) + 1 + tls::threads(config, cores));
     let of_tls = core_metrics.split_off(usize::from(cores) + 1);
     let of_index = core_metrics.remove(usize::from(cores));
     let (indexer, index_ports) = Indexer::start(writer, cores, Arc::clone(&wakers), of_index)
@@ -103,9 +103,8 @@ pub fn start(ready: &Ready) -> Result<Broker, Refusal> {
     let ports = index_ports.into_iter().zip(gate_ports).zip(desks);
     let all = ends.zip(ports).enumerate();
     for (core, (((mesh, index), metrics), ((index_port, gate), desk))) in all {
-        let core = CoreId(u8::try_from(core).unwrap_or(u8::MAX));
         let own = CoreEnds {
-            core,
+            core: CoreId(u8::try_from(core).unwrap_or(u8::MAX)),
             mesh,
             index,
             metrics,
@@ -119,11 +118,8 @@ pub fn start(ready: &Ready) -> Result<Broker, Refusal> {
     }
     let cores = thread::start(cores_config(config), &wakers, makers)
         .map_err(|error| refused("a core cannot be started", &error))?;
-    let desk = tls.as_ref().map(TlsThreads::desk);
-    let settings = Settings::new(ready, gate.clone(), Arc::clone(&fronts), desk);
-    let settings = Arc::new(settings);
-    let (control, listeners, listening) =
-        open(ready, fronts, &settings, &gate, &metrics, tls.as_ref())?;
+    let (control, settings, listeners, listening) =
+        open(ready, fronts, &gate, &metrics, tls.as_ref())?;
     let ended =
         await_end(cores).map_err(|error| refused("no thread to wait for the cores", &error))?;
     Ok(Broker {
@@ -165,11 +161,13 @@ fn wake_by(wakers: &Arc<Wakers>) -> WakeCore {
 fn open(
     ready: &Ready,
     fronts: Arc<[Front]>,
-    settings: &Arc<Settings>,
     gate: &Gate,
     metrics: &MetricsRegistry,
     tls: Option<&TlsThreads>,
 ) -> Opened {
+    let desk = tls.map(TlsThreads::desk);
+    let settings = Settings::new(ready, gate.clone(), Arc::clone(&fronts), desk.clone());
+    let settings = Arc::new(settings);
     let mut control = Control::start(ControlParts {
         config: &ready.config,
         data_dir: ready.data_dir.path(),
@@ -177,8 +175,8 @@ fn open(
         metrics: metrics.clone(),
         homes: Homes::new(ready.hash_key, gate.cores()),
         bans: Arc::clone(&ready.bans),
-        settings: Arc::clone(settings) as Arc<dyn SettingsControl>,
-        tls: tls.map(TlsThreads::desk),
+        settings: Arc::clone(&settings) as Arc<dyn SettingsControl>,
+        tls: desk,
     })?;
     control.tell_bans();
     let listeners = Arc::new(Listeners::open(&ready.config.listeners, fronts, gate)?);
@@ -187,11 +185,19 @@ fn open(
     let mut listening: Vec<(String, String)> = states.map(|state| (state.id, state.bind)).collect();
     let serving = serving.into_iter();
     listening.extend(serving.map(|(name, address)| (name, address.to_string())));
-    Ok((control, listeners, listening))
+    Ok((control, settings, listeners, listening))
 }
 
-/// The control plane, the listeners, and who listens where.
-type Opened = Result<(Control, Arc<Listeners>, Vec<(String, String)>), Refusal>;
+/// The control plane, the settings, the listeners, and who listens where.
+type Opened = Result<
+    (
+        Control,
+        Arc<Settings>,
+        Arc<Listeners>,
+        Vec<(String, String)>,
+    ),
+    Refusal,
+>;
 
 /// Waits for the cores' end on a thread of its own.
 fn await_end(cores: thread::Cores) -> std::io::Result<Receiver<Result<(), CoreFailed>>> {

@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use crossbeam_channel::bounded;
@@ -17,8 +17,9 @@ use crate::boot::listeners::ask;
 use crate::boot::load::{self, OVERRIDES_FILE};
 use crate::boot::{Ready, Refusal, access};
 use crate::cli::Arguments;
-use crate::config::{Changed, Config, InForce, TomlFile};
+use crate::config::{Changed, Config, InForce, LogLevel, TomlFile};
 use crate::gate::command::Command;
+use crate::gate::log::LogControl;
 use crate::gate::port::Gate;
 use crate::gate::reply::Reply;
 use crate::gate::rules::Rules;
@@ -37,6 +38,8 @@ pub struct Settings {
     data_dir: PathBuf,
     /// Where certificates are read, if any listener speaks TLS.
     tls: Option<TlsDesk>,
+    /// The log, once it is known.
+    log: OnceLock<Arc<dyn LogControl>>,
     /// One change at a time.
     state: Mutex<State>,
     /// For those who only look.
@@ -58,11 +61,27 @@ impl Settings {
             arguments: ready.arguments.clone(),
             data_dir: ready.data_dir.path().to_owned(),
             tls,
+            log: OnceLock::new(),
             config: RwLock::new(Arc::clone(&ready.config)),
             state: Mutex::new(State {
                 in_force: ready.in_force.clone(),
                 version: 0,
             }),
+        }
+    }
+
+    /// The log is there: its level follows the settings from now on.
+    pub fn set_log(&self, log: Arc<dyn LogControl>) {
+        // Set once, by the start.
+        let _ = self.log.set(log);
+    }
+
+    /// Another level, if the settings say another one than before: one that was set by hand stays
+    /// otherwise.
+    fn set_level(&self, before: LogLevel, level: LogLevel) {
+        let set = self.log.get().filter(|_| before != level);
+        if let Some(Err(why)) = set.map(|log| log.set_level(level)) {
+            tracing::error!("the log keeps its level: {why}");
         }
     }
 
@@ -104,6 +123,7 @@ impl Settings {
             let path = self.data_dir.join(OVERRIDES_FILE);
             Unchanged::Failed(format!("{} cannot be written: {error}", path.display()))
         })?;
+        self.set_level(state.in_force.config().log.level, config.log.level);
         state.version = version;
         state.in_force = next;
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&config);

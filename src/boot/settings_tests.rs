@@ -125,6 +125,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("listeners.<kind>.<name>.bytes_burst", "23"),
     ("listeners.<kind>.<name>.rate_limit", "1024,4096"),
     ("listeners.<kind>.<name>.rate_exceeded", "drop"),
+    ("log.level", "debug"),
     ("prometheus.enable_basic_auth", "true"),
     ("prometheus.emqx_names", "true"),
     ("sys_topics.sys_msg_interval", "2m"),
@@ -147,6 +148,7 @@ const READ_WHERE_NEEDED: &[&str] = &[
     "prometheus.",
     "sys_topics.",
     "sysmon.",
+    "log.level",
 ];
 
 fn files() -> (PathBuf, String) {
@@ -221,7 +223,8 @@ fn every_live_setting_is_taken_over() {
             .any(|prefix| key.starts_with(prefix))
         {
             let differs = next.config().observe != in_force.config().observe
-                || next.config().node != in_force.config().node;
+                || next.config().node != in_force.config().node
+                || next.config().log != in_force.config().log;
             assert!(differs, "{key}");
         } else {
             assert_ne!(snapshot(next.config()), before, "{key} changes nothing");
@@ -259,6 +262,8 @@ fn nobody_reads_what_is_live_from_the_configuration_of_the_start() {
                 "context.config.retainer",
                 "context.config.access",
                 "context.config.shown",
+                "context.config.messaging",
+                "context.config.log",
             ] {
                 assert!(!text.contains(wrong), "{}: {wrong}", path.display());
             }
@@ -278,4 +283,57 @@ fn a_file_is_replaced_as_a_whole() {
     assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
     assert!(write_whole(&dir.join("none").join("x"), "").is_err());
     fs::remove_dir_all(&dir).unwrap();
+}
+
+#[derive(Default)]
+struct Levels(Mutex<Vec<LogLevel>>);
+
+impl LogControl for Levels {
+    fn level(&self) -> LogLevel {
+        LogLevel::Info
+    }
+
+    fn set_level(&self, level: LogLevel) -> Result<(), String> {
+        self.0.lock().unwrap().push(level);
+        Ok(())
+    }
+}
+
+#[test]
+fn the_level_of_the_log_follows_the_settings() {
+    let (_, base) = files();
+    let sources = |text: &str| Sources {
+        file: Some(TomlFile {
+            name: "base.toml".to_owned(),
+            text: format!("{text}{base}"),
+        }),
+        ..Sources::default()
+    };
+    let in_force = InForce::at_start(&sources(""), &MACHINE).unwrap_or_else(|e| panic!("{e}"));
+    let (gate, _) = crate::gate::port::gate(0, Arc::new(|_: CoreId| {}));
+    let settings = Settings {
+        gate,
+        fronts: Vec::new().into(),
+        arguments: Arguments::default(),
+        data_dir: PathBuf::new(),
+        tls: None,
+        log: OnceLock::new(),
+        config: RwLock::new(Arc::clone(in_force.config())),
+        state: Mutex::new(State {
+            in_force: in_force.clone(),
+            version: 0,
+        }),
+    };
+    let levels = Arc::new(Levels::default());
+    settings.set_log(Arc::<Levels>::clone(&levels));
+    for text in ["", "log.level = 'debug'\n", "log.level = 'debug'\n", ""] {
+        let mut state = settings.state();
+        let (next, _) = state
+            .in_force
+            .with(&sources(text))
+            .unwrap_or_else(|e| panic!("{e}"));
+        settings.put_in_force(&mut state, next, || Ok(())).unwrap();
+    }
+    assert_eq!(*levels.0.lock().unwrap(), [LogLevel::Debug, LogLevel::Info]);
+    assert_eq!(settings.config().log.level, LogLevel::Info);
 }

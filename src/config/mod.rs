@@ -1,4 +1,5 @@
-//! The configuration: read once, checked as a whole, then an immutable snapshot.
+//! The configuration: checked as a whole, then an immutable snapshot. While the broker runs another one
+//! may take its place, in what is live ([`InForce`]).
 //!
 //! Two steps: [`Sources`] (text, from a file, the environment, the command line) become [`Config`]
 //! (typed, in range, consistent). A `Config` that exists is valid; nothing downstream checks again.
@@ -21,6 +22,7 @@ mod sections;
 mod sections_access;
 mod sections_authn;
 mod sections_deflate;
+mod sections_diagnose;
 mod sections_http;
 mod sections_listeners;
 mod sections_messaging;
@@ -59,6 +61,7 @@ pub use sections_access::{
 };
 pub use sections_authn::{AccessSources, AuthnSettings, CertName, EnableAuthn, GlobalAuthn};
 pub use sections_deflate::{DeflateLevel, DeflateOpts, Takeover};
+pub use sections_diagnose::{SlowStats, SlowSubs, Trace};
 pub use sections_http::{Dashboard, Http, HttpTls};
 pub use sections_listeners::{
     ListenerSettings, Piggyback, SslListener, TcpListener, UnixListener, WebSocketSettings,

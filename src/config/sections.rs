@@ -14,6 +14,7 @@ use super::sections_access::{
 };
 use super::sections_authn::{AccessSources, AuthnSettings, CertName, GlobalAuthn};
 use super::sections_deflate::{DeflateOpts, WSS_DEFLATE_OPTS};
+use super::sections_diagnose::{SlowSubs, Trace};
 use super::sections_http::{Dashboard, Http, HttpTls};
 use super::sections_listeners::{
     SslListener, TcpListener, UnixListener, WsListener, WsWebSocket, WssListener, WssWebSocket,
@@ -80,6 +81,8 @@ pub(crate) const SECTIONS: &[Section] = &[
     SysTopics::SECTION,
     SysEventMessages::SECTION,
     Sysmon::SECTION,
+    Trace::SECTION,
+    SlowSubs::SECTION,
     Webhook::SECTION,
     WebhookRule::SECTION,
     Log::SECTION,
@@ -130,7 +133,8 @@ section! {
 section! {
     /// The protocol: what clients may do, and the limits of one connection or session.
     pub struct Mqtt at "mqtt" {
-        /// The largest packet a client may send. MQTT 5 clients are told in CONNACK.
+        /// The largest packet a client may send. MQTT 5 clients are told in CONNACK. (What comes
+        /// compressed in a WebSocket is bound by the value of the start.)
         max_packet_size: u32 = "1MB", bytes(64, PACKET_BYTES_MAX), Joining;
 
         /// The longest client id, in bytes.
@@ -294,7 +298,7 @@ section! {
     /// The log, written to standard error.
     pub struct Log at "log" {
         /// The least severe level that is written.
-        level: LogLevel = "info", choice(LogLevel::WORDS), Restart;
+        level: LogLevel = "info", choice(LogLevel::WORDS), Live;
 
         /// `text` is for people, `json` is one object a line.
         format: LogFormat = "text", choice(&[("text", LogFormat::Text), ("json", LogFormat::Json)]), Restart;

@@ -12,9 +12,13 @@ use crate::control::cores::Cores;
 use crate::control::http::pages::Places;
 use crate::control::http::session::Sessions;
 use crate::control::monitor::Monitor;
+use crate::control::slow_subs::SlowSubs;
 use crate::control::state::State;
+use crate::control::topic_metrics::TopicMetrics;
+use crate::control::trace::Traces;
 use crate::control::webhook;
 use crate::gate::listeners::ListenerControl;
+use crate::gate::log::LogControl;
 use crate::gate::settings::SettingsControl;
 use crate::metrics::MetricsRegistry;
 
@@ -45,10 +49,17 @@ pub struct Context {
     pub webhook: Arc<webhook::Figures>,
     /// The settings in force, and their changes.
     pub settings_control: Arc<dyn SettingsControl>,
+    /// Traces.
+    pub traces: Traces,
+    /// Figures of chosen topics.
+    pub topic_metrics: TopicMetrics,
+    /// Slow subscriptions.
+    pub slow_subs: SlowSubs,
     started_ms: u64,
     messages: AtomicU64,
     /// The listeners, and their ids and ports in their order.
     listeners: OnceLock<(Arc<dyn ListenerControl>, Vec<IdAndPort>)>,
+    log: OnceLock<Arc<dyn LogControl>>,
     stopping: AtomicBool,
 }
 
@@ -75,9 +86,13 @@ impl Context {
             announcer,
             webhook: Arc::default(),
             settings_control: parts.settings,
+            traces: Traces::new(parts.data_dir),
+            topic_metrics: TopicMetrics::default(),
+            slow_subs: SlowSubs::default(),
             started_ms: clock::unix_ms(),
             messages: AtomicU64::new(0),
             listeners: OnceLock::new(),
+            log: OnceLock::new(),
             stopping: AtomicBool::new(false),
         })
     }
@@ -139,6 +154,16 @@ impl Context {
             .collect();
         // Set once, by the start.
         let _ = self.listeners.set((listeners, ids));
+    }
+
+    /// The log, if it can be changed.
+    pub fn log(&self) -> Option<Arc<dyn LogControl>> {
+        self.log.get().map(Arc::clone)
+    }
+
+    pub(super) fn set_log(&self, log: Arc<dyn LogControl>) {
+        // Set once, by the start.
+        let _ = self.log.set(log);
     }
 
     pub(super) fn set_stopping(&self) {

@@ -398,6 +398,7 @@ impl Shard {
         } else {
             Counter::AuthorizationDeny
         });
+        self.look_authorized(slot, action, topic, allowed);
         allowed
     }
 

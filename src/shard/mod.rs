@@ -18,7 +18,7 @@
 //! - [`share`]: shared subscriptions; [`replay`]: stored messages; [`timers`], [`close`]: what ends
 //! - [`addons`]: what EMQX adds to MQTT: [`delayed`], [`exclusive`], [`rewrite`], [`mountpoint`],
 //!   `auto_subscribe`; `retry` sends again
-//! - [`observe`]: what is told to those who watch
+//! - [`observe`]: what is told to those who watch; [`lens`]: what operators look at
 //! - [`manage`]: what operators ask; [`stop`] holds the steps of a shutdown
 //! - `settings`: other rules while it runs; [`offers`]: what clients were told of them
 //! - [`clients`], [`connection`], [`registry`], [`memory`]: the tables; [`census`] counts them
@@ -43,6 +43,7 @@ pub mod exclusive;
 pub mod fanout;
 pub mod handshake;
 pub mod home;
+pub mod lens;
 pub mod manage;
 pub mod memory;
 pub mod mountpoint;
@@ -59,6 +60,7 @@ mod retry;
 pub mod rewrite;
 mod settings;
 pub mod share;
+mod slow_subs;
 pub mod stop;
 pub mod subscribe;
 #[cfg(test)]
@@ -215,6 +217,7 @@ impl Shard {
             switches: DeliverySwitches::new(&addons),
             watch: None,
             offers: Offers::new(&rules),
+            lens: None,
             rules,
         };
         let retained =

@@ -194,6 +194,12 @@ fn what_cannot_be_put_is_refused_as_a_whole() {
     }
     assert_eq!(told(&api, "a").0, Some(100));
     assert_eq!(overrides(&api), "");
+    api.broker.stop();
+}
+
+#[test]
+fn who_may_only_look_changes_no_settings() {
+    let api = Api::start(1);
     let viewer = api.key("look", "viewer");
     for (method, path) in [
         ("PUT", "/api/v5/configs/mqtt"),

@@ -182,6 +182,54 @@ mod tests {
         ),
     ];
 
+    /// Settings that come of them, as TOML.
+    const WANTED: &[(&str, &str)] = &[
+        ("node.name", "\"emqx@127.0.0.1\""),
+        ("listeners.tcp.default.bind", "\"0.0.0.0:1883\""),
+        ("listeners.tcp.default.max_connections", "1024000"),
+        ("listeners.tcp.default.max_conn_rate", "1000"),
+        ("listeners.tcp.default.messages_rate", "\"100/10s\""),
+        ("listeners.tcp.default.bytes_rate", "\"100KB/10s\""),
+        (
+            "listeners.tcp.default.access_rules",
+            "[\"deny 192.168.0.0/24\", \"allow all\"]",
+        ),
+        ("listeners.tcp.internal.bind", "\"127.0.0.1:11883\""),
+        ("listeners.tcp.internal.enable_authn", "false"),
+        (
+            "listeners.ssl.default.ssl_options.certfile",
+            "\"etc/certs/cert.pem\"",
+        ),
+        (
+            "listeners.ssl.default.ssl_options.versions",
+            "[\"tlsv1.3\", \"tlsv1.2\"]",
+        ),
+        ("listeners.ws.default.websocket.mqtt_path", "\"/mqtt\""),
+        ("mqtt.allow_anonymous", "false"),
+        ("mqtt.max_packet_size", "\"2MB\""),
+        ("mqtt.keepalive_multiplier", "1.5"),
+        ("mqtt.session_expiry_interval", "\"2h\""),
+        ("mqtt.max_subscriptions", "\"infinity\""),
+        ("mqtt.mqueue_priorities", "\"topic/1=10,topic/2=8\""),
+        ("mqtt.shared_subscription_strategy", "\"random\""),
+        ("mqtt.peer_cert_as_username", "\"cn\""),
+        (
+            "broker.shared_subscription_group.sample.strategy",
+            "\"sticky\"",
+        ),
+        ("authorization.no_match", "\"deny\""),
+        ("authorization.sources.file.path", "\"etc/acl.conf\""),
+        ("authorization.cache.max_size", "64"),
+        ("flapping_detect.max_count", "30"),
+        ("flapping_detect.window_time", "\"1m\""),
+        ("flapping_detect.ban_time", "\"5m\""),
+        ("retainer.max_payload_size", "\"512KB\""),
+        ("sys_topics.sys_msg_interval", "\"1m\""),
+        ("log.level", "\"warning\""),
+        ("webhook.url", "\"http://127.0.0.1:8991/hook\""),
+        ("webhook.enable", "true"),
+    ];
+
     fn text(name: &str, text: &str) -> Text {
         Text {
             name: name.to_owned(),
@@ -205,53 +253,8 @@ mod tests {
     fn a_whole_configuration_with_its_plugins() {
         let plugins: Vec<Text> = PLUGINS.iter().map(|(n, t)| text(n, t)).collect();
         let done = import(&text("emqx.conf", CONF), Some("etc/acl.conf"), &plugins).unwrap();
-        for (key, want) in [
-            ("node.name", "\"emqx@127.0.0.1\""),
-            ("listeners.tcp.default.bind", "\"0.0.0.0:1883\""),
-            ("listeners.tcp.default.max_connections", "1024000"),
-            ("listeners.tcp.default.max_conn_rate", "1000"),
-            ("listeners.tcp.default.messages_rate", "\"100/10s\""),
-            ("listeners.tcp.default.bytes_rate", "\"100KB/10s\""),
-            (
-                "listeners.tcp.default.access_rules",
-                "[\"deny 192.168.0.0/24\", \"allow all\"]",
-            ),
-            ("listeners.tcp.internal.bind", "\"127.0.0.1:11883\""),
-            ("listeners.tcp.internal.enable_authn", "false"),
-            (
-                "listeners.ssl.default.ssl_options.certfile",
-                "\"etc/certs/cert.pem\"",
-            ),
-            (
-                "listeners.ssl.default.ssl_options.versions",
-                "[\"tlsv1.3\", \"tlsv1.2\"]",
-            ),
-            ("listeners.ws.default.websocket.mqtt_path", "\"/mqtt\""),
-            ("mqtt.allow_anonymous", "false"),
-            ("mqtt.max_packet_size", "\"2MB\""),
-            ("mqtt.keepalive_multiplier", "1.5"),
-            ("mqtt.session_expiry_interval", "\"2h\""),
-            ("mqtt.max_subscriptions", "\"infinity\""),
-            ("mqtt.mqueue_priorities", "\"topic/1=10,topic/2=8\""),
-            ("mqtt.shared_subscription_strategy", "\"random\""),
-            ("mqtt.peer_cert_as_username", "\"cn\""),
-            (
-                "broker.shared_subscription_group.sample.strategy",
-                "\"sticky\"",
-            ),
-            ("authorization.no_match", "\"deny\""),
-            ("authorization.sources.file.path", "\"etc/acl.conf\""),
-            ("authorization.cache.max_size", "64"),
-            ("flapping_detect.max_count", "30"),
-            ("flapping_detect.window_time", "\"1m\""),
-            ("flapping_detect.ban_time", "\"5m\""),
-            ("retainer.max_payload_size", "\"512KB\""),
-            ("sys_topics.sys_msg_interval", "\"1m\""),
-            ("log.level", "\"warning\""),
-            ("webhook.url", "\"http://127.0.0.1:8991/hook\""),
-            ("webhook.enable", "true"),
-        ] {
-            assert_eq!(value(&done, key), Some(want), "{key}\n{}", done.toml);
+        for (key, want) in WANTED {
+            assert_eq!(value(&done, key), Some(*want), "{key}\n{}", done.toml);
         }
         for table in [
             "[[authentication]]\nmechanism = \"password_based\" ",

@@ -390,45 +390,14 @@ fn listener_setting(prefix: &str, line: Line, general: &mut Vec<Line>, sheet: &m
     }
 }
 
+/// Where new files lie, and how others are read.
+type Files<'a> = (&'a str, &'a dyn Fn(&str) -> Result<String, String>);
+
 /// Users, rules, and who enters without a name.
-fn access(
-    general: &[Line],
-    has_listeners: bool,
-    (base, read): (&str, &dyn Fn(&str) -> Result<String, String>),
-    sheet: &mut Sheet,
-) {
+fn access(general: &[Line], has_listeners: bool, files: Files<'_>, sheet: &mut Sheet) {
     let anonymous = find(general, "allow_anonymous");
     let is_open = anonymous.map_or(!has_listeners, |line| line.value == "true");
-    let mut users = None;
-    if let Some(line) = find(general, "password_file") {
-        match read(&line.value) {
-            Ok(text) => {
-                let of_file = Text {
-                    name: line.value.clone(),
-                    text,
-                };
-                let csv = users_of(&of_file, sheet);
-                let path = format!("{base}.users.csv");
-                let field =
-                    |key: &str, value: &str| (key.to_owned(), value.to_owned(), line.place.clone());
-                let hash =
-                    "{ name = \"pbkdf2\", mac_fun = \"sha512\", iterations = 101, dk_length = 64 }";
-                sheet.table(
-                    "authentication",
-                    vec![
-                        field("mechanism", "\"password_based\""),
-                        field("backend", "\"built_in_database\""),
-                        field("password_hash_algorithm", hash),
-                        field("bootstrap_type", "\"hash\""),
-                        field("bootstrap_file", &quoted(&path)),
-                    ],
-                );
-                sheet.file("users.csv", csv);
-                users = Some(line);
-            }
-            Err(why) => sheet.lose(&line.place, format!("its file cannot be read: {why}")),
-        }
-    }
+    let users = find(general, "password_file").filter(|line| users(line, files, sheet));
     match (anonymous, users) {
         (Some(line), Some(_)) if is_open => sheet.lose(
             &line.place,
@@ -446,31 +415,56 @@ fn access(
         }
         (None, _) => {}
     }
-    let Some(line) = find(general, "acl_file") else {
-        return;
-    };
-    match read(&line.value) {
-        Ok(text) => {
-            let of_file = Text {
-                name: line.value.clone(),
-                text,
-            };
-            let rules = rules_of(&of_file, sheet);
-            let path = format!("{base}.acl.conf");
-            sheet.set(
-                "authorization.sources.file.path",
-                quoted(&path),
-                &line.place,
-            );
-            sheet.set("authorization.no_match", quoted("deny"), &line.place);
-            sheet.file("acl.conf", rules);
-            sheet.remark(
-                "Rights to read are looked at when a client subscribes (mosquitto: at each message): who \
-                 subscribes to more than it may read gets nothing of it.",
-            );
-        }
-        Err(why) => sheet.lose(&line.place, format!("its file cannot be read: {why}")),
+    if let Some(line) = find(general, "acl_file") {
+        rules(line, files, sheet);
     }
+}
+
+/// Users become a file of ours; says whether there is one.
+fn users(line: &Line, (base, read): Files<'_>, sheet: &mut Sheet) -> bool {
+    let text = match read(&line.value) {
+        Ok(text) => text,
+        Err(why) => {
+            sheet.lose(&line.place, format!("its file cannot be read: {why}"));
+            return false;
+        }
+    };
+    let name = line.value.clone();
+    let csv = users_of(&Text { name, text }, sheet);
+    let field = |key: &str, value: &str| (key.to_owned(), value.to_owned(), line.place.clone());
+    let hash = "{ name = \"pbkdf2\", mac_fun = \"sha512\", iterations = 101, dk_length = 64 }";
+    sheet.table(
+        "authentication",
+        vec![
+            field("mechanism", "\"password_based\""),
+            field("backend", "\"built_in_database\""),
+            field("password_hash_algorithm", hash),
+            field("bootstrap_type", "\"hash\""),
+            field("bootstrap_file", &quoted(&format!("{base}.users.csv"))),
+        ],
+    );
+    sheet.file("users.csv", csv);
+    true
+}
+
+/// Rules become a file of ours.
+fn rules(line: &Line, (base, read): Files<'_>, sheet: &mut Sheet) {
+    let text = match read(&line.value) {
+        Ok(text) => text,
+        Err(why) => {
+            return sheet.lose(&line.place, format!("its file cannot be read: {why}"));
+        }
+    };
+    let name = line.value.clone();
+    let own = rules_of(&Text { name, text }, sheet);
+    let path = quoted(&format!("{base}.acl.conf"));
+    sheet.set("authorization.sources.file.path", path, &line.place);
+    sheet.set("authorization.no_match", quoted("deny"), &line.place);
+    sheet.file("acl.conf", own);
+    sheet.remark(
+        "Rights to read are looked at when a client subscribes (mosquitto: at each message): who \
+         subscribes to more than it may read gets nothing of it.",
+    );
 }
 
 fn global(line: &Line, sheet: &mut Sheet) {

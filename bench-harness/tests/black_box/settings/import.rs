@@ -13,9 +13,8 @@ fn testdata(name: &str) -> String {
     path.to_str().unwrap().to_owned()
 }
 
-#[test]
-fn a_configuration_of_emqx_is_taken_and_what_is_lost_is_said() {
-    let scratch = Scratch::new();
+/// A directory with the files of EMQX, and the words that import them to `new.toml` there.
+fn emqx(scratch: &Scratch) -> Vec<String> {
     let plugins = scratch.path("plugins");
     fs::create_dir(&plugins).unwrap();
     for name in [
@@ -31,71 +30,59 @@ fn a_configuration_of_emqx_is_taken_and_what_is_lost_is_said() {
         "{allow, {user, \"ann\"}, pubsub, [\"a/#\"]}.\n{deny, all}.\n",
     )
     .unwrap();
-    let out = scratch.path("new.toml");
-    let arguments = |more: &[&'static str]| {
-        let mut all = vec!["import".to_owned(), "emqx".to_owned()];
-        for (option, value) in [
-            ("--file", testdata("emqx.conf")),
-            ("--acl", acl.to_str().unwrap().to_owned()),
-            ("--plugins", plugins.to_str().unwrap().to_owned()),
-            ("--out", out.to_str().unwrap().to_owned()),
-        ] {
-            all.extend([option.to_owned(), value]);
-        }
-        all.extend(more.iter().map(|word| (*word).to_owned()));
-        all
-    };
+    let shown = |path: &std::path::Path| path.to_str().unwrap().to_owned();
+    let mut words = vec!["import".to_owned(), "emqx".to_owned()];
+    for (option, value) in [
+        ("--file", testdata("emqx.conf")),
+        ("--acl", shown(&acl)),
+        ("--plugins", shown(&plugins)),
+        ("--out", shown(&scratch.path("new.toml"))),
+    ] {
+        words.extend([option.to_owned(), value]);
+    }
+    words
+}
+
+#[test]
+fn a_configuration_of_emqx_is_taken_and_what_is_lost_is_said() {
+    let scratch = Scratch::new();
+    let (words, out) = (emqx(&scratch), scratch.path("new.toml"));
     let run = |more: &[&'static str]| {
-        let all = arguments(more);
-        say(&all.iter().map(String::as_str).collect::<Vec<_>>())
+        let words = words.iter().map(String::as_str);
+        say(&words.chain(more.iter().copied()).collect::<Vec<_>>())
     };
     let said = run(&[]);
     assert_eq!(said.code, Some(1), "something is lost: {said:?}");
     assert!(said.out.contains("new.toml is written"), "{}", said.out);
-    assert!(
-        said.err
-            .contains("emqx.conf:6: cluster.discovery: this broker is one node"),
-        "{}",
-        said.err
-    );
+    let why = "emqx.conf:6: cluster.discovery: this broker is one node";
+    assert!(said.err.contains(why), "{}", said.err);
     let text = fs::read_to_string(&out).unwrap();
     for line in said.err.lines() {
         assert!(text.contains(line), "it stands in the file as well: {line}");
     }
     // The broker takes it; certificates are not there, so that listener is left out.
-    let check = text
-        .lines()
-        .filter(|line| !line.starts_with("listeners.ssl"))
-        .collect::<Vec<_>>()
-        .join("\n");
-    fs::write(&out, check).unwrap();
+    let lines = text.lines();
+    let lines = lines.filter(|line| !line.starts_with("listeners.ssl"));
+    fs::write(&out, lines.collect::<Vec<_>>().join("\n")).unwrap();
+    let data = scratch.path("data");
     let checked = say(&[
         "--check",
         "--config",
         out.to_str().unwrap(),
         "--data-dir",
-        scratch.path("data").to_str().unwrap(),
+        data.to_str().unwrap(),
     ]);
-    assert!(
-        checked.out.starts_with("ok: the configuration is valid"),
-        "{checked:?}"
-    );
+    let valid = "ok: the configuration is valid";
+    assert!(checked.out.starts_with(valid), "{checked:?}");
     let again = run(&[]);
     assert_eq!(again.code, Some(2));
-    assert!(
-        again.err.contains("is there already; --force replaces it"),
-        "{}",
-        again.err
-    );
+    let there = "is there already; --force replaces it";
+    assert!(again.err.contains(there), "{}", again.err);
     assert_eq!(run(&["--force"]).code, Some(1));
     let none = say(&["import", "emqx", "--file", "/nowhere/emqx.conf"]);
     assert_eq!(none.code, Some(2));
-    assert!(
-        none.err
-            .starts_with("the file /nowhere/emqx.conf cannot be read"),
-        "{}",
-        none.err
-    );
+    let unread = "the file /nowhere/emqx.conf cannot be read";
+    assert!(none.err.starts_with(unread), "{}", none.err);
     assert_eq!(say(&["import", "emqx"]).code, Some(2));
 }
 

@@ -33,11 +33,10 @@ fn enters(api: &Api, user: &str, password: &str) -> bool {
     }
 }
 
-#[test]
-fn users_are_added_changed_imported_deleted_and_kept() {
-    let scratch = Scratch::new();
-    let (data, path) = (scratch.path("data"), scratch.path("m.toml"));
-    let csv = scratch.path("users.csv");
+/// A broker with a table of users, one of them from a file, and one for SCRAM; `begun` is its directory.
+fn with_users(begun: &Scratch) -> Api {
+    let (data, path) = (begun.path("data"), begun.path("m.toml"));
+    let csv = begun.path("users.csv");
     fs::write(&csv, "user_id,password\nfirst,first-word\n").unwrap();
     let text = format!(
         "[[authentication]]\nmechanism = 'password_based'\nbackend = 'built_in_database'\n\
@@ -46,46 +45,36 @@ fn users_are_added_changed_imported_deleted_and_kept() {
         csv.display()
     );
     fs::write(&path, text).unwrap();
-    let arguments = [
-        "--config",
-        path.to_str().unwrap(),
-        "--data-dir",
-        data.to_str().unwrap(),
-    ];
-    let api = Api::with(1, &arguments);
+    let (path, data) = (path.to_str().unwrap(), data.to_str().unwrap());
+    Api::with(1, &["--config", path, "--data-dir", data])
+}
+
+const SCRAM: &str = "/api/v5/authentication/scram:built_in_database/users";
+
+#[test]
+fn users_are_added_changed_imported_deleted_and_kept() {
+    let scratch = Scratch::new();
+    let api = with_users(&scratch);
     assert!(enters(&api, "first", "first-word") && !enters(&api, "ann", "one"));
     let users = format!("{USERS}/users");
     let new = json!({ "user_id": "ann", "password": "one", "is_superuser": true });
     let added = api.ask("POST", &users, Some(&new));
-    assert_eq!(
-        (added.status, &added.body),
-        (201, &json!({ "user_id": "ann", "is_superuser": true }))
-    );
+    let shown = json!({ "user_id": "ann", "is_superuser": true });
+    assert_eq!((added.status, &added.body), (201, &shown));
     assert!(enters(&api, "ann", "one"));
-    let again = api.ask("POST", &users, Some(&new));
-    assert_eq!(
-        (again.status, &again.body["code"]),
-        (409, &json!("ALREADY_EXISTS"))
-    );
     let of_ann = format!("{users}/ann");
-    let changed = api.ask(
-        "PUT",
-        &of_ann,
-        Some(&json!({ "password": "two", "is_superuser": false })),
-    );
+    let change = json!({ "password": "two", "is_superuser": false });
+    let changed = api.ask("PUT", &of_ann, Some(&change));
     assert_eq!(
         (changed.status, &changed.body["is_superuser"]),
         (200, &json!(false))
     );
     assert!(enters(&api, "ann", "two") && !enters(&api, "ann", "one"));
-    let import = format!("{USERS}/import_users");
     let list = json!([{ "user_id": "bob", "password": "b", "is_superuser": true },
         { "user_id": "ann", "password": "three" }]);
-    let taken = api.ask("POST", &import, Some(&list));
-    assert_eq!(
-        taken.body,
-        json!({ "total": 2, "success": 1, "override": 1, "failed": 0 })
-    );
+    let taken = api.ask("POST", &format!("{USERS}/import_users"), Some(&list));
+    let report = json!({ "total": 2, "success": 1, "override": 1, "failed": 0 });
+    assert_eq!(taken.body, report);
     assert!(enters(&api, "bob", "b") && enters(&api, "ann", "three"));
     let page = api
         .ask("GET", &format!("{users}?like_user_id=b&limit=1"), None)
@@ -95,9 +84,40 @@ fn users_are_added_changed_imported_deleted_and_kept() {
         json!([{ "user_id": "bob", "is_superuser": true }])
     );
     assert_eq!(page["meta"]["count"], 1);
-    let all = api.ask("GET", &users, None).body;
-    assert_eq!(all["meta"]["count"], 3, "{all}");
+    assert_eq!(api.ask("GET", &users, None).body["meta"]["count"], 3);
+    let added = api.ask(
+        "POST",
+        SCRAM,
+        Some(&json!({ "user_id": "s", "password": "x" })),
+    );
+    assert_eq!(added.status, 201, "{added:?}");
+    let members = api.ask("GET", "/api/v5/authentication", None).body;
+    assert_eq!(members[0]["id"], "password_based:built_in_database");
+    assert!(members[0]["success"].as_u64() > Some(3), "{members}");
+    api.broker.stop();
+    let api = with_users(&scratch);
+    assert!(enters(&api, "ann", "three") && enters(&api, "bob", "b"));
+    assert!(enters(&api, "first", "first-word"));
+    let kept = api.ask("GET", SCRAM, None).body;
+    assert_eq!(
+        kept["data"],
+        json!([{ "user_id": "s", "is_superuser": false }])
+    );
+    let one = api.ask("GET", &of_ann, None).body;
+    assert_eq!(one, json!({ "user_id": "ann", "is_superuser": false }));
+    assert_eq!(api.ask("DELETE", &of_ann, None).status, 204);
+    assert!(!enters(&api, "ann", "three"));
+    api.broker.stop();
+}
+
+#[test]
+fn what_is_wrong_about_users_is_refused() {
+    let scratch = Scratch::new();
+    let api = with_users(&scratch);
+    let users = format!("{USERS}/users");
+    let first = json!({ "user_id": "first", "password": "x" });
     for (method, path, body, status) in [
+        ("POST", users.clone(), Some(first), 409),
         ("GET", format!("{users}/nobody"), None, 404),
         ("PUT", format!("{users}/nobody"), Some(json!({})), 404),
         ("DELETE", format!("{users}/nobody"), None, 404),
@@ -116,41 +136,14 @@ fn users_are_added_changed_imported_deleted_and_kept() {
         ),
         (
             "POST",
-            import.clone(),
+            format!("{USERS}/import_users"),
             Some(json!([{ "user_id": "x" }])),
             400,
         ),
     ] {
-        assert_eq!(
-            api.ask(method, &path, body.as_ref()).status,
-            status,
-            "{method} {path}"
-        );
+        let answer = api.ask(method, &path, body.as_ref());
+        assert_eq!(answer.status, status, "{method} {path}: {answer:?}");
     }
-    let scram = "/api/v5/authentication/scram:built_in_database/users";
-    let added = api.ask(
-        "POST",
-        scram,
-        Some(&json!({ "user_id": "s", "password": "x" })),
-    );
-    assert_eq!(added.status, 201, "{added:?}");
-    let viewer = api.key("look", "viewer");
-    assert_eq!(api.ask_as(&viewer, "GET", &users, None).status, 200);
-    assert_eq!(api.ask_as(&viewer, "POST", &users, Some(&new)).status, 403);
-    let members = api.ask("GET", "/api/v5/authentication", None).body;
-    assert_eq!(members[0]["id"], "password_based:built_in_database");
-    assert!(members[0]["success"].as_u64() > Some(3), "{members}");
-    api.broker.stop();
-    let api = Api::with(2, &arguments);
-    assert!(enters(&api, "ann", "three") && enters(&api, "bob", "b"));
-    assert!(enters(&api, "first", "first-word"));
-    let kept = api.ask("GET", scram, None).body;
-    assert_eq!(
-        kept["data"],
-        json!([{ "user_id": "s", "is_superuser": false }])
-    );
-    assert_eq!(api.ask("DELETE", &of_ann, None).status, 204);
-    assert!(!enters(&api, "ann", "three"));
     api.broker.stop();
 }
 
