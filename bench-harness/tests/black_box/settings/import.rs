@@ -9,7 +9,7 @@ use crate::broker::{Broker, Scratch, say, source};
 use crate::peer::{clean, connect, leave};
 
 fn testdata(name: &str) -> String {
-    let path = source("../src/cli/import/testdata").join(name);
+    let path = source("src/cli/import/testdata").join(name);
     path.to_str().unwrap().to_owned()
 }
 
