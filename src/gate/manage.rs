@@ -12,6 +12,7 @@ use compact_str::CompactString;
 
 use crate::access::bans::Ban;
 use crate::gate::access::CachedAccess;
+use crate::gate::event::Tables;
 use crate::gate::observe::Announcements;
 use crate::gate::reply::Reply;
 use crate::gate::slow_subs::{SlowRow, SlowSettings};
@@ -199,6 +200,11 @@ pub enum Manage {
     Refresh {
         /// Done.
         reply: Reply<()>,
+    },
+    /// How large the tables are, as far as that is known without a walk over one.
+    Tables {
+        /// Takes their sizes.
+        reply: Reply<Tables>,
     },
     /// From now on look at this.
     Look {

@@ -22,6 +22,7 @@ pub mod log;
 pub mod messages;
 pub mod metrics;
 pub mod nodes;
+pub mod overview;
 pub mod pages;
 pub mod prometheus;
 pub mod publish;
@@ -47,6 +48,7 @@ use axum::{Json, Router};
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::control::context::Context;
+use crate::control::dashboard;
 use crate::control::http::error::ApiError;
 
 /// Bytes of a body.
@@ -68,6 +70,7 @@ fn parts(context: &Arc<Context>) -> (Router<Arc<Context>>, utoipa::openapi::Open
         .merge(messages::routes())
         .merge(metrics::routes())
         .merge(nodes::routes())
+        .merge(overview::routes())
         .merge(publish::routes())
         .merge(slow_subscriptions::routes())
         .merge(subscriptions::routes())
@@ -100,14 +103,20 @@ pub fn router(context: &Arc<Context>) -> Router {
         .layer(from_fn_with_state(Arc::clone(context), auth::require));
     let asked_for_figures = from_fn_with_state(Arc::clone(context), auth::require_for_figures);
     let v4_figures = prometheus::v4_routes().layer(asked_for_figures);
-    api.merge(compatible)
+    let api = api
+        .merge(compatible)
         .nest("/api/v4", v4_figures)
         .route("/api-docs/swagger.json", get(shown))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(BODY_MAX))
-        .layer(from_fn(auth::same_site))
-        .with_state(Arc::clone(context))
+        .layer(from_fn(auth::same_site));
+    // A link of another site may lead to the page: it is public, and nothing is done by it.
+    let pages = match context.config.http.dashboard {
+        true => dashboard::routes(),
+        false => Router::new(),
+    };
+    api.merge(pages).with_state(Arc::clone(context))
 }
 
 async fn no_such_path() -> ApiError {
