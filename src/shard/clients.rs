@@ -222,7 +222,7 @@ impl Clients {
     #[inline]
     pub fn offer_of(&self, slot: u32) -> &Offer {
         let connection = self.connections.at(slot);
-        let name = connection.map_or(self.offers.current(), |connection| connection.offer);
+        let name = connection.map_or_else(|| self.offers.current(), |connection| connection.offer);
         self.offers.of(name)
     }
 

@@ -70,7 +70,7 @@ impl Offers {
     #[inline]
     pub fn of(&self, name: u8) -> &Offer {
         let own = self.all.get(usize::from(name));
-        own.unwrap_or(&self.all[usize::from(self.current)])
+        own.unwrap_or_else(|| &self.all[usize::from(self.current)])
     }
 
     /// From now on new connections get this. Where as many offers as can be named are still somebody's,

@@ -116,7 +116,7 @@ fn lose_others(settings: &[Flat], used: &[&str], sheet: &mut Sheet) {
         let name = rest(flat);
         let known =
             |begin: &&str| name == *begin || begin.ends_with('.') && name.starts_with(*begin);
-        if used.iter().any(|begin| known(&begin)) || flat.value.is_empty() {
+        if used.iter().any(known) || flat.value.is_empty() {
             continue;
         }
         let why = match name {

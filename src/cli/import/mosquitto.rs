@@ -9,8 +9,11 @@ use crate::config::quoted;
 
 /// Settings that make the section of a bridge; everything behind `connection` is its own.
 const BRIDGE: &[&str] = &["connection", "address", "addresses", "topic", "start_type"];
+/// Makes a value, as TOML.
+type Converted = fn(&str) -> String;
+
 /// Settings of the broker, ours, and what makes the value.
-const GLOBAL: &[(&str, &str, fn(&str) -> String)] = &[
+const GLOBAL: &[(&str, &str, Converted)] = &[
     ("max_packet_size", "mqtt.max_packet_size", plain),
     (
         "message_size_limit",

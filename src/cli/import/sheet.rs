@@ -129,15 +129,14 @@ impl Sheet {
                 }),
                 ..Sources::default()
             };
-            let error = match Config::new(&sources, &machine) {
-                Ok(_) => return Ok(self.imported()),
-                Err(error) => error,
+            let Err(error) = Config::new(&sources, &machine) else {
+                return Ok(self.imported());
             };
             let placed = error.problems.iter().find_map(|problem| {
                 let Some(Origin::File { line, .. }) = &problem.origin else {
                     return None;
                 };
-                let entry = lines.get(line.checked_sub(1)?)?.clone()?;
+                let entry = (*lines.get(line.checked_sub(1)?)?)?;
                 Some((entry, problem.what.clone()))
             });
             let Some((at, what)) = placed else {
