@@ -4,8 +4,10 @@
 //! errors and its place in the order of sources. Sub-commands ask about a broker instead of being one.
 //!
 //! - [`mod@estimate`]: what a load will take
+//! - [`import`]: configurations of other brokers
 
 pub mod estimate;
+pub mod import;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -60,6 +62,14 @@ pub enum Task {
     Doctor,
     /// `estimate`: to say what a load will take.
     Estimate(Load),
+    /// `import`: to make a configuration of that of another broker.
+    Import(import::Request),
+    /// `start`: to be a broker in the background.
+    Start,
+    /// `stop`: to end the one that runs.
+    Stop,
+    /// `restart`: both.
+    Restart,
 }
 
 impl Arguments {
@@ -126,6 +136,12 @@ fn task_of(name: &str, matches: &mut ArgMatches) -> Task {
                 .map_or_else(Vec::new, Iterator::collect),
         ),
         "doctor" => Task::Doctor,
+        "import" => Task::Import(import_of(matches)),
+        "console" => Task::Run,
+        "ping" => Task::Ctl(vec!["ping".to_owned()]),
+        "start" => Task::Start,
+        "stop" => Task::Stop,
+        "restart" => Task::Restart,
         _ => {
             let mut number = |id: &str| matches.remove_one(id).unwrap_or_default();
             Task::Estimate(Load {
@@ -138,6 +154,25 @@ fn task_of(name: &str, matches: &mut ArgMatches) -> Task {
                 qos: matches.remove_one("qos").unwrap_or_default(),
             })
         }
+    }
+}
+
+fn import_of(matches: &mut ArgMatches) -> import::Request {
+    let Some((from, mut matches)) = matches.remove_subcommand() else {
+        return import::Request::default();
+    };
+    let from = match from.as_str() {
+        "mosquitto" => import::From::Mosquitto,
+        _ => import::From::Emqx,
+    };
+    let mut path = |id: &str| matches.try_remove_one::<PathBuf>(id).ok().flatten();
+    import::Request {
+        from,
+        file: path("file").unwrap_or_default(),
+        acl: path("acl"),
+        plugins: path("plugins"),
+        out: path("out").unwrap_or_default(),
+        force: matches.get_flag("force"),
     }
 }
 
@@ -159,7 +194,8 @@ pub fn command() -> Command {
         .after_help("Use --help for the list of all settings.")
         .after_long_help(config::help())
         .args(options())
-        .subcommands([ctl(), doctor(), estimate()])
+        .subcommands([ctl(), doctor(), estimate(), import()])
+        .subcommands(service())
 }
 
 fn ctl() -> Command {
@@ -203,6 +239,69 @@ fn estimate() -> Command {
         .arg(amount("tls-share", "PERCENT", "Connections that are TLS").default_value("0"))
         .arg(amount("subscriptions", "N", "Subscriptions of each client").default_value("1"))
         .arg(json())
+}
+
+fn import() -> Command {
+    let path = |name: &'static str, help: &'static str| {
+        let option = Arg::new(name).long(name).value_name("PATH").help(help);
+        option.value_parser(value_parser!(PathBuf))
+    };
+    let out = || path("out", "Write the configuration there").default_value("millrace.toml");
+    let force = || {
+        let force = Arg::new("force").long("force").action(ArgAction::SetTrue);
+        force.help("Replace files that are there")
+    };
+    let emqx = Command::new("emqx")
+        .about("EMQX 4's emqx.conf")
+        .arg(path("file", "Its emqx.conf").required(true))
+        .arg(path(
+            "acl",
+            "Its acl.conf, which this broker reads as it is",
+        ))
+        .arg(path(
+            "plugins",
+            "The directory with its plugins' files (etc/plugins)",
+        ))
+        .args([out(), force()]);
+    let mosquitto = Command::new("mosquitto")
+        .about("mosquitto.conf, with the files of users and rules it names")
+        .arg(path("file", "Its mosquitto.conf").required(true))
+        .args([out(), force()]);
+    Command::new("import")
+        .about("Make a configuration of that of another broker")
+        .long_about(
+            "Make a configuration of that of another broker. Each line of it names the line it comes \
+             from; what is not carried over stands at its top and on standard error, with file, line \
+             and reason.\n\nExit codes: 0 if everything was carried over; 1 if something was not; 2 if \
+             nothing was written.",
+        )
+        .subcommand_required(true)
+        .subcommands([emqx, mosquitto])
+        .arg(json().hide(true))
+}
+
+/// The words of EMQX's start script.
+fn service() -> [Command; 5] {
+    [
+        (
+            "console",
+            "Run in the foreground, which is what happens without a command",
+        ),
+        (
+            "start",
+            "Run in the background; standard error goes to broker.log in the data directory",
+        ),
+        (
+            "stop",
+            "End the broker that runs with the data directory, in order",
+        ),
+        ("restart", "Both"),
+        (
+            "ping",
+            "Say pong if a broker runs with the data directory; exit code 1 if not",
+        ),
+    ]
+    .map(|(name, about)| Command::new(name).about(about).arg(json().hide(true)))
 }
 
 fn json() -> Arg {

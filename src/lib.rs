@@ -42,6 +42,14 @@
 //! [`shard::deliver`] what window and queue allow, and all that a connection gets in a turn leaves in
 //! one send ([`runtime::plane`]).
 //!
+//! # The path of a setting
+//!
+//! [`config`] declares it and says when a change takes effect. At the start and at each change
+//! `boot::settings` makes [`gate::rules::Rules`] of the configuration in force and gives them to each core
+//! as a command; `shard::settings` puts them in place between two turns. Clients are held to what their
+//! CONNACK has said ([`shard::offers`]). The control plane looks at the configuration in force when it
+//! needs it.
+//!
 //! # What is not there
 //!
 //! - No lock, no shared mutable state, no allocation in the steady state on the data path, and no

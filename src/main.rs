@@ -4,8 +4,9 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use crossbeam_channel::Receiver;
-use millrace::boot::{self, Refusal, run::Broker};
+use millrace::boot::{self, Refusal, run::Broker, service};
 use millrace::cli::estimate::{self, Load};
+use millrace::cli::import::Request;
 use millrace::cli::{Arguments, Task};
 use millrace::ctl;
 use millrace::runtime::log;
@@ -37,6 +38,10 @@ fn main() -> ExitCode {
         Task::Ctl(words) => ctl(&arguments, words),
         Task::Doctor => Ok(doctor(&arguments)),
         Task::Estimate(load) => Ok(estimate(&arguments, load)),
+        Task::Import(request) => import(request),
+        Task::Start => said(service::start(&arguments, "start")),
+        Task::Stop => said(service::stop(&arguments)),
+        Task::Restart => said(service::restart(&arguments)),
     };
     match done {
         Ok(code) => code,
@@ -84,6 +89,32 @@ fn doctor(arguments: &Arguments) -> ExitCode {
     }
 }
 
+/// `start`, `stop`, `restart`: 0; 1 when it is not done.
+fn said(done: Result<String, Refusal>) -> Result<ExitCode, Refusal> {
+    let (text, code) = match done {
+        Ok(text) => (text, ExitCode::SUCCESS),
+        Err(refusal) => {
+            let _ = writeln!(std::io::stderr(), "{refusal}");
+            return Ok(ExitCode::from(EXIT_FAILED));
+        }
+    };
+    let _ = writeln!(std::io::stdout(), "{text}");
+    Ok(code)
+}
+
+/// `import`: 0; 1 when something was not carried over; 2 when nothing was written.
+fn import(request: &Request) -> Result<ExitCode, Refusal> {
+    let done = boot::import::run(request)?;
+    let _ = writeln!(std::io::stdout(), "{}", done.said.join("\n"));
+    for line in &done.lost {
+        let _ = writeln!(std::io::stderr(), "{line}");
+    }
+    Ok(match done.lost.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::from(EXIT_FAILED),
+    })
+}
+
 fn estimate(arguments: &Arguments, load: &Load) -> ExitCode {
     let answer = estimate::estimate(load);
     let text = match arguments.json {
@@ -104,8 +135,9 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Refusal> {
     }
     let broker = boot::run::start(&ready)?;
     broker.control.set_log(log.control());
+    broker.settings.set_log(log.control());
     announce(&broker);
-    let ending = shutdown::wait(&broker, &signals, ready.config.node.shutdown_timeout);
+    let ending = shutdown::wait(&broker, &signals);
     let code = match &ending {
         Ending::Clean => {
             tracing::info!("stopped");

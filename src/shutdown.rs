@@ -12,6 +12,7 @@ use crate::boot::run::Broker;
 use crate::gate::command::Command;
 use crate::gate::event::{Crossing, Event, What};
 use crate::gate::reply::Reply;
+use crate::gate::settings::SettingsControl;
 use crate::gate::tls::TlsRequest;
 
 /// A signal of the process.
@@ -21,7 +22,7 @@ pub enum Signal {
     Stop,
     /// SIGUSR1: print the sizes of the tables and all counters.
     Report,
-    /// SIGHUP: read certificates and access rules again.
+    /// SIGHUP: read configuration, access rules and certificates again.
     Reload,
 }
 
@@ -38,7 +39,7 @@ pub enum Ending {
 const ASK_EVERY: Duration = Duration::from_millis(5);
 
 /// Runs a broker until a signal ends it or a core fails.
-pub fn wait(broker: &Broker, signals: &Receiver<Signal>, timeout: Duration) -> Ending {
+pub fn wait(broker: &Broker, signals: &Receiver<Signal>) -> Ending {
     loop {
         select! {
             recv(signals) -> signal => match signal {
@@ -54,7 +55,7 @@ pub fn wait(broker: &Broker, signals: &Receiver<Signal>, timeout: Duration) -> E
     let stop = Stopping {
         broker,
         signals,
-        deadline: Instant::now() + timeout,
+        deadline: Instant::now() + broker.settings.config().node.shutdown_timeout,
     };
     match stop.run() {
         Ok(()) => Ending::Clean,
@@ -64,7 +65,7 @@ pub fn wait(broker: &Broker, signals: &Receiver<Signal>, timeout: Duration) -> E
 
 /// The handshake threads say in the log what became of it.
 fn reload(broker: &Broker) {
-    broker.access.reload(&broker.gate);
+    broker.settings.reload_and_log();
     let Some(tls) = &broker.tls else {
         return;
     };

@@ -12,8 +12,8 @@ use millrace::access::rules::AccessRules;
 use millrace::base::ids::CoreId;
 use millrace::base::staged::Staged;
 use millrace::base::time::Now;
-use millrace::boot::run::rules;
 use millrace::config::{Config, Machine};
+use millrace::gate::rules::Rules;
 use millrace::metrics::CoreMetrics;
 use millrace::mqtt::encode_publish::{OutgoingPublish, encode_publish_head};
 use millrace::mqtt::frame::next_frame;
@@ -195,7 +195,7 @@ impl Core {
         let mut shard = Shard::new(ShardParts {
             core: CORE,
             cores: 1,
-            rules: rules(&config, 1, Arc::new(AccessRules::open())),
+            rules: Rules::new(&config, 1, Arc::new(AccessRules::open())),
             hash_key: [7; 16],
             seed: SEED,
             index: readers.remove(0),

@@ -202,6 +202,15 @@ impl BanTable {
             .find(|ban| ban.holds(now_unix_s) && ban.who.means(client_id, username, peer))
     }
 
+    /// Whether this very ban, which is for a client id, is in force and not another in its place.
+    pub fn has(&self, ban: &Arc<Ban>) -> bool {
+        let BanWho::ClientId(id) = &ban.who else {
+            return false;
+        };
+        let own = self.clients.get(id);
+        own.is_some_and(|own| Arc::ptr_eq(own, ban))
+    }
+
     /// All bans, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Ban>> {
         let named = self.clients.values().chain(self.users.values());

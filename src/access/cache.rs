@@ -82,6 +82,20 @@ impl AnswerCache {
         }
     }
 
+    /// The answers that are still good: to what, and when they end, milliseconds since process start.
+    pub fn good(
+        &self,
+        rules_version: u64,
+        now_ms: u64,
+    ) -> impl Iterator<Item = (Action, &str, Permission, u64)> {
+        let same = self.rules_version == rules_version;
+        let good = self
+            .answers
+            .iter()
+            .filter(move |a| same && a.ends_ms > now_ms);
+        good.map(|a| (a.action, &*a.topic, a.permission, a.ends_ms))
+    }
+
     /// Forgets everything.
     pub fn drain(&mut self) {
         self.answers = VecDeque::new();

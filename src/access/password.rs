@@ -34,6 +34,9 @@ pub struct NotStorable;
 pub fn verify(kind: &PasswordHash, password: &[u8], stored: &Stored) -> bool {
     let salt = stored.salt.as_bytes();
     match kind {
+        PasswordHash::Pbkdf2 { .. } if stored.hash.starts_with('$') => {
+            verify_mosquitto(&stored.hash, password)
+        }
         PasswordHash::Plain => equal(password, stored.hash.as_bytes()),
         PasswordHash::Simple(digest, position) => {
             let computed = simple(*digest, *position, password, salt);
@@ -111,6 +114,35 @@ pub fn store(kind: &PasswordHash, password: &[u8], salt: [u8; 16]) -> Result<Sto
             salt: String::new(),
         },
     })
+}
+
+/// Rounds of one of mosquitto's hashes that are computed: more would keep others waiting.
+const MOSQUITTO_ROUNDS_MAX: u32 = 10_000_000;
+
+/// Whether `password` is the one that mosquitto stores as `$7$<rounds>$<salt>$<hash>` (PBKDF2 with
+/// SHA-512) or `$6$<salt>$<hash>` (SHA-512 over password and salt), in base64.
+fn verify_mosquitto(stored: &str, password: &[u8]) -> bool {
+    let mut parts = stored.split('$').skip(1);
+    let kind = parts.next();
+    let rounds = match kind {
+        Some("7") => parts.next().and_then(|rounds| rounds.parse::<u32>().ok()),
+        Some("6") => Some(1),
+        _ => None,
+    };
+    let rounds = rounds.filter(|rounds| (1..=MOSQUITTO_ROUNDS_MAX).contains(rounds));
+    let mut decoded = || STANDARD.decode(parts.next()?).ok();
+    let (Some(rounds), Some(salt), Some(hash)) = (rounds, decoded(), decoded()) else {
+        return false;
+    };
+    // An empty hash would be that of every password.
+    if parts.next().is_some() || hash.is_empty() {
+        return false;
+    }
+    let computed = match kind {
+        Some("7") => derive(Digest::Sha512, password, &salt, rounds, Some(hash.len())),
+        _ => simple(Digest::Sha512, SaltPosition::Suffix, password, &salt),
+    };
+    equal(&computed, &hash)
 }
 
 /// Whether `password` is the one in an LDAP entry's `userPassword`: `{SSHA}` and its kin, or plain.
@@ -252,6 +284,44 @@ mod tests {
             }
         }
         kinds
+    }
+
+    #[test]
+    fn mosquittos_own_notation_is_understood_where_pbkdf2_is() {
+        let kind = PasswordHash::Pbkdf2 {
+            mac: Digest::Sha512,
+            iterations: 101,
+            dk_length: Some(64),
+        };
+        // Made with Python's hashlib.
+        let file = include_str!("../cli/import/testdata/mosquitto.passwd");
+        let mut seen = 0;
+        for (line, password) in file.lines().zip(["first", "second", "third"]) {
+            let (_, hash) = line.split_once(':').unwrap();
+            let stored = Stored {
+                hash: hash.to_owned(),
+                salt: String::new(),
+            };
+            let password = format!("{password}-password");
+            assert!(verify(&kind, password.as_bytes(), &stored), "{line}");
+            assert!(!verify(&kind, b"another", &stored), "{line}");
+            seen += 1;
+        }
+        assert_eq!(seen, 3);
+        for wrong in [
+            "$7$",
+            "$7$0$YQ==$YQ==",
+            "$7$x$YQ==$YQ==",
+            "$6$YQ==$",
+            "$7$1$YQ==$YQ==$",
+            "$5$a",
+        ] {
+            let stored = Stored {
+                hash: wrong.to_owned(),
+                salt: String::new(),
+            };
+            assert!(!verify(&kind, b"", &stored), "{wrong}");
+        }
     }
 
     #[test]

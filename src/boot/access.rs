@@ -1,10 +1,8 @@
 //! Access rules as the configuration and the file they name give them, at the start and again later.
 
 use std::fs;
-use std::num::NonZeroU64;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use crate::access::acl::Permission;
@@ -12,15 +10,10 @@ use crate::access::acl_compiled::CompiledRules;
 use crate::access::acl_file::read_rules;
 use crate::access::bans::{Ban, read_bans};
 use crate::access::cache::CacheRules;
-use crate::access::flapping::FlappingRules;
-use crate::access::limiter::{ConnectionLimits, Excess, RateLimit};
-use crate::access::overload::OverloadRules;
 use crate::access::rules::{AccessRules, DenyAction};
 use crate::base::limits::ACL_FILE_BYTES_MAX;
 use crate::boot::{Refusal, preflight};
-use crate::config::{Config, Listener, NoMatch, OnDeny, Profile, Quota, RateExceeded};
-use crate::gate::command::Command;
-use crate::gate::port::Gate;
+use crate::config::{Config, NoMatch, OnDeny, Profile};
 use crate::mqtt::reason::ReasonCode;
 
 /// The rules that the configuration and its file give; `version` counts reloads.
@@ -67,43 +60,6 @@ pub fn rules(config: &Config, version: u64) -> Result<AccessRules, Refusal> {
     })
 }
 
-/// Reads the rules again while the broker runs.
-#[derive(Debug)]
-pub struct Reloading {
-    config: Config,
-    version: AtomicU64,
-}
-
-impl Reloading {
-    /// The rules of this configuration are in force.
-    pub fn new(config: Config) -> Self {
-        let version = AtomicU64::new(0);
-        Self { config, version }
-    }
-
-    /// Reads the file again and gives its rules to all cores. If it cannot be read, the rules stay as
-    /// they are.
-    pub fn reload(&self, gate: &Gate) {
-        let version = self.version.fetch_add(1, Ordering::Relaxed) + 1;
-        let rules = match rules(&self.config, version) {
-            Ok(rules) => Arc::new(rules),
-            Err(refusal) => return tracing::error!("access rules stay as they are: {refusal}"),
-        };
-        let count = rules.file.as_ref().map_or(0, CompiledRules::len);
-        let told = gate.ask_all(|| Command::SetAccess(Arc::clone(&rules)));
-        let cores = usize::from(gate.cores());
-        if told < cores {
-            tracing::error!(
-                told,
-                cores,
-                "some cores do not keep up and keep the old access rules"
-            );
-        } else {
-            tracing::info!(count, "access rules have been read again");
-        }
-    }
-}
-
 /// The bans of the bootstrap file, if there is one.
 ///
 /// # Errors
@@ -121,61 +77,6 @@ pub fn bans(config: &Config) -> Result<Arc<[Arc<Ban>]>, Refusal> {
     let bans =
         read_bans(&text, now_unix_s).map_err(|what| Refusal::from(format!("{shown} {what}")))?;
     Ok(bans.into_iter().map(Arc::new).collect())
-}
-
-/// What a listener's settings allow each of its connections.
-pub fn limits(config: &Config) -> Arc<[ConnectionLimits]> {
-    let of = |listener: &Listener| {
-        let settings = &listener.settings;
-        let rate = |quota: Quota, more: u32| RateLimit {
-            amount: quota.amount,
-            per_ms: quota.per_ms,
-            burst: quota.amount.get().saturating_add(u64::from(more)),
-        };
-        let messages = settings.messages_rate;
-        let bytes = settings
-            .bytes_rate
-            .map(|quota| rate(quota, settings.bytes_burst));
-        let pair = settings.rate_limit.map(|pair| RateLimit {
-            amount: pair.rate,
-            per_ms: NonZeroU64::MIN.saturating_add(999),
-            burst: pair.burst.get(),
-        });
-        ConnectionLimits {
-            messages: messages.map(|quota| rate(quota, settings.messages_burst)),
-            bytes: pair.or(bytes),
-            excess: match settings.rate_exceeded {
-                RateExceeded::Pause => Excess::Pause,
-                RateExceeded::Drop => Excess::Drop,
-            },
-        }
-    };
-    let limits: Vec<ConnectionLimits> = config.listeners.iter().map(of).collect();
-    match limits.iter().all(ConnectionLimits::is_empty) {
-        true => Vec::new().into(),
-        false => limits.into(),
-    }
-}
-
-/// When a client comes and goes too often, if that is looked for.
-pub fn flapping(config: &Config) -> Option<FlappingRules> {
-    let settings = &config.access.flapping;
-    settings.enable.then(|| FlappingRules {
-        window_ms: millis(settings.window_time),
-        max_count: settings.max_count,
-        ban_s: settings.ban_time.as_secs(),
-    })
-}
-
-/// When nobody new is let in.
-pub fn overload(config: &Config) -> OverloadRules {
-    let settings = &config.access.overload;
-    let threshold_us = u64::try_from(settings.turn_threshold.as_micros()).unwrap_or(u64::MAX);
-    OverloadRules {
-        turn_us_max: settings.enable.then_some(threshold_us),
-        cool_down_ms: millis(settings.cool_down),
-        accept_delay_ms: millis(settings.accept_delay),
-    }
 }
 
 fn millis(time: Duration) -> u64 {

@@ -164,9 +164,10 @@ pub fn examine(arguments: &Arguments) -> Findings {
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
     let now_s = unix_s();
     let mut all = match settle(arguments) {
-        Ok((config, machine, facts)) => {
-            let mut all = of_configuration(&config, &facts, now_s);
-            all.push(cores(&config, &machine));
+        Ok((in_force, machine, facts)) => {
+            let config = in_force.config();
+            let mut all = of_configuration(config, &facts, now_s);
+            all.push(cores(config, &machine));
             let warnings = config.warnings(&machine).into_iter();
             all.extend(warnings.map(|warning| Finding::warning("configuration", warning, ADVICE)));
             all

@@ -195,7 +195,7 @@ fn give_to_cores(gate: &Gate, listener: u8, sockets: Vec<OwnedFd>) -> Result<(),
 }
 
 /// Asks a core, waiting for room in its channel.
-fn ask(gate: &Gate, core: CoreId, mut command: Command) -> Result<(), String> {
+pub(super) fn ask(gate: &Gate, core: CoreId, mut command: Command) -> Result<(), String> {
     for _ in 0..TRIES_MAX {
         match gate.ask(core, command) {
             Ok(()) => return Ok(()),

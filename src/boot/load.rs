@@ -5,21 +5,31 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::cli::Arguments;
-use crate::config::{Config, ConfigError, Machine, Sources, TomlFile};
+use crate::config::{ConfigError, InForce, Machine, Sources, TomlFile};
 
 /// Changes that were made at run time, in the data directory.
-const OVERRIDES_FILE: &str = "overrides.toml";
+pub(super) const OVERRIDES_FILE: &str = "overrides.toml";
 
 /// The configuration that arguments, environment and files give on this machine.
-pub fn load(arguments: &Arguments, machine: &Machine) -> Result<Config, ConfigError> {
+pub fn load(arguments: &Arguments, machine: &Machine) -> Result<InForce, ConfigError> {
+    let data_dir = data_dir(arguments)?;
+    let sources = sources_with_overrides(arguments, &data_dir)?;
+    InForce::at_start(&sources, machine)
+}
+
+/// All sources; the changes made at run time lie in the data directory.
+pub(super) fn sources_with_overrides(
+    arguments: &Arguments,
+    data_dir: &Path,
+) -> Result<Sources, ConfigError> {
     let mut sources = sources(arguments)?;
-    let path = sources.data_dir()?.join(OVERRIDES_FILE);
+    let path = data_dir.join(OVERRIDES_FILE);
     sources.overrides = match read_toml(&path) {
         Ok(file) => Some(file),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(unreadable(&path, &error)),
     };
-    Config::new(&sources, machine)
+    Ok(sources)
 }
 
 /// The data directory that arguments, environment and file name.

@@ -3,12 +3,15 @@
 pub mod access;
 pub mod data_dir;
 pub mod doctor;
+pub mod import;
 pub mod listeners;
 pub mod load;
 pub mod machine;
 pub mod preflight;
 pub mod report;
 pub mod run;
+pub mod service;
+pub mod settings;
 mod sys;
 mod tls;
 
@@ -18,7 +21,7 @@ use std::sync::Arc;
 use crate::access::bans::Ban;
 use crate::access::rules::AccessRules;
 use crate::cli::Arguments;
-use crate::config::{Config, ConfigError, Machine};
+use crate::config::{Config, ConfigError, InForce, Machine};
 use data_dir::DataDir;
 use preflight::Facts;
 
@@ -26,7 +29,11 @@ use preflight::Facts;
 /// of logs.)
 pub struct Ready {
     /// The configuration.
-    pub config: Config,
+    pub config: Arc<Config>,
+    /// The same with what it was made of, for changes.
+    pub in_force: InForce,
+    /// The command line, which is looked at again when the configuration is read again.
+    pub arguments: Arguments,
     /// The machine it was made for.
     pub machine: Machine,
     /// What of io_uring is optional and there, among other facts.
@@ -77,7 +84,8 @@ pub fn prepare_memory() {
 
 /// Loads the configuration, raises the limits, runs every check, locks the data directory.
 pub fn prepare(arguments: &Arguments) -> Result<Ready, Refusal> {
-    let (config, machine, facts) = settle(arguments)?;
+    let (in_force, machine, facts) = settle(arguments)?;
+    let config = Arc::clone(in_force.config());
     let failed = preflight::outcomes(&config, &facts)
         .into_iter()
         .filter_map(Result::err);
@@ -90,8 +98,11 @@ pub fn prepare(arguments: &Arguments) -> Result<Ready, Refusal> {
     let bans = access::bans(&config)?;
     let data_dir = DataDir::open(&config.node.data_dir)?;
     let hash_key = data_dir.hash_key()?;
+    service::note_process(data_dir.path());
     Ok(Ready {
         config,
+        in_force,
+        arguments: arguments.clone(),
         machine,
         facts,
         access: access.into(),
@@ -112,13 +123,14 @@ pub struct Report {
 
 /// `--check`: loads the configuration and runs every check, without making or keeping anything.
 pub fn check(arguments: &Arguments) -> Result<Report, Refusal> {
-    let (config, machine, facts) = settle(arguments)?;
+    let (in_force, machine, facts) = settle(arguments)?;
+    let config = in_force.config();
     let mut outcomes = vec![Ok("the configuration is valid".to_owned())];
-    outcomes.extend(preflight::outcomes(&config, &facts));
-    outcomes.extend(tls::check(&config));
-    outcomes.extend(access::check(&config));
+    outcomes.extend(preflight::outcomes(config, &facts));
+    outcomes.extend(tls::check(config));
+    outcomes.extend(access::check(config));
     outcomes.push(preflight::check_data_dir(&config.node.data_dir));
-    let certificates = doctor::certificates::examine(&config, doctor::unix_s());
+    let certificates = doctor::certificates::examine(config, doctor::unix_s());
     outcomes.extend(certificates.into_iter().map(doctor::Finding::outcome));
     let warnings = config.warnings(&machine).into_iter();
     let mut lines: Vec<String> = outcomes.iter().map(line).collect();
@@ -136,9 +148,9 @@ fn line(outcome: &preflight::Outcome) -> String {
     }
 }
 
-fn settle(arguments: &Arguments) -> Result<(Config, Machine, Facts), Refusal> {
+fn settle(arguments: &Arguments) -> Result<(InForce, Machine, Facts), Refusal> {
     let (machine, limits) = machine::look()
         .map_err(|error| Refusal::from(format!("the machine cannot be examined: {error}")))?;
-    let config = load::load(arguments, &machine)?;
-    Ok((config, machine, Facts::gather(limits)))
+    let in_force = load::load(arguments, &machine)?;
+    Ok((in_force, machine, Facts::gather(limits)))
 }

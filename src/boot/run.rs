@@ -2,20 +2,21 @@
 //! both planes.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 
 use crate::access::bans::Ban;
-use crate::access::rules::AccessRules;
 use crate::base::home::Homes;
 use crate::base::ids::CoreId;
 use crate::boot::listeners::Listeners;
-use crate::boot::{Ready, Refusal, access, tls};
+use crate::boot::settings::Settings;
+use crate::boot::{Ready, Refusal, tls};
 use crate::config::Config;
 use crate::control::{Control, ControlParts};
 use crate::gate::listeners::ListenerControl;
 use crate::gate::port::{Gate, GatePort, WakeCore, gate};
+use crate::gate::rules::Rules;
+use crate::gate::settings::SettingsControl;
 use crate::metrics::{CoreMetrics, MetricsRegistry};
 use crate::routing::reader::IndexReader;
 use crate::routing::shared::SharedIndex;
@@ -29,10 +30,7 @@ use crate::runtime::plane::Plane;
 use crate::runtime::thread::{self, CoreFailed, CoresConfig};
 use crate::runtime::tls_threads::{TlsPort, TlsThreads};
 use crate::runtime::wake::Wakers;
-use crate::shard::addons::AddonRules;
-use crate::shard::auth::AuthnRules;
 use crate::shard::cross::Parcel;
-use crate::shard::rules::Rules;
 use crate::shard::{Shard, ShardParts};
 
 /// Sockets in handshake: a quarter of the process's descriptors, shared by all cores.
@@ -44,8 +42,8 @@ const HANDSHAKES_MIN: u64 = 16;
 pub struct Broker {
     /// The way to its cores.
     pub gate: Gate,
-    /// Its access rules, which may be read again.
-    pub access: access::Reloading,
+    /// Its settings, some of which may change.
+    pub settings: Arc<Settings>,
     /// Its figures.
     pub metrics: MetricsRegistry,
     /// Its index thread.
@@ -67,7 +65,7 @@ pub struct Broker {
 /// # Errors
 /// Sentences for the user; nothing is listening then.
 pub fn start(ready: &Ready) -> Result<Broker, Refusal> {
-    let config = &ready.config;
+    let config = &*ready.config;
     let cores = u8::try_from(config.sizing.cores).unwrap_or(u8::MAX);
     let refused =
         |what: &str, error: &dyn std::fmt::Display| Refusal::from(format!("{what}: {error}"));
@@ -76,8 +74,8 @@ pub fn start(ready: &Ready) -> Result<Broker, Refusal> {
     let (writer, readers, epochs) = SharedIndex::new(cores, seed()?)
         .map_err(|error| refused("no address space for the subscription index", &error))?;
     // The index thread counts as well.
-    let writers = usize::from(cores) + 1 + tls::threads(config, cores);
-    let (metrics, mut core_metrics) = MetricsRegistry::new(writers);
+    let (metrics, mut core_metrics) =
+        MetricsRegistry::new(usize::from(cores) + 1 + tls::threads(config, cores));
     let of_tls = core_metrics.split_off(usize::from(cores) + 1);
     let of_index = core_metrics.remove(usize::from(cores));
     let (indexer, index_ports) = Indexer::start(writer, cores, Arc::clone(&wakers), of_index)
@@ -86,7 +84,7 @@ pub fn start(ready: &Ready) -> Result<Broker, Refusal> {
     let (gate, gate_ports) = gate(cores, wake_by(&wakers));
     let fronts = fronts(config);
     let plant = Plant {
-        rules: rules(config, cores, Arc::clone(&ready.access)),
+        rules: Rules::new(config, cores, Arc::clone(&ready.access)),
         bans: Arc::clone(&ready.bans),
         plane: PlaneConfig::for_cores(usize::from(cores), config.sizing.connections_per_core),
         hash_key: ready.hash_key,
@@ -105,9 +103,8 @@ pub fn start(ready: &Ready) -> Result<Broker, Refusal> {
     let ports = index_ports.into_iter().zip(gate_ports).zip(desks);
     let all = ends.zip(ports).enumerate();
     for (core, (((mesh, index), metrics), ((index_port, gate), desk))) in all {
-        let core = CoreId(u8::try_from(core).unwrap_or(u8::MAX));
         let own = CoreEnds {
-            core,
+            core: CoreId(u8::try_from(core).unwrap_or(u8::MAX)),
             mesh,
             index,
             metrics,
@@ -121,12 +118,13 @@ pub fn start(ready: &Ready) -> Result<Broker, Refusal> {
     }
     let cores = thread::start(cores_config(config), &wakers, makers)
         .map_err(|error| refused("a core cannot be started", &error))?;
-    let (control, listeners, listening) = open(ready, fronts, &gate, &metrics, tls.as_ref())?;
+    let (control, settings, listeners, listening) =
+        open(ready, fronts, &gate, &metrics, tls.as_ref())?;
     let ended =
         await_end(cores).map_err(|error| refused("no thread to wait for the cores", &error))?;
     Ok(Broker {
         gate,
-        access: access::Reloading::new(config.clone()),
+        settings,
         metrics,
         indexer,
         ended,
@@ -167,13 +165,18 @@ fn open(
     metrics: &MetricsRegistry,
     tls: Option<&TlsThreads>,
 ) -> Opened {
+    let desk = tls.map(TlsThreads::desk);
+    let settings = Settings::new(ready, gate.clone(), Arc::clone(&fronts), desk.clone());
+    let settings = Arc::new(settings);
     let mut control = Control::start(ControlParts {
         config: &ready.config,
         data_dir: ready.data_dir.path(),
         gate: gate.clone(),
         metrics: metrics.clone(),
         homes: Homes::new(ready.hash_key, gate.cores()),
-        tls: tls.map(TlsThreads::desk),
+        bans: Arc::clone(&ready.bans),
+        settings: Arc::clone(&settings) as Arc<dyn SettingsControl>,
+        tls: desk,
     })?;
     control.tell_bans();
     let listeners = Arc::new(Listeners::open(&ready.config.listeners, fronts, gate)?);
@@ -182,11 +185,19 @@ fn open(
     let mut listening: Vec<(String, String)> = states.map(|state| (state.id, state.bind)).collect();
     let serving = serving.into_iter();
     listening.extend(serving.map(|(name, address)| (name, address.to_string())));
-    Ok((control, listeners, listening))
+    Ok((control, settings, listeners, listening))
 }
 
-/// The control plane, the listeners, and who listens where.
-type Opened = Result<(Control, Arc<Listeners>, Vec<(String, String)>), Refusal>;
+/// The control plane, the settings, the listeners, and who listens where.
+type Opened = Result<
+    (
+        Control,
+        Arc<Settings>,
+        Arc<Listeners>,
+        Vec<(String, String)>,
+    ),
+    Refusal,
+>;
 
 /// Waits for the cores' end on a thread of its own.
 fn await_end(cores: thread::Cores) -> std::io::Result<Receiver<Result<(), CoreFailed>>> {
@@ -274,60 +285,4 @@ fn seed() -> Result<[u64; 4], Refusal> {
         u64::from_le_bytes(word)
     };
     Ok([word(0), word(8), word(16), word(24)])
-}
-
-/// The settings as the shards read them.
-pub fn rules(config: &Config, cores: u8, access_rules: Arc<AccessRules>) -> Rules {
-    let (mqtt, retainer) = (&config.mqtt, &config.retainer);
-    let seconds = |duration: Duration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "1.0 to 10.0"
-    )]
-    let keepalive_multiplier_permille = (mqtt.keepalive_multiplier * 1000.0).round() as u64;
-    Rules {
-        max_packet_size: mqtt.max_packet_size,
-        max_clientid_len: usize::from(mqtt.max_clientid_len),
-        max_topic_levels: usize::from(mqtt.max_topic_levels),
-        max_qos_allowed: mqtt.max_qos_allowed,
-        max_topic_alias: mqtt.max_topic_alias,
-        max_topic_alias_out: mqtt.max_topic_alias_out,
-        server_reference: mqtt.server_reference.as_deref().map(Into::into),
-        response_information: mqtt.response_information.as_deref().map(Into::into),
-        retain_available: mqtt.retain_available,
-        wildcard_subscription: mqtt.wildcard_subscription,
-        shared_subscription: mqtt.shared_subscription,
-        share_strategy: mqtt.shared_subscription_strategy,
-        share_groups: config.share_groups.as_slice().into(),
-        idle_timeout_ms: u64::try_from(mqtt.idle_timeout.as_millis()).unwrap_or(u64::MAX),
-        server_keepalive_s: mqtt.server_keepalive,
-        keepalive_multiplier_permille,
-        max_inflight: mqtt.max_inflight,
-        max_awaiting_rel: mqtt.max_awaiting_rel,
-        await_rel_timeout_s: seconds(mqtt.await_rel_timeout),
-        session_expiry_s: mqtt.session_expiry_interval.map_or(u32::MAX, seconds),
-        max_mqueue_len: mqtt.max_mqueue_len.map_or(0, |len| len as usize),
-        mqueue_store_qos0: mqtt.mqueue_store_qos0,
-        max_subscriptions: mqtt.max_subscriptions.unwrap_or(u32::MAX),
-        max_out_queue_bytes: mqtt.max_out_queue as usize,
-        allow_anonymous: mqtt.allow_anonymous,
-        access: access_rules,
-        limits: access::limits(config),
-        flapping: access::flapping(config),
-        overload: access::overload(config),
-        listener_ids: config
-            .listeners
-            .iter()
-            .map(|l| l.to_string().into())
-            .collect(),
-        authn: AuthnRules::new(config, cores),
-        max_retained_messages: retainer.max_retained_messages.map_or(0, |max| max as usize),
-        max_retained_payload: retainer.max_payload_size as usize,
-        retained_expiry_s: retainer.expiry_interval.map_or(0, seconds),
-        queue_memory_bytes: usize::try_from(config.sizing.queue_bytes_per_core)
-            .unwrap_or(usize::MAX),
-        max_connections: config.sizing.connections_per_core,
-        addons: Arc::new(AddonRules::new(config)),
-    }
 }

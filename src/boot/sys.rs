@@ -42,6 +42,12 @@ pub(crate) fn forbid_huge_pages() {
     unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) };
 }
 
+/// Asks a process to end in order (SIGTERM).
+pub(crate) fn terminate(pid: i32) -> io::Result<()> {
+    // SAFETY: no pointers are involved.
+    check(unsafe { libc::kill(pid, libc::SIGTERM) })
+}
+
 /// Binds a TCP socket to `address` and closes it again: an error says that it cannot be used.
 ///
 /// With SO_REUSEADDR, so that connections of a broker that ran before and are now in TIME_WAIT do

@@ -1,4 +1,5 @@
-//! The configuration: read once, checked as a whole, then an immutable snapshot.
+//! The configuration: checked as a whole, then an immutable snapshot. While the broker runs another one
+//! may take its place, in what is live ([`InForce`]).
 //!
 //! Two steps: [`Sources`] (text, from a file, the environment, the command line) become [`Config`]
 //! (typed, in range, consistent). A `Config` that exists is valid; nothing downstream checks again.
@@ -12,8 +13,10 @@ mod authn;
 mod kind;
 mod listener;
 mod network;
+mod overrides;
 mod quantity;
 mod reference;
+mod reload;
 mod schema;
 mod sections;
 mod sections_access;
@@ -43,7 +46,11 @@ pub use authn::sources::{AccessSource, AccessSourceKind};
 pub use authn::{AuthnProvider, Hidden, ProviderKind};
 pub use listener::{Bind, Listener, ListenerKind};
 pub use network::{AccessRule, Network};
+pub use overrides::quoted;
 pub use reference::{help, reference};
+pub use reload::{Changed, InForce};
+#[cfg(test)]
+pub(crate) use schema::live_settings;
 pub use sections::{
     CORES_MAX, DefaultPriority, Log, LogFormat, LogLevel, Mqtt, Node, Retainer, ShareGroup,
     ShareGroupSettings, ShareStrategy,
@@ -78,6 +85,7 @@ pub use values::{Origin, Problem};
 use std::fmt;
 
 use sections_access::hardened_problems;
+use values::Values;
 
 /// The whole configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -158,21 +166,24 @@ impl std::error::Error for ConfigError {}
 impl Config {
     /// The configuration that the sources give on this machine.
     pub fn new(sources: &Sources, machine: &Machine) -> Result<Self, ConfigError> {
-        let values = sources.collect()?;
-        let listeners =
-            listener::listeners(&values).map_err(|problems| ConfigError { problems })?;
-        let messaging = Messaging::read(&values).map_err(|problems| ConfigError { problems })?;
-        let node = Node::read(&values, Node::SECTION.prefix);
+        Self::of(&sources.collect()?, machine)
+    }
+
+    /// The configuration that values give which were checked one by one.
+    fn of(values: &Values, machine: &Machine) -> Result<Self, ConfigError> {
+        let listeners = listener::listeners(values).map_err(|problems| ConfigError { problems })?;
+        let messaging = Messaging::read(values).map_err(|problems| ConfigError { problems })?;
+        let node = Node::read(values, Node::SECTION.prefix);
         let sizing = Sizing::new(&node, machine);
-        let http_tls = HttpTls::read(&values, HttpTls::SECTION.prefix);
-        if let Some(problem) = http_tls.problem(&values) {
+        let http_tls = HttpTls::read(values, HttpTls::SECTION.prefix);
+        if let Some(problem) = http_tls.problem(values) {
             return Err(ConfigError {
                 problems: vec![problem],
             });
         }
-        let mut mqtt = Mqtt::read(&values, Mqtt::SECTION.prefix);
+        let mut mqtt = Mqtt::read(values, Mqtt::SECTION.prefix);
         if node.profile == Profile::Hardened {
-            let problems = hardened_problems(&listeners, &values, mqtt.allow_anonymous);
+            let problems = hardened_problems(&listeners, values, mqtt.allow_anonymous);
             if !problems.is_empty() {
                 return Err(ConfigError { problems });
             }
@@ -182,20 +193,20 @@ impl Config {
             node,
             listeners,
             mqtt,
-            access: AccessSettings::read(&values),
-            authentication: GlobalAuthn::read(&values, GlobalAuthn::SECTION.prefix).authentication,
-            access_sources: AccessSources::read(&values, AccessSources::SECTION.prefix).remote,
-            authentication_settings: AuthnSettings::read(&values, AuthnSettings::SECTION.prefix),
-            share_groups: ShareGroupSettings::groups(&values),
-            retainer: Retainer::read(&values, Retainer::SECTION.prefix),
+            access: AccessSettings::read(values),
+            authentication: GlobalAuthn::read(values, GlobalAuthn::SECTION.prefix).authentication,
+            access_sources: AccessSources::read(values, AccessSources::SECTION.prefix).remote,
+            authentication_settings: AuthnSettings::read(values, AuthnSettings::SECTION.prefix),
+            share_groups: ShareGroupSettings::groups(values),
+            retainer: Retainer::read(values, Retainer::SECTION.prefix),
             messaging,
-            tls: Tls::read(&values, Tls::SECTION.prefix),
-            http: Http::read(&values, Http::SECTION.prefix),
+            tls: Tls::read(values, Tls::SECTION.prefix),
+            http: Http::read(values, Http::SECTION.prefix),
             http_tls,
-            dashboard: Dashboard::read(&values, Dashboard::SECTION.prefix),
-            observe: Observe::read(&values).map_err(|problems| ConfigError { problems })?,
-            log: Log::read(&values, Log::SECTION.prefix),
-            shown: shown::shown(&values),
+            dashboard: Dashboard::read(values, Dashboard::SECTION.prefix),
+            observe: Observe::read(values).map_err(|problems| ConfigError { problems })?,
+            log: Log::read(values, Log::SECTION.prefix),
+            shown: shown::shown(values),
             sizing,
         })
     }

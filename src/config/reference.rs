@@ -29,7 +29,20 @@ wrong with it, and exits with code 2. `broker --check` says so without starting.
 Sizes are written as `512`, `256KB`, `1MB`, `2GB` (1KB is 1024 bytes); durations as `250ms`, `15s`, `5m`,
 `2h`, `1d` or together, `1h30m`; rates as `1000/s`. In TOML, whatever has a unit stands in quotes.
 
-Every setting is read once, at the start. *Live* marks those that may also stand in `overrides.toml`.
+Each setting says when a change of it takes effect. *live*: while the broker runs. *live, for new
+connections*: while the broker runs, for clients that connect from then on; who is connected keeps what
+it was told, or what holds since its CONNECT. *start*: when the broker is started again.
+
+Three things change live settings, and none of them touches a connection:
+
+- `broker ctl conf reload`, SIGHUP, or `POST /api/v5/configs_reload` read the file (and that of the
+  access rules) again. They say what is another than before and what needs a start. A wrong file is
+  refused with its line and the name of the setting, and nothing changes.
+- `PUT /api/v5/configs/{section}` changes some, such as `{\"max_inflight\": 64}` of `mqtt`. That is kept in
+  `overrides.toml` in the data directory.
+
+Listeners cannot be added or removed while the broker runs; limits and rates of those that are there can
+be changed.
 
 ```toml
 [node]
@@ -58,7 +71,7 @@ pub fn reference() -> String {
             format_args!("\n## {}\n\n{}\n", prefix, paragraph(section.doc)),
         );
         for setting in section.settings {
-            let change = if setting.reloadable { "live" } else { "start" };
+            let change = setting.change.word();
             push(
                 &mut out,
                 format_args!(

@@ -41,6 +41,13 @@ pub(crate) fn all() -> impl Iterator<Item = (&'static Section, &'static Setting)
     })
 }
 
+/// The full names, as they are declared, of all settings that may change while the broker runs.
+#[cfg(test)]
+pub(crate) fn live_settings() -> impl Iterator<Item = String> {
+    let live = all().filter(|(_, setting)| setting.change.is_live());
+    live.map(|(section, setting)| section.full_name(setting))
+}
+
 /// Whether `key` is the beginning of settings' names that needs nothing below it.
 pub(crate) fn is_group(key: &str) -> bool {
     let below = |prefix: &str| {

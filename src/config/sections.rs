@@ -133,23 +133,24 @@ section! {
 section! {
     /// The protocol: what clients may do, and the limits of one connection or session.
     pub struct Mqtt at "mqtt" {
-        /// The largest packet a client may send. MQTT 5 clients are told in CONNACK.
-        max_packet_size: u32 = "1MB", bytes(64, PACKET_BYTES_MAX), Live;
+        /// The largest packet a client may send. MQTT 5 clients are told in CONNACK. (What comes
+        /// compressed in a WebSocket is bound by the value of the start.)
+        max_packet_size: u32 = "1MB", bytes(64, PACKET_BYTES_MAX), Joining;
 
         /// The longest client id, in bytes.
-        max_clientid_len: u16 = "65535", integer(23, 65535), Live;
+        max_clientid_len: u16 = "65535", integer(23, 65535), Joining;
 
         /// The most levels a topic name or filter may have.
         max_topic_levels: u16 = "128", integer(1, 65535), Live;
 
         /// The highest QoS a client may publish with, and a subscription is granted.
-        max_qos_allowed: u8 = "2", integer(0, 2), Live;
+        max_qos_allowed: u8 = "2", integer(0, 2), Joining;
 
         /// The most topic aliases a client may use towards the broker.
-        max_topic_alias: u16 = "65535", integer(0, 65535), Live;
+        max_topic_alias: u16 = "65535", integer(0, 65535), Joining;
 
         /// The most topic aliases the broker uses towards one client, if the client takes that many.
-        max_topic_alias_out: u16 = "64", integer(0, 1024), Live;
+        max_topic_alias_out: u16 = "64", integer(0, 1024), Joining;
 
         /// Another server that MQTT 5 clients are referred to (0x9C) when this broker stops: names and
         /// ports, such as `a.example:1883 b.example`.
@@ -157,16 +158,16 @@ section! {
 
         /// The Response Information of CONNACK for MQTT 5 clients that ask for it: the beginning of the
         /// topics for their responses, by convention.
-        response_information: Option<String> = "none", unless(&["none", ""], text(1024)), Live;
+        response_information: Option<String> = "none", unless(&["none", ""], text(1024)), Joining;
 
         /// Whether retained messages are taken. If not, a retained PUBLISH ends the connection.
-        retain_available: bool = "true", Flag, Live;
+        retain_available: bool = "true", Flag, Joining;
 
         /// Whether filters may hold the wildcards `+` and `#`.
-        wildcard_subscription: bool = "true", Flag, Live;
+        wildcard_subscription: bool = "true", Flag, Joining;
 
         /// Whether clients may share subscriptions: `$share/<group>/<filter>` and `$queue/<filter>`.
-        shared_subscription: bool = "true", Flag, Live;
+        shared_subscription: bool = "true", Flag, Joining;
 
         /// How a shared subscription chooses who gets a message. `round_robin`: in turn. `random`.
         /// `sticky`: a publisher's messages go to one member as long as that one is there.
@@ -177,29 +178,29 @@ section! {
 
         /// Whether a client may claim a topic for itself alone: `$exclusive/<topic>`. Whoever comes
         /// second gets 0x97.
-        exclusive_subscription: bool = "false", Flag, Restart;
+        exclusive_subscription: bool = "false", Flag, Live;
 
         /// Whether clients of 3.1 and 3.1.1 get none of what they have published themselves, as MQTT 5
         /// clients can say for themselves.
-        ignore_loop_deliver: bool = "false", Flag, Restart;
+        ignore_loop_deliver: bool = "false", Flag, Live;
 
         /// Whether a message is delivered at the greater of its QoS and the subscription's, not at the
         /// lesser.
-        upgrade_qos: bool = "false", Flag, Restart;
+        upgrade_qos: bool = "false", Flag, Live;
 
         /// After how long a QoS 1 or 2 message that a connected client of 3.1 or 3.1.1 has not
         /// acknowledged is sent again; half of it may be added. (MQTT 5 forbids it for its clients.)
         retry_interval: Option<Duration> = "30s",
-            unless(&["infinity", "0"], span(SECOND, DAY)), Restart;
+            unless(&["infinity", "0"], span(SECOND, DAY)), Live;
 
         /// Whether clients are let in without authentication. If not, every client is refused: no
         /// other way in is configured.
         /// Whether clients are let in on listeners that have no `authentication`. If not, they are
         /// refused there. With `authentication` it decides.
-        allow_anonymous: bool = "true", Flag, Live;
+        allow_anonymous: bool = "true", Flag, Joining;
 
         /// Whether a client's user name becomes its client id, before anything else is done with it.
-        use_username_as_clientid: bool = "false", Flag, Restart;
+        use_username_as_clientid: bool = "false", Flag, Joining;
 
         /// What of a client's certificate becomes its user name, whatever CONNECT says: `cn` common
         /// name, `dn` distinguished name, `crt` DER in base64, `pem`, `md5`.
@@ -211,11 +212,11 @@ section! {
             unless(&["disabled"], CertName::KIND), Restart;
 
         /// How long a new connection may take until its CONNECT is complete.
-        idle_timeout: Duration = "15s", span(SECOND, HOUR), Live;
+        idle_timeout: Duration = "15s", span(SECOND, HOUR), Joining;
 
         /// Keep-alive interval that is imposed on clients that ask for a longer one or for none; MQTT 5
         /// clients are told in CONNACK.
-        server_keepalive: Option<u16> = "disabled", unless(&["disabled"], Seconds), Live;
+        server_keepalive: Option<u16> = "disabled", unless(&["disabled"], Seconds), Joining;
 
         /// A client is cut off when nothing came from it for its keep-alive interval times this. MQTT
         /// names 1.5.
@@ -223,11 +224,11 @@ section! {
 
         /// QoS 1 and 2 messages on their way to one client at once; a client's own Receive Maximum
         /// may lower it.
-        max_inflight: u16 = "32", integer(1, 65535), Live;
+        max_inflight: u16 = "32", integer(1, 65535), Joining;
 
         /// QoS 1 and 2 messages from one MQTT 5 client that are not acknowledged (the Receive Maximum in
         /// CONNACK); more end the connection with 0x93. Clients of 3.x are not held to it.
-        max_awaiting_rel: u16 = "100", integer(1, 65535), Live;
+        max_awaiting_rel: u16 = "100", integer(1, 65535), Joining;
 
         /// How long a QoS 2 message waits for its PUBREL until its packet identifier is forgotten. A
         /// client that sends the message again after that publishes it a second time.
@@ -236,7 +237,7 @@ section! {
         /// How long the session of an MQTT 3.1 or 3.1.1 client with clean session 0 is kept after it
         /// disconnected. (An MQTT 5 client says so itself.)
         session_expiry_interval: Option<Duration> = "2h",
-            unless(&["infinity"], span(SECOND, EXPIRY_MAX)), Live;
+            unless(&["infinity"], span(SECOND, EXPIRY_MAX)), Joining;
 
         /// Messages that wait in one session, while its client is away or its window is full. When
         /// full, the oldest is dropped, QoS 0 first.
@@ -279,7 +280,7 @@ section! {
             unless(&["infinity", "0"], span(SECOND, EXPIRY_MAX)), Live;
 
         /// Whether the empty message that clears a topic goes to nobody.
-        stop_publish_clear_msg: bool = "false", Flag, Restart;
+        stop_publish_clear_msg: bool = "false", Flag, Live;
     }
 }
 
@@ -297,7 +298,7 @@ section! {
     /// The log, written to standard error.
     pub struct Log at "log" {
         /// The least severe level that is written.
-        level: LogLevel = "info", choice(LogLevel::WORDS), Restart;
+        level: LogLevel = "info", choice(LogLevel::WORDS), Live;
 
         /// `text` is for people, `json` is one object a line.
         format: LogFormat = "text", choice(&[("text", LogFormat::Text), ("json", LogFormat::Json)]), Restart;

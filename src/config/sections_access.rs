@@ -59,10 +59,10 @@ section! {
     /// The file of access rules.
     pub struct AuthorizationFile at "authorization.sources.file" {
         /// The file, in EMQX's notation (`acl.conf`). The short name `acl_file` is understood as well.
-        path: Option<PathBuf> = "none", unless(&["none"], FilePath), Restart;
+        path: Option<PathBuf> = "none", unless(&["none"], FilePath), Live;
 
         /// Whether its rules are in force.
-        enable: bool = "true", Flag, Restart;
+        enable: bool = "true", Flag, Live;
     }
 }
 

@@ -28,11 +28,11 @@ section! {
     /// Limits of authentication.
     pub struct AuthnSettings at "authentication_settings" {
         /// How long an answer about a client may take; then it is refused with 0x88 (3.x: 3).
-        timeout: Duration = "10s", span(Duration::from_millis(100), Duration::from_secs(60)), Restart;
+        timeout: Duration = "10s", span(Duration::from_millis(100), Duration::from_secs(60)), Joining;
 
         /// Clients that may wait for an answer at once, on all cores together; the next are refused with
         /// 0x97 (3.x: 3).
-        max_waiting: u32 = "4096", integer(1, 1 << 20), Restart;
+        max_waiting: u32 = "4096", integer(1, 1 << 20), Joining;
 
         /// Threads that compute password hashes. `auto` is half the CPUs, at least 1 and at most 8.
         hash_threads: Option<u16> = "auto", unless(&["auto"], integer(1, 64)), Restart;

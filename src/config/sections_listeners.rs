@@ -69,68 +69,88 @@ impl Default for ListenerSettings {
     }
 }
 
-/// Declares the section of a kind whose address is an IP address.
-macro_rules! network_listener {
+impl ListenerSettings {
+    /// Without limits; for what a kind does not have, or has overwritten.
+    fn any() -> Self {
+        Self {
+            max_connections: None,
+            max_conn_rate: None,
+            max_conn_burst: None,
+            backlog: 0,
+            nodelay: true,
+            send_timeout: Duration::from_secs(15),
+            proxy_protocol: false,
+            proxy_protocol_timeout: Duration::from_secs(3),
+            proxy_protocol_trusted: Vec::new(),
+            access_rules: Vec::new(),
+            messages_rate: None,
+            messages_burst: 0,
+            bytes_rate: None,
+            bytes_burst: 0,
+            rate_limit: None,
+            rate_exceeded: RateExceeded::Pause,
+            mountpoint: None,
+            enable_authn: EnableAuthn::Yes,
+            authentication: Vec::new(),
+        }
+    }
+}
+
+/// Declares the section of a kind of listener: its own settings, and behind them those of all kinds.
+macro_rules! listener_section {
     (
         $(#[doc = $doc:literal])+
-        pub struct $Section:ident at $prefix:literal, bind $bind:literal
+        pub struct $Section:ident at $prefix:literal {
+            $($own:tt)*
+        }
     ) => {
         section! {
             $(#[doc = $doc])+
             pub struct $Section at $prefix {
-                /// Address and port. A port alone means every IPv4 address; `[::]:1883` takes IPv6
-                /// and IPv4; port 0 lets the system choose.
-                bind: SocketAddr = $bind, Address, Restart;
+                $($own)*
 
                 /// Whether the listener is opened.
                 enable: bool = "true", Flag, Restart;
 
                 /// Connections this listener may hold, on all cores together.
                 max_connections: Option<u32> = "infinity",
-                    unless(&["infinity"], integer(1, u32::MAX as u64)), Live;
+                    unless(&["infinity"], integer(1, u32::MAX as u64)), Joining;
 
                 /// New connections a second this listener takes, on all cores together. Those above
                 /// it wait in the backlog.
-                max_conn_rate: Option<u32> = "infinity", unless(&["infinity"], Rate), Live;
+                max_conn_rate: Option<u32> = "infinity", unless(&["infinity"], Rate), Joining;
 
                 /// Connections that may come at once above an even rate of `max_conn_rate`. `auto`
                 /// is a tenth of a second's worth.
                 max_conn_burst: Option<u32> = "auto",
-                    unless(&["auto"], integer(1, u32::MAX as u64)), Live;
+                    unless(&["auto"], integer(1, u32::MAX as u64)), Joining;
 
                 /// PUBLISH packets that one connection may send.
-                messages_rate: Option<Quota> = "infinity", unless(&["infinity"], QuotaKind), Restart;
+                messages_rate: Option<Quota> = "infinity", unless(&["infinity"], QuotaKind), Joining;
 
                 /// How many more a connection may send at once that sent fewer before.
-                messages_burst: u32 = "0", integer(0, u32::MAX as u64), Restart;
+                messages_burst: u32 = "0", integer(0, u32::MAX as u64), Joining;
 
                 /// Bytes that one connection may send.
-                bytes_rate: Option<Quota> = "infinity", unless(&["infinity"], QuotaKind), Restart;
+                bytes_rate: Option<Quota> = "infinity", unless(&["infinity"], QuotaKind), Joining;
 
                 /// How many more bytes a connection may send at once that sent fewer before.
-                bytes_burst: u32 = "0", bytes(0, u32::MAX as u64), Restart;
+                bytes_burst: u32 = "0", bytes(0, u32::MAX as u64), Joining;
 
-                /// The same in EMQX 3's form: bytes a second, and bytes at once. Goes before `bytes_rate`.
+                /// The same in EMQX 3's form: bytes a second, and bytes at once. Goes before
+                /// `bytes_rate`.
                 rate_limit: Option<RateAndBurst> = "infinity",
-                    unless(&["infinity"], RateAndBurstKind), Restart;
+                    unless(&["infinity"], RateAndBurstKind), Joining;
 
-                /// What happens to a connection above its rate. `pause`: nothing is read from it until the rate
-                /// allows it. `drop`: messages are dropped, at QoS 1 and 2 with 0x97.
-                rate_exceeded: RateExceeded = "pause", choice(RateExceeded::WORDS), Restart;
+                /// What happens to a connection above its rate. `pause`: nothing is read from it until
+                /// the rate allows it. `drop`: messages are dropped, at QoS 1 and 2 with 0x97.
+                rate_exceeded: RateExceeded = "pause", choice(RateExceeded::WORDS), Live;
 
-                /// Connections that may wait to be accepted, on each core. The kernel caps it at
-                /// `net.core.somaxconn`. The default is that cap's own default: when many devices
-                /// reconnect at once they wait here instead of sending their SYN again a second
+                /// Connections that may wait to be accepted: for an address on each core, capped by
+                /// the kernel at `net.core.somaxconn`. The default is that cap's own default: when many
+                /// devices reconnect at once they wait here instead of sending their SYN again a second
                 /// later.
                 backlog: u32 = "4096", integer(1, 65535), Restart;
-
-                /// Whether small packets are sent at once (TCP_NODELAY).
-                nodelay: bool = "true", Flag, Restart;
-
-                /// How long a client may leave what was sent to it without an acknowledgement, or not
-                /// read so that nothing can be sent, until its connection is broken
-                /// (TCP_USER_TIMEOUT).
-                send_timeout: Duration = "15s", span(SECOND, HOUR), Restart;
 
                 /// Whether every connection begins with a PROXY header, version 1 or 2, as load
                 /// balancers send it. The address in it is the client's from then on, also for
@@ -140,18 +160,10 @@ macro_rules! network_listener {
                 /// How long the PROXY header may take.
                 proxy_protocol_timeout: Duration = "3s", span(TENTH, HOUR), Restart;
 
-                /// Who may send a PROXY header; others are closed. By default everyone who can reach
-                /// the listener: name the load balancers where others can reach it as well, because
-                /// whoever sends the header chooses the address it names.
-                proxy_protocol_trusted: Vec<Network> = "0.0.0.0/0, ::/0", NETWORKS, Restart;
-
-                /// Who may connect: `allow` or `deny`, then `all`, an address or a network. The first
-                /// rule that fits decides; who fits none may connect.
-                access_rules: Vec<AccessRule> = "allow all", ACCESS_RULES, Restart;
-
-                /// Put before every topic and filter of the listener's clients, and taken off again from what
-                /// they get: they see nothing else. `${clientid}` (`%c`) and `${username}` (`%u`) are the
-                /// client's; one whose values are absent or hold `/`, `+` or `#` is refused.
+                /// Put before every topic and filter of the listener's clients, and taken off again
+                /// from what they get: they see nothing else. `${clientid}` (`%c`) and `${username}`
+                /// (`%u`) are the client's; one whose values are absent or hold `/`, `+` or `#` is
+                /// refused.
                 mountpoint: Option<Template> = "none",
                     unless(&["none", ""], Pattern(Places::Client)), Restart;
 
@@ -166,19 +178,15 @@ macro_rules! network_listener {
         }
 
         impl $Section {
-            /// What it shares with the other kinds.
-            pub fn common(&self) -> ListenerSettings {
+            /// What all kinds have; the rest is as `others` say.
+            fn shared(&self, others: ListenerSettings) -> ListenerSettings {
                 ListenerSettings {
                     max_connections: self.max_connections,
                     max_conn_rate: self.max_conn_rate,
                     max_conn_burst: self.max_conn_burst,
                     backlog: self.backlog,
-                    nodelay: self.nodelay,
-                    send_timeout: self.send_timeout,
                     proxy_protocol: self.proxy_protocol,
                     proxy_protocol_timeout: self.proxy_protocol_timeout,
-                    proxy_protocol_trusted: self.proxy_protocol_trusted.clone(),
-                    access_rules: self.access_rules.clone(),
                     messages_rate: self.messages_rate,
                     messages_burst: self.messages_burst,
                     bytes_rate: self.bytes_rate,
@@ -188,7 +196,55 @@ macro_rules! network_listener {
                     mountpoint: self.mountpoint.clone(),
                     enable_authn: self.enable_authn,
                     authentication: self.authentication.clone(),
+                    ..others
                 }
+            }
+        }
+    };
+}
+
+/// Declares the section of a kind whose address is an IP address.
+macro_rules! network_listener {
+    (
+        $(#[doc = $doc:literal])+
+        pub struct $Section:ident at $prefix:literal, bind $bind:literal
+    ) => {
+        listener_section! {
+            $(#[doc = $doc])+
+            pub struct $Section at $prefix {
+                /// Address and port. A port alone means every IPv4 address; `[::]:1883` takes IPv6
+                /// and IPv4; port 0 lets the system choose.
+                bind: SocketAddr = $bind, Address, Restart;
+
+                /// Whether small packets are sent at once (TCP_NODELAY).
+                nodelay: bool = "true", Flag, Restart;
+
+                /// How long a client may leave what was sent to it without an acknowledgement, or not
+                /// read so that nothing can be sent, until its connection is broken
+                /// (TCP_USER_TIMEOUT).
+                send_timeout: Duration = "15s", span(SECOND, HOUR), Restart;
+
+                /// Who may send a PROXY header; others are closed. By default everyone who can reach
+                /// the listener: name the load balancers where others can reach it as well, because
+                /// whoever sends the header chooses the address it names.
+                proxy_protocol_trusted: Vec<Network> = "0.0.0.0/0, ::/0", NETWORKS, Restart;
+
+                /// Who may connect: `allow` or `deny`, then `all`, an address or a network. The first
+                /// rule that fits decides; who fits none may connect.
+                access_rules: Vec<AccessRule> = "allow all", ACCESS_RULES, Restart;
+            }
+        }
+
+        impl $Section {
+            /// What it shares with the other kinds.
+            pub fn common(&self) -> ListenerSettings {
+                self.shared(ListenerSettings {
+                    nodelay: self.nodelay,
+                    send_timeout: self.send_timeout,
+                    proxy_protocol_trusted: self.proxy_protocol_trusted.clone(),
+                    access_rules: self.access_rules.clone(),
+                    ..ListenerSettings::any()
+                })
             }
         }
     };
@@ -217,96 +273,21 @@ network_listener! {
     pub struct WssListener at "listeners.wss.<name>", bind "0.0.0.0:8084"
 }
 
-section! {
+listener_section! {
     /// A listener on a Unix domain socket. The address of its clients is 127.0.0.1.
     pub struct UnixListener at "listeners.unix.<name>" {
         /// The file. One that a broker left behind is replaced; it is removed at the end.
         bind: PathBuf = "/run/millrace.sock", FilePath, Restart;
 
-        /// Whether the listener is opened.
-        enable: bool = "true", Flag, Restart;
-
         /// Permissions of the file: who may write to it may connect.
         mode: u32 = "0660", Mode, Restart;
-
-        /// Connections this listener may hold, on all cores together.
-        max_connections: Option<u32> = "infinity",
-            unless(&["infinity"], integer(1, u32::MAX as u64)), Live;
-
-        /// New connections a second this listener takes, on all cores together. Those above it wait in
-        /// the backlog.
-        max_conn_rate: Option<u32> = "infinity", unless(&["infinity"], Rate), Live;
-
-        /// Connections that may come at once above an even rate of `max_conn_rate`. `auto` is a tenth
-        /// of a second's worth.
-        max_conn_burst: Option<u32> = "auto",
-            unless(&["auto"], integer(1, u32::MAX as u64)), Live;
-
-        /// PUBLISH packets that one connection may send.
-        messages_rate: Option<Quota> = "infinity", unless(&["infinity"], QuotaKind), Restart;
-
-        /// How many more a connection may send at once that sent fewer before.
-        messages_burst: u32 = "0", integer(0, u32::MAX as u64), Restart;
-
-        /// Bytes that one connection may send.
-        bytes_rate: Option<Quota> = "infinity", unless(&["infinity"], QuotaKind), Restart;
-
-        /// How many more bytes a connection may send at once that sent fewer before.
-        bytes_burst: u32 = "0", bytes(0, u32::MAX as u64), Restart;
-
-        /// The same in EMQX 3's form: bytes a second, and bytes at once. Goes before `bytes_rate`.
-        rate_limit: Option<RateAndBurst> = "infinity",
-            unless(&["infinity"], RateAndBurstKind), Restart;
-
-        /// What happens to a connection above its rate. `pause`: nothing is read from it until the rate
-        /// allows it. `drop`: messages are dropped, at QoS 1 and 2 with 0x97.
-        rate_exceeded: RateExceeded = "pause", choice(RateExceeded::WORDS), Restart;
-
-        /// Connections that may wait to be accepted.
-        backlog: u32 = "4096", integer(1, 65535), Restart;
-
-        /// Whether every connection begins with a PROXY header, version 1 or 2.
-        proxy_protocol: bool = "false", Flag, Restart;
-
-        /// How long the PROXY header may take.
-        proxy_protocol_timeout: Duration = "3s", span(TENTH, HOUR), Restart;
-
-        /// Put before every topic and filter of the listener's clients, and taken off again from what
-        /// they get: they see nothing else. `${clientid}` (`%c`) and `${username}` (`%u`) are the
-        /// client's; one whose values are absent or hold `/`, `+` or `#` is refused.
-        mountpoint: Option<Template> = "none",
-            unless(&["none", ""], Pattern(Places::Client)), Restart;
-
-        /// Whether clients of this listener are authenticated. `quick_deny_anonymous`: those without a
-        /// user name are refused before anybody is asked. `false`: everybody enters.
-        enable_authn: EnableAuthn = "true", EnableAuthnKind, Restart;
-
-        /// Who authenticates the clients of this listener, instead of `authentication`. `[]`: as there.
-        authentication: Vec<AuthnProvider> = "[]", AuthnProviders, Restart;
     }
 }
 
 impl UnixListener {
     /// What it shares with the other kinds.
     pub fn common(&self) -> ListenerSettings {
-        ListenerSettings {
-            max_connections: self.max_connections,
-            max_conn_rate: self.max_conn_rate,
-            max_conn_burst: self.max_conn_burst,
-            backlog: self.backlog,
-            proxy_protocol: self.proxy_protocol,
-            proxy_protocol_timeout: self.proxy_protocol_timeout,
-            messages_rate: self.messages_rate,
-            messages_burst: self.messages_burst,
-            bytes_rate: self.bytes_rate,
-            bytes_burst: self.bytes_burst,
-            rate_limit: self.rate_limit,
-            rate_exceeded: self.rate_exceeded,
-            mountpoint: self.mountpoint.clone(),
-            enable_authn: self.enable_authn,
-            authentication: self.authentication.clone(),
-            ..ListenerSettings::default()
-        }
+        self.shared(ListenerSettings::any())
     }
 }
 

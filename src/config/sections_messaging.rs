@@ -22,12 +22,12 @@ section! {
     /// many seconds. (Numbers above 4294967 are moments of UNIX time.)
     pub struct Delayed at "delayed" {
         /// Whether messages are delayed. If not, `$delayed/...` is a topic like any other.
-        enable: bool = "true", Flag, Restart;
+        enable: bool = "true", Flag, Live;
 
         /// Messages that may wait, on all cores together; the number is divided among the cores.
         /// What is above it is refused with 0x97 (clients of 3.x cannot be told) and counted.
         max_delayed_messages: Option<u32> = "0",
-            unless(&["0", "infinity"], integer(1, u32::MAX as u64)), Restart;
+            unless(&["0", "infinity"], integer(1, u32::MAX as u64)), Live;
     }
 }
 
@@ -37,18 +37,18 @@ section! {
     /// `dest_topic`, else it stays.
     pub struct RewriteSettings at "rewrite.<name>" {
         /// What it applies to: `publish`, `subscribe` (and UNSUBSCRIBE), or `all`.
-        action: RewriteAction = "all", choice(RewriteAction::WORDS), Restart;
+        action: RewriteAction = "all", choice(RewriteAction::WORDS), Live;
 
         /// The topics and filters it is for: a topic filter.
-        source_topic: String = "#", Filter, Restart;
+        source_topic: String = "#", Filter, Live;
 
         /// A regular expression that finds the parts of the topic, in groups. It may match anywhere in
         /// the topic: use `^` and `$`.
-        re: String = "^(.+)$", Expression, Restart;
+        re: String = "^(.+)$", Expression, Live;
 
         /// The new topic. `$1` to `$9` are the groups of `re`; `${clientid}` (`%c`) and `${username}`
         /// (`%u`) are the client's.
-        dest_topic: Template = "$1", Pattern(Places::Groups), Restart;
+        dest_topic: Template = "$1", Pattern(Places::Groups), Live;
     }
 }
 
@@ -59,20 +59,20 @@ section! {
         /// The filter, which may be a shared one. `${clientid}` (`%c`), `${username}` (`%u`), `${host}`
         /// and `${port}` are the client's. A client without a user name gets no subscription that
         /// names it.
-        topic: Template = "c/${clientid}", Pattern(Places::Peer), Restart;
+        topic: Template = "c/${clientid}", Pattern(Places::Peer), Joining;
 
         /// Its QoS.
-        qos: u8 = "0", integer(0, 2), Restart;
+        qos: u8 = "0", integer(0, 2), Joining;
 
         /// Retain handling: 0 sends the stored messages at every connect, 1 when the subscription is
         /// new, 2 never.
-        rh: u8 = "0", integer(0, 2), Restart;
+        rh: u8 = "0", integer(0, 2), Joining;
 
         /// Retain as published: 1 keeps the RETAIN flag.
-        rap: u8 = "0", integer(0, 1), Restart;
+        rap: u8 = "0", integer(0, 1), Joining;
 
         /// No local: 1 leaves out what the client has published itself.
-        nl: u8 = "0", integer(0, 1), Restart;
+        nl: u8 = "0", integer(0, 1), Joining;
     }
 }
 

@@ -18,11 +18,11 @@ section! {
     pub struct Prometheus at "prometheus" {
         /// Whether whoever asks for figures must log in or have an API key. If not, `/metrics`,
         /// `/api/v5/prometheus/stats` and `/api/v4/emqx_prometheus` are open to all who reach the API.
-        enable_basic_auth: bool = "false", Flag, Restart;
+        enable_basic_auth: bool = "false", Flag, Live;
 
         /// Whether `/metrics` gives the figures under EMQX's names as well, for dashboards made for it.
         /// (The other two paths always do.)
-        emqx_names: bool = "false", Flag, Restart;
+        emqx_names: bool = "false", Flag, Live;
     }
 }
 
@@ -31,20 +31,20 @@ section! {
     /// nobody has subscribed to any of it, but for the retained ones.
     pub struct SysTopics at "sys_topics" {
         /// How often version, figures and the list of brokers are published.
-        sys_msg_interval: Option<Duration> = "1m", unless(&["disabled"], span(SECOND, HOUR)), Restart;
+        sys_msg_interval: Option<Duration> = "1m", unless(&["disabled"], span(SECOND, HOUR)), Live;
 
         /// How often uptime and the time are published.
         sys_heartbeat_interval: Option<Duration> = "30s",
-            unless(&["disabled"], span(SECOND, HOUR)), Restart;
+            unless(&["disabled"], span(SECOND, HOUR)), Live;
 
         /// Whether gauges are published at `stats/connections/count` and the like.
-        slash_names: bool = "true", Flag, Restart;
+        slash_names: bool = "true", Flag, Live;
 
         /// Whether gauges are published under EMQX 4's names, `stats/connections.count` and the like.
-        dotted_names: bool = "false", Flag, Restart;
+        dotted_names: bool = "false", Flag, Live;
 
         /// Whether mosquitto's topics, `$SYS/broker/...`, are published as well.
-        mosquitto: bool = "false", Flag, Restart;
+        mosquitto: bool = "false", Flag, Live;
     }
 }
 
@@ -70,23 +70,23 @@ section! {
     /// What is looked at for alarms. A condition must be there at two checks in a row.
     pub struct Sysmon at "sysmon" {
         /// How often.
-        check_interval: Option<Duration> = "30s", unless(&["disabled"], span(SECOND, HOUR)), Restart;
+        check_interval: Option<Duration> = "30s", unless(&["disabled"], span(SECOND, HOUR)), Live;
 
         /// Processor time in use, in percent, from which on there is the alarm `high_cpu_usage`.
-        cpu_high_watermark: u8 = "80", integer(1, 100), Restart;
+        cpu_high_watermark: u8 = "80", integer(1, 100), Live;
 
         /// Processor time in use, in percent, below which that alarm ends.
-        cpu_low_watermark: u8 = "60", integer(0, 100), Restart;
+        cpu_low_watermark: u8 = "60", integer(0, 100), Live;
 
         /// Memory of the machine in use, in percent, from which on there is the alarm
         /// `high_system_memory_usage`.
-        sysmem_high_watermark: u8 = "70", integer(1, 100), Restart;
+        sysmem_high_watermark: u8 = "70", integer(1, 100), Live;
 
         /// How long a core may take to answer before there is the alarm `core_stall/<core>`.
-        core_stall_threshold: Duration = "1s", span(MILLISECOND, HOUR), Restart;
+        core_stall_threshold: Duration = "1s", span(MILLISECOND, HOUR), Live;
 
         /// How long before its end a certificate makes the alarm `certificate_expiry/<file>`.
-        cert_expiry_warning: Duration = "30d", span(SECOND, YEAR), Restart;
+        cert_expiry_warning: Duration = "30d", span(SECOND, YEAR), Live;
     }
 }
 

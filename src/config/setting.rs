@@ -15,8 +15,8 @@ pub(crate) struct Setting {
     pub(crate) kind: &'static dyn Check,
     /// The default, as a user would write it.
     pub(crate) default: &'static str,
-    /// Whether it may be changed while the broker runs.
-    pub(crate) reloadable: bool,
+    /// When a change takes effect.
+    pub(crate) change: Change,
     /// What it does, in sentences.
     pub(crate) doc: &'static str,
 }
@@ -48,7 +48,7 @@ pub(crate) fn full_name(prefix: &str, key: &str) -> String {
 }
 
 /// Declares a section; each line is
-/// `field: Type = "default", kind, Restart | Live;` under its documentation.
+/// `field: Type = "default", kind, Restart | Live | Joining;` under its documentation.
 macro_rules! section {
     (
         $(#[doc = $section_doc:literal])+
@@ -75,7 +75,7 @@ macro_rules! section {
                         key: stringify!($field),
                         kind: &parses_to::<$Type, _>($kind),
                         default: $default,
-                        reloadable: matches!(Change::$change, Change::Live),
+                        change: Change::$change,
                         doc: concat!($($doc, "\n"),+),
                     },
                 )+ ],
@@ -105,9 +105,28 @@ pub(crate) const fn parses_to<T, K: Kind<Out = T>>(kind: K) -> K {
 }
 
 /// When a change of a setting can take effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Change {
     /// At the next start.
     Restart,
-    /// While the broker runs.
+    /// While the broker runs, for everybody.
     Live,
+    /// While the broker runs, for clients that connect from then on.
+    Joining,
+}
+
+impl Change {
+    /// Whether it takes no start.
+    pub(crate) fn is_live(self) -> bool {
+        self != Self::Restart
+    }
+
+    /// The word of the reference.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Restart => "start",
+            Self::Live => "live",
+            Self::Joining => "live, for new connections",
+        }
+    }
 }

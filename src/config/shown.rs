@@ -9,7 +9,7 @@ use super::setting::Section;
 use super::values::Values;
 
 /// What is told instead of a secret.
-const HIDDEN: &str = "******";
+pub(super) const HIDDEN: &str = "******";
 /// Last words of settings whose values are secret.
 const SECRET: &[&str] = &["password", "secret", "token", "key_password"];
 
@@ -42,7 +42,7 @@ pub(crate) fn shown(values: &Values) -> Vec<Shown> {
                 all.push(Shown {
                     value: value_of(setting.key, &raw),
                     origin: given.map(|given| given.origin.to_string()),
-                    live: setting.reloadable,
+                    live: setting.change.is_live(),
                     key,
                 });
             }
@@ -67,7 +67,8 @@ fn prefixes(section: &Section, values: &Values) -> Vec<String> {
     named.collect()
 }
 
-fn value_of(key: &str, raw: &Raw) -> Value {
+/// A value as it is told; of a setting whose name ends in `key`.
+pub(super) fn value_of(key: &str, raw: &Raw) -> Value {
     let is_word = |text: &str| matches!(text, "random" | "none" | "");
     match raw {
         Raw::Bare(text) | Raw::Text(text) if SECRET.iter().any(|word| key.ends_with(word)) => {

@@ -84,7 +84,7 @@ impl Sources {
 fn refuse_in_overrides(key: &str) -> Option<String> {
     let setting = schema::find(key).ok()?;
     let what = "it cannot be changed at run time; move it to the configuration file";
-    (!setting.reloadable).then(|| what.to_owned())
+    (!setting.change.is_live()).then(|| what.to_owned())
 }
 
 fn lay_variable(values: &mut Values, variable: &str, value: &str) -> Result<(), Problem> {

@@ -129,6 +129,16 @@ impl Values {
         self.given.get(key)
     }
 
+    /// Everything that was given, by its full name.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&str, &Given)> {
+        self.given.iter().map(|(key, given)| (key.as_str(), given))
+    }
+
+    /// Enters a value that was laid down elsewhere.
+    pub(crate) fn keep(&mut self, key: &str, given: Given) {
+        self.given.insert(key.to_owned(), given);
+    }
+
     /// Everything that was given below `prefix.`, by the rest of its name.
     pub(crate) fn below(&self, prefix: &str) -> Vec<(&str, &Given)> {
         let rest = |key: &'_ str| -> Option<usize> {

@@ -20,6 +20,8 @@ use crate::control::{alarms, clock};
 use crate::gate::manage::Manage;
 use crate::metrics::Counter;
 
+/// The longest time until the settings are looked at again.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Checks in a row at which a condition must be there.
 const CHECKS_IN_A_ROW: u32 = 2;
 /// What is dropped for want of room.
@@ -42,17 +44,20 @@ enum Finding {
 
 /// Checks from now on. Call it within the runtime.
 pub fn start(context: &Arc<Context>) {
-    let settings = context.config.observe.sysmon.clone();
-    let Some(every) = settings.check_interval else {
-        return;
-    };
     let context = Arc::clone(context);
     tokio::spawn(async move {
         let mut watch = Watch::new(&context);
-        let mut tick = tokio::time::interval(every);
-        tick.tick().await;
+        let mut looked = Instant::now();
         loop {
-            tick.tick().await;
+            let settings = context.settings().observe.sysmon.clone();
+            let left = settings
+                .check_interval
+                .map(|every| every.saturating_sub(looked.elapsed()));
+            if left != Some(Duration::ZERO) {
+                tokio::time::sleep(left.unwrap_or(LOOK_AGAIN).min(LOOK_AGAIN)).await;
+                continue;
+            }
+            looked = Instant::now();
             let found = watch.look(&context, &settings).await;
             for (name, finding) in found {
                 watch.note(&context, name, finding);

@@ -1,5 +1,6 @@
 //! Bans: kept here, and told to the cores, which look at them when a client comes.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,13 +8,17 @@ use crate::access::bans::{Ban as CoreBan, BanWho};
 use crate::base::ids::CoreId;
 use crate::control::clock;
 use crate::control::context::Context;
+use crate::control::cores::{Cursor, Unanswered};
 use crate::control::state::{Ban, BanKind, StateError};
 use crate::gate::command::Command;
+use crate::gate::manage::Manage;
 
 /// Pause before a full command channel is tried again.
 const TRY_AGAIN_AFTER: Duration = Duration::from_millis(1);
 /// Tries until a core counts as gone: some seconds.
 const TRIES_MAX: usize = 5_000;
+/// Bans of cores that are asked for at a time.
+const OWN_PER_PAGE: usize = 100;
 /// What stands between kind and who in the name of a record; no kind has it.
 const BETWEEN: char = '/';
 
@@ -54,6 +59,71 @@ pub fn all(context: &Context) -> Vec<Ban> {
     let bans = rows.map(|(_, ban)| ban);
     bans.filter(|ban| ban.until_s.is_none_or(|until| until > now))
         .collect()
+}
+
+/// The same with those that cores have made themselves, in the order of kinds and names.
+///
+/// # Errors
+/// A core does not answer.
+pub async fn all_of_cores_too(context: &Context) -> Result<Vec<Ban>, Unanswered> {
+    let mut all = all(context);
+    let known: BTreeSet<String> = all.iter().map(|ban| name(ban.kind, &ban.who)).collect();
+    let (mut from, mut own) = (Some(Cursor::default()), Vec::new());
+    while let Some(at) = from {
+        let page = context
+            .cores
+            .list(at, OWN_PER_PAGE, |from, max, reply| Manage::OwnBans {
+                from,
+                max,
+                reply,
+            });
+        let (rows, next) = page.await?;
+        own.extend(rows);
+        from = next;
+    }
+    let own = own.into_iter().map(|ban| record(&ban));
+    all.extend(own.filter(|ban| !known.contains(&name(ban.kind, &ban.who))));
+    all.sort_by_cached_key(|ban| name(ban.kind, &ban.who));
+    Ok(all)
+}
+
+/// A core's ban as it is kept and told.
+fn record(ban: &CoreBan) -> Ban {
+    Ban {
+        kind: kind(ban.who.kind()).unwrap_or(BanKind::Clientid),
+        who: ban.who.text(),
+        by: ban.by.to_string(),
+        reason: ban.reason.to_string(),
+        at_s: ban.at_unix_s,
+        until_s: ban.until_unix_s,
+    }
+}
+
+/// Keeps the bans of the bootstrap file, so that they are told and ended like others. One that is there
+/// already stays as it is.
+///
+/// # Errors
+/// They cannot be kept.
+pub fn keep_bootstrap(context: &Context, bans: &[Arc<CoreBan>]) -> Result<(), StateError> {
+    let rows = bans.iter().map(|ban| {
+        let ban = record(ban);
+        (name(ban.kind, &ban.who), ban)
+    });
+    let new = rows.filter(|(name, _)| context.state.bans.get(name).is_none());
+    context.state.bans.put_all(new.collect())
+}
+
+/// Ends a ban that is not kept: one that a core has made itself. Says whether there was one.
+///
+/// # Errors
+/// A core does not answer.
+pub async fn end_own(context: &Context, kind: BanKind, who: &str) -> Result<bool, Unanswered> {
+    let all = all_of_cores_too(context).await?;
+    let found = all.iter().any(|ban| ban.kind == kind && ban.who == who);
+    if found {
+        lift(context, kind, who);
+    }
+    Ok(found)
 }
 
 /// One ban whose time is not over.

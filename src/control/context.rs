@@ -19,6 +19,7 @@ use crate::control::trace::Traces;
 use crate::control::webhook;
 use crate::gate::listeners::ListenerControl;
 use crate::gate::log::LogControl;
+use crate::gate::settings::SettingsControl;
 use crate::metrics::MetricsRegistry;
 
 /// What is known of a listener by its number.
@@ -26,7 +27,7 @@ type IdAndPort = (String, u16);
 
 /// One broker, as its control plane sees it.
 pub struct Context {
-    /// The configuration it was started with.
+    /// The configuration it was started with; for what is live there is [`Self::settings`].
     pub config: Config,
     /// The cores.
     pub cores: Cores,
@@ -46,6 +47,8 @@ pub struct Context {
     pub announcer: Announcer,
     /// What became of the webhook's events.
     pub webhook: Arc<webhook::Figures>,
+    /// The settings in force, and their changes.
+    pub settings_control: Arc<dyn SettingsControl>,
     /// Traces.
     pub traces: Traces,
     /// Figures of chosen topics.
@@ -82,6 +85,7 @@ impl Context {
             authn,
             announcer,
             webhook: Arc::default(),
+            settings_control: parts.settings,
             traces: Traces::new(parts.data_dir),
             topic_metrics: TopicMetrics::default(),
             slow_subs: SlowSubs::default(),
@@ -91,6 +95,11 @@ impl Context {
             log: OnceLock::new(),
             stopping: AtomicBool::new(false),
         })
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> Arc<Config> {
+        self.settings_control.config()
     }
 
     /// The broker's name.

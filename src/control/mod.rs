@@ -44,6 +44,7 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
+use crate::access::bans::Ban;
 use crate::base::home::Homes;
 use crate::config::Config;
 use crate::control::announce::Announcer;
@@ -54,6 +55,7 @@ use crate::control::http::serve::socket::ControlSocket;
 use crate::gate::listeners::ListenerControl;
 use crate::gate::log::LogControl;
 use crate::gate::port::Gate;
+use crate::gate::settings::SettingsControl;
 use crate::gate::tls::TlsDesk;
 use crate::metrics::MetricsRegistry;
 
@@ -74,6 +76,10 @@ pub struct ControlParts<'a> {
     pub metrics: MetricsRegistry,
     /// Which core is the home of a client id.
     pub homes: Homes,
+    /// Who is not let in from the start.
+    pub bans: Arc<[Arc<Ban>]>,
+    /// The settings in force, and their changes.
+    pub settings: Arc<dyn SettingsControl>,
     /// The way to the threads that do TLS handshakes, if there are any.
     pub tls: Option<TlsDesk>,
 }
@@ -111,7 +117,10 @@ impl Control {
         stapling::start(runtime.handle(), parts.config, parts.tls.as_ref())?;
         let authn = Authn::start(runtime.handle(), &parts.gate, parts.config)?;
         let (announcer, waiting) = Announcer::new();
+        let of_start = Arc::clone(&parts.bans);
         let context = Arc::new(Context::new(parts, authn, announcer)?);
+        authn::keep_users(&context.authn, &context.state);
+        bans::keep_bootstrap(&context, &of_start).map_err(|error| error.to_string())?;
         runtime.spawn(announce::speak(context.cores.clone(), waiting));
         observers::start(runtime.handle(), &context)?;
         runtime.block_on(start_lenses(&context))?;

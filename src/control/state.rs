@@ -7,7 +7,7 @@
 
 mod records;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 
 use crate::control::trace::record::TraceRecord;
 
-pub use records::{Alarm, ApiKey, Ban, BanKind, Role, User};
+pub use records::{Alarm, ApiKey, Ban, BanKind, KeptScramUser, KeptUser, Role, User};
 
 /// Bytes of the store's page cache: the collections lie in memory anyway.
 const CACHE_BYTES: usize = 1 << 20;
@@ -29,6 +29,8 @@ const USERS_MAX: usize = 1_000;
 const API_KEYS_MAX: usize = 1_000;
 /// Bans: about 30 MB in memory.
 const BANS_MAX: usize = 100_000;
+/// Users of one kind of the broker's own tables: some 50 MB in memory.
+const AUTHN_USERS_MAX: usize = 100_000;
 /// Alarms that were deactivated and are remembered.
 pub const ALARM_HISTORY_MAX: usize = 1_000;
 
@@ -69,6 +71,10 @@ pub struct State {
     pub api_keys: Collection<ApiKey>,
     /// Bans, by kind and who.
     pub bans: Collection<Ban>,
+    /// Clients' users with passwords, by chain, member and id.
+    pub authn_users: Arc<Collection<KeptUser>>,
+    /// Clients' users for SCRAM, likewise.
+    pub scram_users: Arc<Collection<KeptScramUser>>,
     /// Alarms that are active, by name.
     pub alarms: Collection<Alarm>,
     /// Alarms that are over, by the time of their end and name.
@@ -93,6 +99,8 @@ impl State {
             users: Collection::load(keep("users", USERS_MAX))?,
             api_keys: Collection::load(keep("api_keys", API_KEYS_MAX))?,
             bans: Collection::load(keep("banned", BANS_MAX))?,
+            authn_users: Arc::new(Collection::load(keep("authn_users", AUTHN_USERS_MAX))?),
+            scram_users: Arc::new(Collection::load(keep("scram_users", AUTHN_USERS_MAX))?),
             alarms: Collection::load(keep("alarms", ALARM_HISTORY_MAX))?,
             alarm_history: Collection::load(keep("alarm_history", ALARM_HISTORY_MAX + 1))?,
             traces: Collection::load(keep("traces", TRACES_MAX))?,
@@ -199,6 +207,38 @@ impl<T: Clone + Serialize + DeserializeOwned> Collection<T> {
         self.commit(|table| table.insert(name, bytes.as_slice()).map(drop))?;
         let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
         rows.insert(name.to_owned(), row);
+        Ok(())
+    }
+
+    /// Keeps records, in place of those of their names, all or none. It waits for the disk, once.
+    ///
+    /// # Errors
+    /// Nothing has changed.
+    pub fn put_all(&self, new: Vec<(String, T)>) -> Result<(), StateError> {
+        if new.is_empty() {
+            return Ok(());
+        }
+        let fits = self.read(|rows| {
+            let names = new.iter().map(|(name, _)| name).collect::<BTreeSet<_>>();
+            let more = names.iter().filter(|name| !rows.contains_key(**name));
+            rows.len() + more.count() <= self.rows_max
+        });
+        if !fits {
+            return Err(StateError::Full(self.rows_max));
+        }
+        let mut encoded = Vec::new();
+        for (name, row) in &new {
+            let bytes = serde_json::to_vec(row).map_err(|error| store(&error))?;
+            encoded.push((name.as_str(), bytes));
+        }
+        self.commit(|table| {
+            for (name, bytes) in &encoded {
+                table.insert(*name, bytes.as_slice())?;
+            }
+            Ok(())
+        })?;
+        let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
+        rows.extend(new);
         Ok(())
     }
 
@@ -317,6 +357,10 @@ mod tests {
         assert_eq!(few.put("b", 1), Err(StateError::Full(1)));
         few.put("a", 2).unwrap();
         assert_eq!((few.get("a"), few.len()), (Some(2), 1));
+        let two = vec![("a".to_owned(), 7), ("b".to_owned(), 8)];
+        assert_eq!(few.put_all(two), Err(StateError::Full(1)), "all or none");
+        few.put_all(vec![("a".to_owned(), 3), ("a".to_owned(), 2)])
+            .unwrap();
         assert_eq!(few.clear(), Ok(vec![2]));
         few.put("b", 1).unwrap();
         std::fs::remove_dir_all(&dir).unwrap();

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, sleep};
 
+use crate::config::SysTopics;
 use crate::control::announce::is_anyone_listening;
 use crate::control::clock;
 use crate::control::context::Context;
@@ -15,44 +16,57 @@ use crate::control::http::metrics::{counters, gauges};
 use crate::control::machine::Machine;
 use crate::metrics::{Counter, MetricsRegistry, TOTALS};
 
+/// How long is waited for an interval that is disabled until the settings are looked at again.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 /// Publishes from now on. Call it within the runtime.
 pub fn start(context: &Arc<Context>) {
-    let settings = &context.config.observe.sys_topics;
-    if let Some(every) = settings.sys_msg_interval {
-        let context = Arc::clone(context);
-        tokio::spawn(async move {
-            let mut tick = ticks(every);
-            loop {
-                tick.tick().await;
-                tell_figures(&context).await;
+    let figures = Arc::clone(context);
+    tokio::spawn(async move {
+        let settings = figures.settings();
+        if settings.observe.sys_topics.sys_msg_interval.is_some() {
+            tell_figures(&figures).await;
+        }
+        loop {
+            if wait(&figures, |settings| settings.sys_msg_interval).await {
+                tell_figures(&figures).await;
             }
-        });
-    }
-    if let Some(every) = settings.sys_heartbeat_interval {
-        let context = Arc::clone(context);
-        let mosquitto = settings.mosquitto;
-        tokio::spawn(async move {
-            let mut tick = ticks(every);
-            let mut loads = Loads::new(&context.metrics);
-            loop {
-                tick.tick().await;
-                loads.note(&context.metrics);
-                if !is_anyone_listening(&context.cores).await {
-                    continue;
-                }
-                heartbeat(&context);
-                if mosquitto {
-                    tell_as_mosquitto(&context, &loads).await;
-                }
+        }
+    });
+    let context = Arc::clone(context);
+    tokio::spawn(async move {
+        let mut loads = Loads::new(&context.metrics);
+        loop {
+            if !wait(&context, |settings| settings.sys_heartbeat_interval).await {
+                continue;
             }
-        });
-    }
+            loads.note(&context.metrics);
+            if !is_anyone_listening(&context.cores).await {
+                continue;
+            }
+            heartbeat(&context);
+            if context.settings().observe.sys_topics.mosquitto {
+                tell_as_mosquitto(&context, &loads).await;
+            }
+        }
+    });
 }
 
-fn ticks(every: Duration) -> tokio::time::Interval {
-    let mut tick = interval(every);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    tick
+/// Waits for the end of an interval, which may change meanwhile; says whether something is to be
+/// published then.
+async fn wait(context: &Context, interval: impl Fn(&SysTopics) -> Option<Duration>) -> bool {
+    let begun = Instant::now();
+    loop {
+        let Some(every) = interval(&context.settings().observe.sys_topics) else {
+            sleep(LOOK_AGAIN).await;
+            return false;
+        };
+        let left = every.saturating_sub(begun.elapsed());
+        if left.is_zero() {
+            return true;
+        }
+        sleep(left.min(LOOK_AGAIN)).await;
+    }
 }
 
 fn heartbeat(context: &Context) {
@@ -87,7 +101,8 @@ async fn tell_figures(context: &Context) {
     if !is_anyone_listening(&context.cores).await {
         return;
     }
-    let settings = &context.config.observe.sys_topics;
+    let config = context.settings();
+    let settings = &config.observe.sys_topics;
     for (name, value) in gauges(context).await {
         let value = value.to_string();
         // `subscriptions.shared.count` is at `subscriptions/shared/count`.

@@ -65,6 +65,18 @@ pub const COMMANDS: &[(&str, &str)] = &[
         "conf show [<Section>]",
         "Settings with their origin, such as of mqtt",
     ),
+    (
+        "acl reload",
+        "Reads the file of access rules again, like conf reload",
+    ),
+    (
+        "conf reload",
+        "Reads the configuration file and the access rules again",
+    ),
+    (
+        "tls reload",
+        "Reads certificates again; connections stay (also: pem_cache clean)",
+    ),
     ("trace list", "Traces that go on"),
     (
         "trace start client|topic|ip_address <Which> <File> [<Level>] [text|json]",
@@ -122,6 +134,7 @@ pub fn usage(first: &str) -> String {
     let group = match first {
         "routes" => "topics",
         "authz" => "acl",
+        "pem_cache" => "tls",
         other => other,
     };
     let mut lines = of(&|words| words.split(' ').next() == Some(group));
@@ -164,6 +177,14 @@ pub fn run(
         ["cluster", "status"] => command.look("/api/v5/nodes", forms::cluster),
         ["conf", "show"] => command.settings(None),
         ["conf", "show", section] => command.settings(Some(section)),
+        ["conf" | "acl", "reload"] => {
+            let changed = client.ask("POST", "/api/v5/configs_reload", None)?;
+            command.say(&changed, forms::reloaded)
+        }
+        ["tls", "reload"] | ["pem_cache", "clean"] => {
+            let done = client.ask("POST", "/api/v5/tls/reload", None)?;
+            command.say(&done, forms::certificates)
+        }
         ["clients", rest @ ..] => command.clients(rest),
         ["topics" | "routes", rest @ ..] => command.topics(rest),
         ["subscriptions", rest @ ..] => command.subscriptions(rest),

@@ -112,6 +112,40 @@ pub fn broker(row: &Value) -> String {
     lines.join("\n")
 }
 
+/// What a reload has changed, a setting a line.
+pub fn reloaded(answer: &Value) -> String {
+    let rows = answer["changed"].as_array().into_iter().flatten();
+    let lines: Vec<String> = rows
+        .map(|row| {
+            let (key, from, to) = (word(&row["key"]), word(&row["from"]), word(&row["to"]));
+            match row["taken"].as_bool() {
+                Some(true) => format!("{key}: {from} -> {to}"),
+                _ => format!("{key}: {from} -> {to} (needs a restart)"),
+            }
+        })
+        .collect();
+    match lines.is_empty() {
+        true => "nothing has changed".to_owned(),
+        false => lines.join("\n"),
+    }
+}
+
+/// What reading certificates again has done, a listener a line.
+pub fn certificates(answer: &Value) -> String {
+    let done = answer["reloaded"].as_array().into_iter().flatten();
+    let done = done.map(|listener| format!("{}: reloaded", word(listener)));
+    let kept = answer["failed"].as_array().into_iter().flatten();
+    let kept = kept.map(|row| {
+        let (listener, why) = (word(&row["listener"]), word(&row["reason"]));
+        format!("{listener}: stays as it was: {why}")
+    });
+    let lines: Vec<String> = done.chain(kept).collect();
+    match lines.is_empty() {
+        true => "no listener speaks TLS".to_owned(),
+        false => lines.join("\n"),
+    }
+}
+
 /// Seconds as people say them.
 fn duration(seconds: u64) -> String {
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);

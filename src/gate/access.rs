@@ -70,3 +70,16 @@ pub struct AccessAnswer {
     /// What they say.
     pub reply: AccessReply,
 }
+
+/// An answer that is remembered for a client.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CachedAccess {
+    /// What it wants to do.
+    pub action: Action,
+    /// To which topic or filter.
+    pub topic: Box<str>,
+    /// Whether it may.
+    pub allowed: bool,
+    /// For how long this is remembered, milliseconds.
+    pub ends_in_ms: u64,
+}

@@ -4,12 +4,12 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crate::access::bans::{Ban, BanWho};
-use crate::access::rules::AccessRules;
 use crate::gate::access::AccessAnswer;
 
 use crate::gate::manage::Manage;
 use crate::gate::observe::Watch;
 use crate::gate::reply::Reply;
+use crate::gate::rules::Rules;
 
 /// A request to one core. A full channel refuses it; the sender decides what that means.
 #[derive(Debug)]
@@ -35,8 +35,13 @@ pub enum Command {
     ReportTables,
     /// Say how far records to and from other cores have come. Loss: asked again.
     ReportCrossing,
-    /// From now on these rules say what clients may do. Loss: the sender tries again.
-    SetAccess(Arc<AccessRules>),
+    /// From now on the core decides by these. Loss: the sender tries again.
+    SetRules {
+        /// All of them.
+        rules: Arc<Rules>,
+        /// Told when they hold.
+        done: Reply<()>,
+    },
     /// An answer about access. Loss: the question's time runs out.
     Access(AccessAnswer),
     /// Forget what others have answered about access: for one client, or for all. Loss: the answers

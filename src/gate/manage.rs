@@ -10,6 +10,8 @@ use std::sync::Arc;
 
 use compact_str::CompactString;
 
+use crate::access::bans::Ban;
+use crate::gate::access::CachedAccess;
 use crate::gate::event::Tables;
 use crate::gate::observe::Announcements;
 use crate::gate::reply::Reply;
@@ -58,6 +60,22 @@ pub enum Manage {
         seconds: u16,
         /// Whether it is connected.
         reply: Reply<bool>,
+    },
+    /// What others have said of a client's rights and is remembered.
+    AccessCache {
+        /// Its id.
+        client_id: CompactString,
+        /// Takes it; nothing if there is no session.
+        reply: Reply<Option<Vec<CachedAccess>>>,
+    },
+    /// The next bans that this core has made itself, from a place on.
+    OwnBans {
+        /// 0, or the cursor of the page before.
+        from: u64,
+        /// At most so many.
+        max: usize,
+        /// Takes the page.
+        reply: Reply<Page<Arc<Ban>>>,
     },
     /// Subscribe a connected client.
     Subscribe {

@@ -11,6 +11,8 @@ pub mod manage;
 pub mod observe;
 pub mod port;
 pub mod reply;
+pub mod rules;
+pub mod settings;
 pub mod slow_subs;
 pub mod tls;
 pub mod topic_counts;

@@ -118,6 +118,11 @@ struct Sweep {
 }
 
 impl<M: Stored> RetainedStore<M> {
+    /// Other limits from now on; what is stored stays.
+    pub fn set_limits(&mut self, limits: RetainedLimits) {
+        self.limits = limits;
+    }
+
     /// An empty store. `hash_seed` is secret and random: topics are hostile input.
     pub fn new(limits: RetainedLimits, hash_seed: u64) -> Self {
         let hasher = RandomState::with_seeds(hash_seed, !hash_seed, hash_seed.rotate_left(32), 1);

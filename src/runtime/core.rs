@@ -452,7 +452,10 @@ impl Inner {
             Command::ReportCrossing => {
                 self.tell(What::Crossing(self.shard.crossing()));
             }
-            Command::SetAccess(rules) => self.shard.set_access(rules),
+            Command::SetRules { rules, done } => {
+                self.shard.set_rules(&rules);
+                done.send(());
+            }
             Command::Ban(ban) => {
                 self.shard.ban(ban);
             }

@@ -49,11 +49,10 @@ pub struct Door {
     handshakes: Vec<Option<Open>>,
     open: usize,
     handshakes_max: usize,
-    /// When handshakes are given up, in the order in which they began: the time allowed is the same
-    /// for all.
+    /// When handshakes are given up, the first first. That is the order in which they began: the time
+    /// allowed is the same for all, as long as the settings stay the same.
     deadlines: VecDeque<(u64, u32, u64)>,
-    /// When answers about clients are given up, in the order of the questions: the time allowed is the
-    /// same for all.
+    /// When answers about clients are given up, likewise.
     waits: VecDeque<(u64, u32, u64)>,
     /// Questions about clients, for the control plane.
     #[allow(clippy::vec_box, reason = "they go on as boxes")]
@@ -105,6 +104,18 @@ struct Listener {
     stops: Option<Reply<()>>,
     /// When sockets are given up whose PROXY header is awaited, in order.
     headers: VecDeque<(u64, u32, u64)>,
+}
+
+/// Enters a moment into a queue that is in their order: at its end, unless the time that is allowed
+/// has become shorter.
+fn enter(queue: &mut VecDeque<(u64, u32, u64)>, entry: (u64, u32, u64)) {
+    match queue.back() {
+        Some(last) if last.0 > entry.0 => {
+            let at = queue.partition_point(|before| before.0 <= entry.0);
+            queue.insert(at, entry);
+        }
+        _ => queue.push_back(entry),
+    }
 }
 
 impl Door {
@@ -522,8 +533,10 @@ impl Door {
             self.handshakes.resize_with(at + 1, || None);
         }
         self.serial += 1;
-        self.deadlines
-            .push_back((handshake.deadline_ms, number, self.serial));
+        enter(
+            &mut self.deadlines,
+            (handshake.deadline_ms, number, self.serial),
+        );
         self.handshakes[at] = Some(Open {
             handshake,
             serial: self.serial,
@@ -642,8 +655,8 @@ impl Door {
             }
             Step::Say(bytes) => {
                 open.envelope = envelope;
-                self.deadlines
-                    .push_back((open.handshake.deadline_ms, number, open.serial));
+                let deadline = (open.handshake.deadline_ms, number, open.serial);
+                enter(&mut self.deadlines, deadline);
                 if self.say(plane, number, &bytes) {
                     plane.handshake_receive(number);
                 } else {
@@ -654,8 +667,7 @@ impl Door {
                 open.envelope = envelope;
                 request.ticket.place = Place::Handshake(number);
                 let until_ms = open.handshake.waits_until_ms().unwrap_or_default();
-                self.waits
-                    .push_back((until_ms, number, request.ticket.serial));
+                enter(&mut self.waits, (until_ms, number, request.ticket.serial));
                 self.questions.push(request);
             }
             Step::Refuse(last) => {

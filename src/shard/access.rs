@@ -17,7 +17,7 @@ use crate::access::acl::{Action, Permission, Subject};
 use crate::access::cache::AnswerCache;
 use crate::access::rules::{DenyAction, Verdict, real_filter, real_topic};
 use crate::base::limits::{ACCESS_ANSWERS_MAX, ACCESS_QUESTIONS_MAX};
-use crate::gate::access::{AccessAnswer, AccessQuestion, AccessReply, AccessTicket};
+use crate::gate::access::{AccessAnswer, AccessQuestion, AccessReply, AccessTicket, CachedAccess};
 use crate::metrics::Counter;
 use crate::mqtt::decode_publish::Publish;
 use crate::mqtt::decode_subscribe::Subscribe;
@@ -316,13 +316,6 @@ impl Shard {
         }
     }
 
-    /// Other rules hold from now on; answers that were given beside the old ones are void.
-    pub fn set_access(&mut self, rules: std::sync::Arc<crate::access::rules::AccessRules>) {
-        if rules.version >= self.clients.rules.access.version {
-            self.clients.rules.access = rules;
-        }
-    }
-
     /// Forgets the answers a client has had, or all clients'. No connection but the client's is looked
     /// at: what is kept from before the present epoch is void.
     pub fn drain_access_cache(&mut self, client_id: Option<&str>) {
@@ -337,6 +330,26 @@ impl Shard {
         if let Some(asked) = connection.and_then(asked_of) {
             asked.cache.drain();
         }
+    }
+
+    /// What others have said of a client and is remembered; nothing if there is no such client.
+    pub fn access_cache(&self, client_id: &str) -> Option<Vec<CachedAccess>> {
+        let session = self.clients.registry.find(client_id)?;
+        let slot = self.clients.registry.at(session)?.connection;
+        let extra = self.clients.connections.at(slot);
+        let extra = extra.and_then(|connection| connection.extra.as_ref());
+        let Some(asked) = extra.and_then(|extra| extra.asked.as_deref()) else {
+            return Some(Vec::new());
+        };
+        let (version, now_ms) = (self.answers_version(), self.clients.now.ms);
+        let row =
+            |(action, topic, permission, ends_ms): (Action, &str, Permission, u64)| CachedAccess {
+                action,
+                topic: topic.into(),
+                allowed: permission == Permission::Allow,
+                ends_in_ms: ends_ms - now_ms,
+            };
+        Some(asked.cache.good(version, now_ms).map(row).collect())
     }
 
     /// What answers that are kept have to be as new as.

@@ -32,7 +32,7 @@ impl Shard {
     pub fn arrive(&mut self, mut handover: Box<Handover>) {
         let received = std::mem::take(&mut handover.received);
         let (packet, unread) = received.split_at(handover.connect_len.min(received.len()));
-        let Some(connect) = decode_again(packet, self.clients.rules.max_packet_size) else {
+        let Some(connect) = decode_again(packet, LARGEST) else {
             return debug_assert!(false, "the accepting core has decoded this CONNECT");
         };
         let banned = self.is_banned(&handover).then_some(ReasonCode::Banned);
@@ -159,6 +159,7 @@ impl Shard {
         let peer = handover.peer.into();
         let mut connection = Connection::new(session_index, version, handover.listener, peer);
         connection.last_heard = self.clients.heard_now();
+        connection.offer = self.clients.offers.current();
         let max_packet_size = connect.properties.maximum_packet_size;
         connection.max_packet_size = max_packet_size.map_or(LARGEST, |max| max.min(LARGEST));
         connection.keep_alive_s = self.clients.rules.keep_alive(connect.keep_alive);

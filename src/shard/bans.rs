@@ -4,13 +4,15 @@
 //! home, with the names that the login gave the client. Clients that come and go too often are banned
 //! by their home core.
 
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::access::bans::{Ban, BanTable, BanWho};
 use crate::access::flapping::Flapping;
 use crate::access::overload::Overload;
-use crate::base::limits::BAN_SWEEP_PER_TURN;
+use crate::base::limits::{BAN_SWEEP_PER_TURN, BANS_MAX};
+use crate::gate::manage::Page;
 use crate::metrics::Counter;
 use crate::mqtt::reason::ReasonCode;
 use crate::shard::Shard;
@@ -20,6 +22,8 @@ use crate::shard::handshake::Handover;
 /// What a core knows of those whom it does not let in.
 pub struct Doorkeeper {
     bans: BanTable,
+    /// Those of them that this core has made itself, in the order in which they were made.
+    own: VecDeque<Arc<Ban>>,
     flapping: Flapping,
     overload: Overload,
     /// The next connection to be compared with the bans, while new ones have not been compared with
@@ -31,6 +35,7 @@ impl Doorkeeper {
     pub(super) fn new(seed: [u64; 4]) -> Self {
         Self {
             bans: BanTable::new(seed),
+            own: VecDeque::new(),
             flapping: Flapping::new(seed),
             overload: Overload::default(),
             sweep_at: None,
@@ -151,8 +156,28 @@ impl Shard {
             until_unix_s: Some(at_unix_s + rules.ban_s),
         };
         self.clients.metrics.inc(Counter::ClientFlapping);
-        if !self.door.bans.add(Arc::new(ban), at_unix_s) {
-            self.clients.metrics.inc(Counter::BannedRefused);
+        let ban = Arc::new(ban);
+        if !self.door.bans.add(Arc::clone(&ban), at_unix_s) {
+            return self.clients.metrics.inc(Counter::BannedRefused);
+        }
+        let own = &mut self.door.own;
+        while own.front().is_some_and(|old| !old.holds(at_unix_s)) || own.len() >= BANS_MAX {
+            own.pop_front();
+        }
+        own.push_back(ban);
+    }
+
+    /// Some of the bans that this core has made itself and that hold, from a place on.
+    pub fn own_bans(&self, from: u64, max: usize) -> Page<Arc<Ban>> {
+        let now_unix_s = self.clients.now.unix_us / 1_000_000;
+        let from = usize::try_from(from).unwrap_or(usize::MAX);
+        let own = &self.door.own;
+        let rows = own.iter().skip(from).take(max);
+        let holds = |ban: &&Arc<Ban>| ban.holds(now_unix_s) && self.door.bans.has(ban);
+        let next = from.saturating_add(max);
+        Page {
+            rows: rows.filter(holds).cloned().collect(),
+            next: (next < own.len()).then_some(next as u64),
         }
     }
 

@@ -19,6 +19,7 @@ use crate::shard::connection::{Connection, Flags, HEARD_UNIT_MS};
 use crate::shard::handshake::ClientSocket;
 use crate::shard::lens::Lens;
 use crate::shard::memory::Budget;
+use crate::shard::offers::{Offer, Offers};
 use crate::shard::outgoing::{Outgoing, SpareOutgoing};
 use crate::shard::registry::Registry;
 use crate::shard::rules::Rules;
@@ -32,6 +33,8 @@ pub struct Clients {
     pub core: CoreId,
     /// What is allowed.
     pub rules: Rules,
+    /// What connected clients were told of it.
+    pub offers: Offers,
     /// What of it is looked at for each delivery.
     pub switches: DeliverySwitches,
     /// What the control plane wants to know, if anything.
@@ -215,6 +218,14 @@ impl OutQueues {
 }
 
 impl Clients {
+    /// What the client of a slot was told of our limits.
+    #[inline]
+    pub fn offer_of(&self, slot: u32) -> &Offer {
+        let connection = self.connections.at(slot);
+        let name = connection.map_or_else(|| self.offers.current(), |connection| connection.offer);
+        self.offers.of(name)
+    }
+
     /// Where the next bytes for a connection go; it will be flushed at the end of the turn. None if
     /// the connection is gone.
     pub fn out(&mut self, slot: u32) -> Option<&mut Outgoing> {

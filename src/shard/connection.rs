@@ -46,6 +46,8 @@ pub struct Connection {
     pub version: Version,
     /// The listener it came in by.
     pub listener: u8,
+    /// What it was told of our limits: a name among [`Offers`](crate::shard::offers::Offers).
+    pub offer: u8,
     /// The other end.
     pub peer: Peer,
 }
@@ -156,6 +158,7 @@ impl Connection {
             flags: Flags::default(),
             version,
             listener,
+            offer: 0,
             peer,
         }
     }

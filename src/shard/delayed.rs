@@ -87,16 +87,22 @@ struct Delayed {
 impl DelayedMessages {
     /// None, and the part of one of `cores` of the most there may be (0 = unlimited).
     pub fn new(max_messages: usize, cores: u8) -> Self {
+        let mut none = Self {
+            waiting: Slab::default(),
+            due: VecDeque::new(),
+            limit: 0,
+        };
+        none.set_limit(max_messages, cores);
+        none
+    }
+
+    /// Another limit: the part of one of `cores`. What waits beyond it goes on waiting.
+    pub fn set_limit(&mut self, max_messages: usize, cores: u8) {
         let part = max_messages.div_ceil(usize::from(cores.max(1)));
-        let limit = match part {
+        self.limit = match part {
             0 => u32::MAX - 1,
             part => u32::try_from(part).unwrap_or(u32::MAX - 1),
         };
-        Self {
-            waiting: Slab::default(),
-            due: VecDeque::new(),
-            limit,
-        }
     }
 
     /// How many wait.

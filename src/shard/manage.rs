@@ -41,6 +41,8 @@ impl Shard {
                 seconds,
                 reply,
             } => reply.send(self.set_keep_alive(&client_id, seconds)),
+            Manage::AccessCache { client_id, reply } => reply.send(self.access_cache(&client_id)),
+            Manage::OwnBans { from, max, reply } => reply.send(self.own_bans(from, rows(max))),
             Manage::Subscribe {
                 client_id,
                 filters,

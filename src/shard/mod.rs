@@ -20,6 +20,7 @@
 //!   `auto_subscribe`; `retry` sends again
 //! - [`observe`]: what is told to those who watch; [`lens`]: what operators look at
 //! - [`manage`]: what operators ask; [`stop`] holds the steps of a shutdown
+//! - `settings`: other rules while it runs; [`offers`]: what clients were told of them
 //! - [`clients`], [`connection`], [`registry`], [`memory`]: the tables; [`census`] counts them
 
 pub mod access;
@@ -47,6 +48,7 @@ pub mod manage;
 pub mod memory;
 pub mod mountpoint;
 pub mod observe;
+pub mod offers;
 pub mod outbox;
 pub mod outgoing;
 pub mod publish;
@@ -56,7 +58,7 @@ pub mod registry;
 pub mod replay;
 mod retry;
 pub mod rewrite;
-pub mod rules;
+mod settings;
 pub mod share;
 mod slow_subs;
 pub mod stop;
@@ -74,6 +76,8 @@ use crate::base::ids::{CoreId, Epoch, FilterId};
 use crate::base::slab::Slab;
 use crate::base::time::Now;
 use crate::base::wheel::TimerWheel;
+pub use crate::gate::rules;
+use crate::gate::rules::Rules;
 use crate::metrics::{CoreMetrics, Counter};
 use crate::mqtt::message::{Message, Publication};
 use crate::routing::delta::Hit;
@@ -87,11 +91,11 @@ use crate::shard::delayed::DelayedMessages;
 use crate::shard::exclusive::ExclusiveTopics;
 use crate::shard::home::Homes;
 use crate::shard::memory::Budget;
+use crate::shard::offers::Offers;
 use crate::shard::outbox::{AckFifo, Outboxes};
 use crate::shard::registry::Registry;
 use crate::shard::replay::{Replays, StoredMessage};
 use crate::shard::rewrite::Rewriter;
-use crate::shard::rules::Rules;
 use crate::shard::share::Shares;
 use crate::shard::subscribe::{MergedSubscriber, PendingSuback};
 
@@ -212,6 +216,7 @@ impl Shard {
             effects: Effects::default(),
             switches: DeliverySwitches::new(&addons),
             watch: None,
+            offers: Offers::new(&rules),
             lens: None,
             rules,
         };

@@ -50,7 +50,7 @@ pub struct Routed {
 impl Shard {
     /// PUBLISH from a client [MQTT5 3.3].
     pub fn publish(&mut self, slot: u32, publish: &Publish<'_>) -> Result<(), Fault> {
-        self.check_offered(publish)?;
+        self.check_offered(slot, publish)?;
         let mut alias_topic = std::mem::take(&mut self.alias_topic);
         let topic = self.resolve_alias(slot, publish, &mut alias_topic);
         let result = topic.and_then(|topic| {
@@ -162,16 +162,16 @@ impl Shard {
     }
 
     /// What CONNACK has said that we do not take.
-    fn check_offered(&self, publish: &Publish<'_>) -> Result<(), Fault> {
-        let rules = &self.clients.rules;
+    fn check_offered(&self, slot: u32, publish: &Publish<'_>) -> Result<(), Fault> {
+        let offer = self.clients.offer_of(slot);
         let refuse = |code| Err(Fault::new(CloseReason::ProtocolError, code));
-        if publish.qos.as_u8() > rules.max_qos_allowed {
+        if publish.qos.as_u8() > offer.max_qos {
             return refuse(ReasonCode::QosNotSupported); // [MQTT-3.2.2-11]
         }
-        if publish.retain && !rules.retain_available {
+        if publish.retain && !offer.retain {
             return refuse(ReasonCode::RetainNotSupported); // [MQTT-3.2.2-14]
         }
-        if !is_within_levels(publish.topic, rules.max_topic_levels) {
+        if !is_within_levels(publish.topic, self.clients.rules.max_topic_levels) {
             return refuse(ReasonCode::TopicNameInvalid);
         }
         Ok(())
@@ -188,7 +188,7 @@ impl Shard {
             return Ok(publish.topic);
         };
         let invalid = Fault::new(CloseReason::ProtocolError, ReasonCode::TopicAliasInvalid);
-        if alias > self.clients.rules.max_topic_alias {
+        if alias > self.clients.offer_of(slot).max_topic_alias {
             return Err(invalid);
         }
         let Some(connection) = self.clients.connections.at_mut(slot) else {
@@ -348,7 +348,7 @@ impl Shard {
         }
         let unreleased = awaiting.map_or(0, AwaitingRel::current);
         let open = u32::from(unreleased) + u32::from(connection.pending_pubacks);
-        if open < u32::from(self.clients.rules.max_awaiting_rel) {
+        if open < u32::from(self.clients.offer_of(slot).receive_maximum) {
             return Ok(());
         }
         let metrics = &self.clients.metrics;

@@ -224,7 +224,7 @@ impl Shard {
     /// Handles whole packets from the front of `bytes`.
     fn handle_bytes(&mut self, slot: u32, bytes: &[u8]) -> Progress {
         let mut done = 0;
-        let max = self.clients.rules.max_packet_size;
+        let max = self.clients.offer_of(slot).max_packet_size;
         loop {
             let frame = match next_frame(&bytes[done..], max) {
                 Ok(Some(frame)) => frame,

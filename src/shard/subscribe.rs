@@ -508,18 +508,19 @@ impl Shard {
     /// Whether a filter may be subscribed to.
     fn check_filter(&self, session_index: u32, filter: &str) -> Result<(), ReasonCode> {
         let rules = &self.clients.rules;
-        if is_shared(filter) && !rules.shared_subscription {
+        let Some(session) = self.clients.registry.at(session_index) else {
+            return Err(ReasonCode::UnspecifiedError);
+        };
+        let offer = self.clients.offer_of(session.connection);
+        if is_shared(filter) && !offer.shared {
             return Err(ReasonCode::SharedSubscriptionsNotSupported);
         }
-        if !rules.wildcard_subscription && has_wildcard(filter) {
+        if !offer.wildcards && has_wildcard(filter) {
             return Err(ReasonCode::WildcardSubscriptionsNotSupported);
         }
         if !is_within_levels(filter, rules.max_topic_levels) {
             return Err(ReasonCode::TopicFilterInvalid);
         }
-        let Some(session) = self.clients.registry.at(session_index) else {
-            return Err(ReasonCode::UnspecifiedError);
-        };
         let (local, index) = (&self.routes.local, &self.routes.index);
         let first = session.first_subscription;
         let is_new = || {

@@ -24,6 +24,7 @@ mod peer;
 mod retained;
 mod scram_peer;
 mod sessions;
+mod settings;
 mod shares;
 mod shutdown;
 mod start;

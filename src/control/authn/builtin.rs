@@ -2,18 +2,25 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::access::credential::{EntrySecret, User, Users, read_file};
+use crate::access::credential::{Entry, EntrySecret, User, Users, read_file};
 use crate::access::password::{self, Stored};
 use crate::config::{BootstrapType, BuiltInAuthn, PasswordHash, UserIdType};
 use crate::control::authn::member::Found;
 use crate::gate::authn::AuthnRequest;
 
-/// Where users are kept beyond the process.
-pub trait UserStore: Send + Sync {
-    /// A user is new or has changed.
-    fn save(&self, user_id: &str, user: &User);
+/// Where users are kept beyond the process. Each call waits for the disk.
+pub trait UserStore<T>: Send + Sync {
+    /// Users are new or have changed.
+    ///
+    /// # Errors
+    /// Why nothing is kept.
+    fn save(&self, users: &[(String, T)]) -> Result<(), String>;
+
     /// A user is gone.
-    fn remove(&self, user_id: &str);
+    ///
+    /// # Errors
+    /// Why it is still kept.
+    fn remove(&self, user_id: &str) -> Result<(), String>;
 }
 
 /// Why users cannot be changed.
@@ -25,6 +32,21 @@ pub enum UserError {
     Unknown,
     /// The password has a form that the hash does not take.
     Password,
+    /// It cannot be kept over a restart; nothing has changed.
+    Store(String),
+}
+
+/// What became of users that were to be taken in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// All of them.
+    pub total: usize,
+    /// New ones.
+    pub added: usize,
+    /// Those that were there and are others now.
+    pub replaced: usize,
+    /// Those whose password cannot be stored.
+    pub failed: usize,
 }
 
 /// A table of users.
@@ -32,7 +54,7 @@ pub struct BuiltIn {
     hash: PasswordHash,
     by: UserIdType,
     users: RwLock<Users<User>>,
-    store: RwLock<Option<Arc<dyn UserStore>>>,
+    store: RwLock<Option<Arc<dyn UserStore<User>>>>,
 }
 
 impl BuiltIn {
@@ -56,38 +78,73 @@ impl BuiltIn {
         let entries = read_file(name, &text).map_err(|problem| format!("{name}:{problem}"))?;
         let count = entries.len();
         for entry in entries {
-            let stored = match (entry.secret, kind) {
-                (EntrySecret::Hash(stored), BootstrapType::Hash) => stored,
-                (EntrySecret::Plain(password), BootstrapType::Plain) => {
-                    self.stored(password.as_bytes()).map_err(|_| {
-                        format!(
-                            "{name}: the password of `{}` cannot be hashed",
-                            entry.user_id
-                        )
-                    })?
-                }
+            let user_id = &entry.user_id;
+            let user = match (&entry.secret, kind) {
                 (EntrySecret::Plain(_), BootstrapType::Hash) => {
                     return Err(format!(
-                        "{name}: `{}` has a plain password; set bootstrap_type = \"plain\"",
-                        entry.user_id
+                        "{name}: `{user_id}` has a plain password; set bootstrap_type = \"plain\""
                     ));
                 }
                 (EntrySecret::Hash(_), BootstrapType::Plain) => {
                     return Err(format!(
-                        "{name}: `{}` has a hash; set bootstrap_type = \"hash\"",
-                        entry.user_id
+                        "{name}: `{user_id}` has a hash; set bootstrap_type = \"hash\""
                     ));
                 }
-            };
-            let user = User {
-                stored,
-                superuser: entry.superuser,
+                _ => self
+                    .user_of(&entry)
+                    .map_err(|_| format!("{name}: the password of `{user_id}` cannot be hashed"))?,
             };
             let mut users = self.users.write().unwrap_or_else(PoisonError::into_inner);
             users.add(&entry.user_id, user);
         }
         tracing::info!(file = name, count, "authentication: users were read");
         Ok(())
+    }
+
+    fn user_of(&self, entry: &Entry) -> Result<User, UserError> {
+        let stored = match &entry.secret {
+            EntrySecret::Hash(stored) => stored.clone(),
+            EntrySecret::Plain(password) => self.stored(password.as_bytes())?,
+        };
+        Ok(User {
+            stored,
+            superuser: entry.superuser,
+        })
+    }
+
+    /// Takes users in, in place of those of the same ids. Computes hashes: not for a thread that others
+    /// wait for.
+    ///
+    /// # Errors
+    /// They cannot be kept; nothing has changed.
+    pub fn take_in(&self, entries: &[Entry]) -> Result<Taken, UserError> {
+        let mut taken = Taken {
+            total: entries.len(),
+            ..Taken::default()
+        };
+        let mut users = Vec::new();
+        for entry in entries {
+            match self.user_of(entry) {
+                Ok(user) => users.push((entry.user_id.clone(), user)),
+                Err(_) => taken.failed += 1,
+            }
+        }
+        self.kept(|store| store.save(&users))?;
+        let mut table = self.users.write().unwrap_or_else(PoisonError::into_inner);
+        for (id, user) in users {
+            match table.delete(&id) {
+                true => taken.replaced += 1,
+                false => taken.added += 1,
+            }
+            table.add(&id, user);
+        }
+        Ok(taken)
+    }
+
+    /// Whether a user is a superuser; nothing if there is none of that id.
+    pub fn is_superuser(&self, user_id: &str) -> Option<bool> {
+        let users = self.users.read().unwrap_or_else(PoisonError::into_inner);
+        users.find(user_id).map(|user| user.superuser)
     }
 
     fn stored(&self, password: &[u8]) -> Result<Stored, UserError> {
@@ -121,7 +178,7 @@ impl BuiltIn {
 
     /// From now on changes go to `store` as well; `users` are those that it holds. They count, not what
     /// a bootstrap file says of them.
-    pub fn keep_in(&self, store: Arc<dyn UserStore>, users: Vec<(String, User)>) {
+    pub fn keep_in(&self, store: Arc<dyn UserStore<User>>, users: Vec<(String, User)>) {
         let mut table = self.users.write().unwrap_or_else(PoisonError::into_inner);
         for (id, user) in users {
             table.delete(&id);
@@ -158,13 +215,17 @@ impl BuiltIn {
             stored: self.stored(password)?,
             superuser,
         };
-        let mut users = self.users.write().unwrap_or_else(PoisonError::into_inner);
-        if !users.add(user_id, user.clone()) {
+        if self.is_superuser(user_id).is_some() {
             return Err(UserError::Exists);
         }
-        drop(users);
-        self.tell(|store| store.save(user_id, &user));
-        Ok(())
+        let user = [(user_id.to_owned(), user)];
+        self.kept(|store| store.save(&user))?;
+        let [(_, user)] = user;
+        let mut users = self.users.write().unwrap_or_else(PoisonError::into_inner);
+        users
+            .add(user_id, user)
+            .then_some(())
+            .ok_or(UserError::Exists)
     }
 
     /// Changes a user's password, or whether it is a superuser, or both.
@@ -178,19 +239,21 @@ impl BuiltIn {
         superuser: Option<bool>,
     ) -> Result<(), UserError> {
         let stored = password.map(|password| self.stored(password)).transpose()?;
-        let mut changed = None;
+        let found = {
+            let users = self.users.read().unwrap_or_else(PoisonError::into_inner);
+            users.find(user_id).cloned()
+        };
+        let mut user = found.ok_or(UserError::Unknown)?;
+        if let Some(stored) = stored {
+            user.stored = stored;
+        }
+        user.superuser = superuser.unwrap_or(user.superuser);
+        let user = [(user_id.to_owned(), user)];
+        self.kept(|store| store.save(&user))?;
+        let [(_, user)] = user;
         let mut users = self.users.write().unwrap_or_else(PoisonError::into_inner);
-        users.update(user_id, |user| {
-            if let Some(stored) = stored {
-                user.stored = stored;
-            }
-            user.superuser = superuser.unwrap_or(user.superuser);
-            changed = Some(user.clone());
-        });
-        drop(users);
-        let user = changed.ok_or(UserError::Unknown)?;
-        self.tell(|store| store.save(user_id, &user));
-        Ok(())
+        let known = users.update(user_id, |own| *own = user);
+        known.then_some(()).ok_or(UserError::Unknown)
     }
 
     /// Deletes a user.
@@ -198,19 +261,26 @@ impl BuiltIn {
     /// # Errors
     /// There is none of that id.
     pub fn delete(&self, user_id: &str) -> Result<(), UserError> {
-        let mut users = self.users.write().unwrap_or_else(PoisonError::into_inner);
-        if !users.delete(user_id) {
+        if self.is_superuser(user_id).is_none() {
             return Err(UserError::Unknown);
         }
-        drop(users);
-        self.tell(|store| store.remove(user_id));
-        Ok(())
+        self.kept(|store| store.remove(user_id))?;
+        let mut users = self.users.write().unwrap_or_else(PoisonError::into_inner);
+        users
+            .delete(user_id)
+            .then_some(())
+            .ok_or(UserError::Unknown)
     }
 
-    fn tell(&self, what: impl FnOnce(&dyn UserStore)) {
+    /// What comes before a change of the table, so that it is not lost.
+    fn kept(
+        &self,
+        what: impl FnOnce(&dyn UserStore<User>) -> Result<(), String>,
+    ) -> Result<(), UserError> {
         let store = self.store.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(store) = &*store {
-            what(&**store);
+        match store.clone() {
+            Some(store) => what(&*store).map_err(UserError::Store),
+            None => Ok(()),
         }
     }
 }

@@ -15,6 +15,7 @@ mod grant;
 mod hashing;
 mod http;
 mod jwt;
+mod kept;
 mod key_value;
 mod member;
 mod pool;
@@ -30,6 +31,7 @@ use tokio::runtime::Handle;
 pub use builtin::{BuiltIn, UserError, UserStore};
 pub use chain::Chain;
 pub use http::Client as HttpClient;
+pub use kept::keep_users;
 pub use member::{Figures, Member};
 pub use scram::Scram;
 

@@ -1,6 +1,6 @@
 //! SCRAM with the broker's own users: the method of enhanced authentication that is built in.
 
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use crate::access::credential::{EntrySecret, Users, read_file};
 use crate::access::scram::{Credential, challenge, credential, finish, mac, read_first, user_of};
 use crate::config::{ScramAuthn, ScramHash};
-use crate::control::authn::builtin::UserError;
+use crate::control::authn::builtin::{UserError, UserStore};
 use crate::control::authn::member::Opinion;
 use crate::gate::authn::{AuthnRequest, Exchange, Grant, Secret};
 use crate::mqtt::reason::ReasonCode;
@@ -18,14 +18,18 @@ pub struct Scram {
     hash: ScramHash,
     iterations: u32,
     users: RwLock<Users<ScramUser>>,
+    store: RwLock<Option<Arc<dyn UserStore<ScramUser>>>>,
     /// Makes the salts of users who are not there.
     seed: [u8; 32],
 }
 
+/// A user as SCRAM knows it.
 #[derive(Clone)]
-struct ScramUser {
-    credential: Credential,
-    superuser: bool,
+pub struct ScramUser {
+    /// What is kept of the password.
+    pub credential: Credential,
+    /// No access rule holds for it.
+    pub superuser: bool,
 }
 
 impl Scram {
@@ -37,6 +41,7 @@ impl Scram {
             hash: config.algorithm,
             iterations: config.iteration_count,
             users: RwLock::default(),
+            store: RwLock::default(),
             seed: random()?,
         };
         if let Some(name) = &config.bootstrap_file {
@@ -62,12 +67,46 @@ impl Scram {
         self.hash.method()
     }
 
+    /// From now on changes go to `store` as well; `users` are those that it holds. They count, not what
+    /// a bootstrap file says of them.
+    pub fn keep_in(&self, store: Arc<dyn UserStore<ScramUser>>, users: Vec<(String, ScramUser)>) {
+        let mut table = self.users.write().unwrap_or_else(PoisonError::into_inner);
+        for (id, user) in users {
+            table.delete(&id);
+            table.add(&id, user);
+        }
+        *self.store.write().unwrap_or_else(PoisonError::into_inner) = Some(store);
+    }
+
+    /// Whether a user is a superuser; nothing if there is none of that id.
+    pub fn is_superuser(&self, user_id: &str) -> Option<bool> {
+        let users = self.users.read().unwrap_or_else(PoisonError::into_inner);
+        users.find(user_id).map(|user| user.superuser)
+    }
+
+    /// What comes before a change of the table, so that it is not lost.
+    fn kept(
+        &self,
+        what: impl FnOnce(&dyn UserStore<ScramUser>) -> Result<(), String>,
+    ) -> Result<(), UserError> {
+        let store = self.store.read().unwrap_or_else(PoisonError::into_inner);
+        match store.clone() {
+            Some(store) => what(&*store).map_err(UserError::Store),
+            None => Ok(()),
+        }
+    }
+
     /// Adds a user. Computes for a while.
     ///
     /// # Errors
-    /// There is one of that id.
+    /// There is one of that id; it cannot be kept.
     pub fn add(&self, user_id: &str, password: &[u8], superuser: bool) -> Result<(), UserError> {
-        let user = self.user(password, superuser)?;
+        if self.is_superuser(user_id).is_some() {
+            return Err(UserError::Exists);
+        }
+        let user = [(user_id.to_owned(), self.user(password, superuser)?)];
+        self.kept(|store| store.save(&user))?;
+        let [(_, user)] = user;
         let mut users = self.users.write().unwrap_or_else(PoisonError::into_inner);
         users
             .add(user_id, user)
@@ -83,24 +122,42 @@ impl Scram {
         })
     }
 
-    /// Gives a user another password.
+    /// Gives a user another password, or makes it a superuser or none, or both.
     ///
     /// # Errors
-    /// There is none of that id.
-    pub fn update(&self, user_id: &str, password: &[u8], superuser: bool) -> Result<(), UserError> {
-        let user = self.user(password, superuser)?;
+    /// There is none of that id; it cannot be kept.
+    pub fn update(
+        &self,
+        user_id: &str,
+        password: Option<&[u8]>,
+        superuser: Option<bool>,
+    ) -> Result<(), UserError> {
+        let found = {
+            let users = self.users.read().unwrap_or_else(PoisonError::into_inner);
+            users.find(user_id).cloned()
+        };
+        let mut user = found.ok_or(UserError::Unknown)?;
+        user.superuser = superuser.unwrap_or(user.superuser);
+        if let Some(password) = password {
+            user = self.user(password, user.superuser)?;
+        }
+        let user = [(user_id.to_owned(), user)];
+        self.kept(|store| store.save(&user))?;
+        let [(_, user)] = user;
         let mut users = self.users.write().unwrap_or_else(PoisonError::into_inner);
-        users
-            .update(user_id, |own| *own = user)
-            .then_some(())
-            .ok_or(UserError::Unknown)
+        let known = users.update(user_id, |own| *own = user);
+        known.then_some(()).ok_or(UserError::Unknown)
     }
 
     /// Deletes a user.
     ///
     /// # Errors
-    /// There is none of that id.
+    /// There is none of that id; it cannot be forgotten.
     pub fn delete(&self, user_id: &str) -> Result<(), UserError> {
+        if self.is_superuser(user_id).is_none() {
+            return Err(UserError::Unknown);
+        }
+        self.kept(|store| store.remove(user_id))?;
         let mut users = self.users.write().unwrap_or_else(PoisonError::into_inner);
         users
             .delete(user_id)

@@ -85,14 +85,21 @@ async fn who_is_unknown_to_all_is_refused() {
 #[derive(Default)]
 struct Recorder(Mutex<Vec<String>>);
 
-impl UserStore for Recorder {
-    fn save(&self, user_id: &str, user: &User) {
-        let line = format!("save {user_id} {}", user.superuser);
-        self.0.lock().unwrap().push(line);
+impl UserStore<User> for Recorder {
+    fn save(&self, users: &[(String, User)]) -> Result<(), String> {
+        for (user_id, user) in users {
+            if user_id == "full" {
+                return Err("no room".to_owned());
+            }
+            let line = format!("save {user_id} {}", user.superuser);
+            self.0.lock().unwrap().push(line);
+        }
+        Ok(())
     }
 
-    fn remove(&self, user_id: &str) {
+    fn remove(&self, user_id: &str) -> Result<(), String> {
         self.0.lock().unwrap().push(format!("remove {user_id}"));
+        Ok(())
     }
 }
 
@@ -104,7 +111,7 @@ async fn users_are_changed_and_kept() {
     );
     let users = chain.members()[0].users().unwrap();
     let recorder = Arc::new(Recorder::default());
-    let store: Arc<dyn UserStore> = Arc::<Recorder>::clone(&recorder);
+    let store: Arc<dyn UserStore<User>> = Arc::<Recorder>::clone(&recorder);
     users.keep_in(store, Vec::new());
     users.add("c", b"one", false).unwrap();
     assert_eq!(users.add("c", b"one", false), Err(UserError::Exists));
@@ -114,6 +121,9 @@ async fn users_are_changed_and_kept() {
     assert_eq!(decided(&chain, None, Some("two")).await, "superuser");
     assert_eq!(users.update("x", None, None), Err(UserError::Unknown));
     assert_eq!(users.list(None, 10), [("c".to_owned(), true)]);
+    let no_room = users.add("full", b"one", false);
+    assert_eq!(no_room, Err(UserError::Store("no room".to_owned())));
+    assert_eq!(users.is_superuser("full"), None, "nothing has changed");
     users.delete("c").unwrap();
     assert_eq!(users.delete("c"), Err(UserError::Unknown));
     let lines = recorder.0.lock().unwrap().clone();

@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 use crate::control::clock;
 use crate::control::context::Context;
 use crate::control::http::error::{ApiError, ErrorBody};
-use crate::control::http::extract::{Body, Named};
+use crate::control::http::extract::{Body, Named, check_name};
 use crate::control::http::secret::{random_text, sha256_hex};
 use crate::control::http::users::no_random;
 use crate::control::state::{ApiKey, Role};
@@ -119,14 +119,10 @@ pub async fn add(
     State(context): State<Arc<Context>>,
     Body(new): Body<NewKey>,
 ) -> Result<Json<ShownKey>, ApiError> {
-    check_name(&new.name)?;
+    check_name(&new.name, NAME_LEN_MAX, "_-")?;
     if is_taken(&context, &new.name, new.api_key.as_deref()) {
         let message = format!("there is an API key `{}` already", new.name);
-        return Err(ApiError::new(
-            StatusCode::CONFLICT,
-            "ALREADY_EXISTS",
-            message,
-        ));
+        return Err(ApiError::already_exists(message));
     }
     let random = |len| random_text(len).map_err(|error| no_random(&error));
     let secret = match new.api_secret {
@@ -134,7 +130,7 @@ pub async fn add(
         None => random(43)?,
     };
     let key = match new.api_key {
-        Some(key) => check_name(&key).map(|()| key)?,
+        Some(key) => check_name(&key, NAME_LEN_MAX, "_-").map(|()| key)?,
         None => random(16)?,
     };
     let row = ApiKey {
@@ -243,15 +239,6 @@ fn checked_secret(secret: String) -> Result<String, ApiError> {
             SECRET_LEN.end()
         ))),
     }
-}
-
-fn check_name(name: &str) -> Result<(), ApiError> {
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-    if name.is_empty() || name.len() > NAME_LEN_MAX || !name.bytes().all(fits) {
-        let message = format!("a name has 1 to {NAME_LEN_MAX} letters, digits, `_`, `-`");
-        return Err(ApiError::bad_request(message));
-    }
-    Ok(())
 }
 
 /// The moment at which a key ends; nothing for one that does not.

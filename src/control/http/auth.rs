@@ -51,6 +51,18 @@ pub async fn require(
     next.run(request).await
 }
 
+/// Lets through who may see figures: everybody, unless the settings say otherwise.
+pub async fn require_for_figures(
+    State(context): State<Arc<Context>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match context.settings().observe.prometheus.enable_basic_auth {
+        true => require(State(context), request, next).await,
+        false => next.run(request).await,
+    }
+}
+
 /// Refuses what a page of another site makes a browser ask.
 pub async fn same_site(request: Request, next: Next) -> Response {
     if is_cross_site(request.headers()) {

@@ -74,6 +74,7 @@ impl ShownBan {
     responses(
         (status = 200, body = Listed<ShownBan>), (status = 400, body = ErrorBody),
         (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
+        (status = 503, body = ErrorBody),
     ),
 )]
 pub async fn list(
@@ -81,7 +82,7 @@ pub async fn list(
     params: Params,
 ) -> Result<Json<Listed<ShownBan>>, ApiError> {
     let paging = params.paging("")?;
-    let mut all = bans::all(&context);
+    let mut all = bans::all_of_cores_too(&context).await?;
     for kind in [BanKind::Clientid, BanKind::Username, BanKind::Peerhost] {
         if let Some(who) = params.text(bans::word(kind)) {
             all.retain(|ban| ban.kind == kind && ban.who == who);
@@ -208,7 +209,8 @@ pub async fn remove(
     State(context): State<Arc<Context>>,
     Named((kind, who)): Named<(BanKind, String)>,
 ) -> Result<StatusCode, ApiError> {
-    match bans::remove(&context, kind, &who)? {
+    let ended = bans::remove(&context, kind, &who)? || bans::end_own(&context, kind, &who).await?;
+    match ended {
         true => Ok(StatusCode::NO_CONTENT),
         false => Err(ApiError::not_found(format!("`{who}` is not banned"))),
     }
@@ -218,9 +220,12 @@ pub async fn remove(
 #[utoipa::path(
     delete, path = "/banned", tag = "Banned",
     responses((status = 204, description = "nobody is banned"), (status = 401, body = ErrorBody),
-        (status = 403, body = ErrorBody)),
+        (status = 403, body = ErrorBody), (status = 503, body = ErrorBody)),
 )]
 pub async fn remove_all(State(context): State<Arc<Context>>) -> Result<StatusCode, ApiError> {
     bans::clear(&context)?;
+    for ban in bans::all_of_cores_too(&context).await? {
+        bans::end_own(&context, ban.kind, &ban.who).await?;
+    }
     Ok(StatusCode::NO_CONTENT)
 }

@@ -95,7 +95,8 @@ pub struct Client {
 impl Client {
     /// What the API says of a client.
     pub fn new(context: &Context, row: &ClientRow) -> Self {
-        let mqtt = &context.config.mqtt;
+        let settings = context.settings();
+        let mqtt = &settings.mqtt;
         let connection = row.connection.as_ref();
         let since = clock::rfc3339(row.since_s);
         let (connected_at, disconnected_at) = match connection {

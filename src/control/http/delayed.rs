@@ -142,7 +142,8 @@ fn gone(msgid: &str) -> ApiError {
         (status = 403, body = ErrorBody)),
 )]
 pub async fn settings(State(context): State<Arc<Context>>) -> Json<DelayedSettings> {
-    let settings = &context.config.messaging.delayed;
+    let config = context.settings();
+    let settings = &config.messaging.delayed;
     Json(DelayedSettings {
         enable: settings.enable,
         max_delayed_messages: settings.max_delayed_messages.unwrap_or(0),

@@ -1,7 +1,7 @@
 //! Errors of the API: a status code, and a body with EMQX's words.
 
 use axum::Json;
-use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
+use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection, QueryRejection};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -94,6 +94,11 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, "INVALID_PARAMETER", message)
     }
 
+    /// 409: there is one of that name.
+    pub fn already_exists(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "ALREADY_EXISTS", message)
+    }
+
     /// 404.
     pub fn not_found(message: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "NOT_FOUND", message)
@@ -144,15 +149,23 @@ impl From<StateError> for ApiError {
 
 impl From<JsonRejection> for ApiError {
     fn from(rejection: JsonRejection) -> Self {
-        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-            return Self::new(
-                rejection.status(),
-                "PAYLOAD_TOO_LARGE",
-                "the body is larger than 1 MiB",
-            );
-        }
-        Self::bad_request(rejection.body_text())
+        of_body(rejection.status(), rejection.body_text())
     }
+}
+
+impl From<BytesRejection> for ApiError {
+    fn from(rejection: BytesRejection) -> Self {
+        of_body(rejection.status(), rejection.body_text())
+    }
+}
+
+/// A body that cannot be taken.
+fn of_body(status: StatusCode, why: String) -> ApiError {
+    if status == StatusCode::PAYLOAD_TOO_LARGE {
+        let message = "the body is larger than 1 MiB";
+        return ApiError::new(status, "PAYLOAD_TOO_LARGE", message);
+    }
+    ApiError::bad_request(why)
 }
 
 impl From<PathRejection> for ApiError {

@@ -27,6 +27,22 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     }
 }
 
+/// Whether something may have that name: letters, digits and these marks.
+///
+/// # Errors
+/// What a name is.
+pub fn check_name(name: &str, len_max: usize, marks: &str) -> Result<(), ApiError> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || marks.as_bytes().contains(&byte);
+    if name.is_empty() || name.len() > len_max || !name.bytes().all(fits) {
+        let marks: Vec<String> = marks.chars().map(|mark| format!("`{mark}`")).collect();
+        let marks = marks.join(", ");
+        return Err(ApiError::bad_request(format!(
+            "a name has 1 to {len_max} letters, digits, {marks}"
+        )));
+    }
+    Ok(())
+}
+
 /// The parts of the path that stand for something.
 pub struct Named<T>(pub T);
 

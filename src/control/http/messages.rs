@@ -216,7 +216,8 @@ impl Retained {
         (status = 401, body = ErrorBody), (status = 403, body = ErrorBody)),
 )]
 pub async fn retainer(State(context): State<Arc<Context>>) -> Json<Value> {
-    let (settings, mqtt) = (&context.config.retainer, &context.config.mqtt);
+    let config = context.settings();
+    let (settings, mqtt) = (&config.retainer, &config.mqtt);
     let expiry_s = settings
         .expiry_interval
         .map_or(0, |interval| interval.as_secs());

@@ -9,6 +9,7 @@ pub mod access_cache;
 pub mod alarms;
 pub mod api_keys;
 pub mod auth;
+pub mod authn_users;
 pub mod banned;
 pub mod clients;
 pub mod configs;
@@ -59,6 +60,7 @@ fn parts(context: &Arc<Context>) -> (Router<Arc<Context>>, utoipa::openapi::Open
         .merge(access_cache::routes())
         .merge(alarms::routes())
         .merge(api_keys::routes())
+        .merge(authn_users::routes())
         .merge(banned::routes())
         .merge(clients::routes())
         .merge(configs::routes())
@@ -79,14 +81,9 @@ fn parts(context: &Arc<Context>) -> (Router<Arc<Context>>, utoipa::openapi::Open
     let open = OpenApiRouter::new()
         .merge(status::routes())
         .merge(users::open_routes());
-    let (figures, v5_figures) = (prometheus::routes(), prometheus::v5_routes());
-    let (figures, v5_figures) = match context.config.observe.prometheus.enable_basic_auth {
-        true => (
-            figures.layer(from_fn_with_state(Arc::clone(context), auth::require)),
-            v5_figures.layer(from_fn_with_state(Arc::clone(context), auth::require)),
-        ),
-        false => (figures, v5_figures),
-    };
+    let asked_for_figures = || from_fn_with_state(Arc::clone(context), auth::require_for_figures);
+    let figures = prometheus::routes().layer(asked_for_figures());
+    let v5_figures = prometheus::v5_routes().layer(asked_for_figures());
     let (api, mut document) = OpenApiRouter::with_openapi(document::begun())
         .nest("/api/v5", guarded.merge(open).merge(v5_figures))
         .merge(status::routes())
@@ -104,12 +101,8 @@ pub fn router(context: &Arc<Context>) -> Router {
         .nest("/api/v4", v4::routes())
         .merge(v4::older_routes())
         .layer(from_fn_with_state(Arc::clone(context), auth::require));
-    let v4_figures = match context.config.observe.prometheus.enable_basic_auth {
-        true => {
-            prometheus::v4_routes().layer(from_fn_with_state(Arc::clone(context), auth::require))
-        }
-        false => prometheus::v4_routes(),
-    };
+    let asked_for_figures = from_fn_with_state(Arc::clone(context), auth::require_for_figures);
+    let v4_figures = prometheus::v4_routes().layer(asked_for_figures);
     let api = api
         .merge(compatible)
         .nest("/api/v4", v4_figures)

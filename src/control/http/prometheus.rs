@@ -46,7 +46,7 @@ fn answer(text: String) -> Response {
     security(()),
 )]
 pub async fn metrics(State(context): State<Arc<Context>>) -> Response {
-    let names = match context.config.observe.prometheus.emqx_names {
+    let names = match context.settings().observe.prometheus.emqx_names {
         true => Names::Both,
         false => Names::Own,
     };

@@ -155,7 +155,7 @@ impl Publish {
                 .decode(&self.payload)
                 .map_err(|error| ApiError::bad_request(format!("`payload`: {error}")))?,
         };
-        if payload.len() > context.config.mqtt.max_packet_size as usize {
+        if payload.len() > context.settings().mqtt.max_packet_size as usize {
             return Err(ApiError::bad_request(
                 "the payload is larger than `mqtt.max_packet_size`",
             ));

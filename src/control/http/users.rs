@@ -15,7 +15,7 @@ use crate::control::clock;
 use crate::control::context::Context;
 use crate::control::http::auth::Caller;
 use crate::control::http::error::{ApiError, ErrorBody};
-use crate::control::http::extract::{Body, Named};
+use crate::control::http::extract::{Body, Named, check_name};
 use crate::control::http::secret::{
     hash_password, hash_password_apart, random_text, verify_password_apart,
 };
@@ -240,10 +240,10 @@ pub async fn add(
     State(context): State<Arc<Context>>,
     Body(new): Body<NewUser>,
 ) -> Result<Json<ShownUser>, ApiError> {
-    check_name(&new.username)?;
+    check_name(&new.username, NAME_LEN_MAX, "_-.@")?;
     let exists = || {
         let message = format!("there is a user `{}` already", new.username);
-        ApiError::new(StatusCode::CONFLICT, "ALREADY_EXISTS", message)
+        ApiError::already_exists(message)
     };
     if context.state.users.get(&new.username).is_some() {
         return Err(exists());
@@ -354,15 +354,6 @@ pub async fn change_password(
 fn known(context: &Context, name: &str) -> Result<User, ApiError> {
     let user = context.state.users.get(name);
     user.ok_or_else(|| ApiError::not_found(format!("there is no user `{name}`")))
-}
-
-fn check_name(name: &str) -> Result<(), ApiError> {
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.@".contains(&byte);
-    if name.is_empty() || name.len() > NAME_LEN_MAX || !name.bytes().all(fits) {
-        let message = format!("a name has 1 to {NAME_LEN_MAX} letters, digits, `_`, `-`, `.`, `@`");
-        return Err(ApiError::bad_request(message));
-    }
-    Ok(())
 }
 
 async fn hashed(password: String) -> Result<String, ApiError> {

@@ -52,6 +52,35 @@ pub struct ApiKey {
     pub created_s: u64,
 }
 
+/// A client's user with a password.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptUser {
+    /// The hash, in the form of its kind.
+    pub hash: String,
+    /// The salt, if the hash does not hold it.
+    #[serde(default)]
+    pub salt: String,
+    /// No access rule holds for it.
+    #[serde(default)]
+    pub superuser: bool,
+}
+
+/// A client's user for SCRAM.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptScramUser {
+    /// The salt.
+    pub salt: Vec<u8>,
+    /// Rounds of PBKDF2.
+    pub iterations: u32,
+    /// The digest of the client's key.
+    pub stored_key: Vec<u8>,
+    /// With which the server proves itself.
+    pub server_key: Vec<u8>,
+    /// No access rule holds for it.
+    #[serde(default)]
+    pub superuser: bool,
+}
+
 /// What a ban looks at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]

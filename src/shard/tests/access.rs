@@ -345,6 +345,12 @@ fn rules_that_came_with_the_login_and_superusers() {
     );
 }
 
+fn set_access(broker: &mut Broker, access: AccessRules) {
+    let mut rules = broker.shard.clients.rules.clone();
+    rules.access = access.into();
+    broker.shard.set_rules(&rules);
+}
+
 #[test]
 fn other_rules_hold_at_once() {
     let mut broker = broker(SECRETS);
@@ -352,11 +358,11 @@ fn other_rules_hold_at_once() {
     assert_eq!(suback(&mut broker, slot, &["secret"]), "suback 1 [135]");
     let mut open = rules("{allow, all}.");
     open.version = 2;
-    broker.shard.set_access(open.into());
+    set_access(&mut broker, open);
     assert_eq!(suback(&mut broker, slot, &["secret"]), "suback 1 [0]");
     let mut late = rules("{deny, all}.");
     late.version = 1;
-    broker.shard.set_access(late.into());
+    set_access(&mut broker, late);
     assert_eq!(
         suback(&mut broker, slot, &["secret"]),
         "suback 1 [0]",
@@ -422,7 +428,10 @@ fn who_has_to_be_asked_about_waits() {
         broker.ask(slot, &publish("x", "").qos(1, 6)),
         ["puback 6 0x87"]
     );
+    assert_eq!(broker.shard.access_cache("c").map(|all| all.len()), Some(1));
+    assert_eq!(broker.shard.access_cache("d"), None);
     broker.shard.drain_access_cache(Some("c"));
+    assert_eq!(broker.shard.access_cache("c"), Some(Vec::new()));
     assert!(broker.ask(slot, &publish("x", "").qos(1, 7)).is_empty());
     reply(&mut broker, AccessReply::Ignore);
     assert_eq!(broker.sent(slot), ["puback 7 0x87"], "no_match denies");

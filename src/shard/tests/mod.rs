@@ -13,6 +13,7 @@ mod limits;
 mod publish;
 mod retained;
 mod session;
+mod settings;
 mod share;
 mod subscribe;
 mod support;

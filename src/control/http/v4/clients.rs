@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::{Answer, Failure, MISSING, OFFLINE, PlainBody, data, done, no_node};
 use crate::control::clock;
 use crate::control::context::Context;
+use crate::control::http::access_cache;
 use crate::control::http::clients::{by_ids, or_infinity, proto_name, proto_ver, query_of};
 use crate::control::http::error::ApiError;
 use crate::control::http::extract::{Named, Paging, Params};
@@ -51,7 +52,8 @@ pub(super) fn meta(paging: Paging, count: Option<u64>, hasnext: bool) -> Value {
 /// A client in EMQX 4's shape. What this broker does not count for each client is left out; what only
 /// an Erlang process has is 0.
 fn client(context: &Context, row: &ClientRow) -> Value {
-    let mqtt = &context.config.mqtt;
+    let settings = context.settings();
+    let mqtt = &settings.mqtt;
     let connection = row.connection.as_ref();
     let mut client = json!({
         "node": context.node(),
@@ -195,11 +197,12 @@ pub(super) async fn set_keepalive(
     }
 }
 
-/// Decisions that are remembered for a client: none is told.
+/// What others have said of a client's rights and is remembered.
 pub(super) async fn acl_cache(State(context): State<Arc<Context>>, Named(parts): Parts) -> Answer {
     let client_id = part(&context, &parts, "clientid")?;
     known(&context, client_id).await?;
-    Ok(data(Vec::<Value>::new()))
+    let rows = access_cache::of_client(&context, client_id).await?;
+    Ok(data(json!(rows)))
 }
 
 pub(super) async fn forget_acl(State(context): State<Arc<Context>>, Named(parts): Parts) -> Answer {

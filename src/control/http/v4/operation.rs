@@ -177,7 +177,11 @@ fn ban_of(ban: &Ban) -> Value {
 
 pub(super) async fn banned(State(context): State<Arc<Context>>, params: Params) -> Answer {
     let paging = params.paging("_")?;
-    let listed = paging.cut(bans::all(&context));
+    let listed = paging.cut(
+        bans::all_of_cores_too(&context)
+            .await
+            .map_err(ApiError::from)?,
+    );
     let rows: Vec<Value> = listed.data.iter().map(ban_of).collect();
     let meta = meta(paging, listed.meta.count, listed.meta.hasnext);
     Ok(Json(json!({ "code": 0, "data": rows, "meta": meta })))
@@ -203,7 +207,10 @@ pub(super) async fn unban(State(context): State<Arc<Context>>, Named(parts): Par
     );
     let wrong = || Failure::Code(BAD_PARAMETER, format!("there is no kind of ban `{word}`"));
     let kind: BanKind = bans::kind(word).ok_or_else(wrong)?;
-    bans::remove(&context, kind, who).map_err(ApiError::from)?;
+    if !bans::remove(&context, kind, who).map_err(ApiError::from)? {
+        let ended = bans::end_own(&context, kind, who).await;
+        ended.map_err(ApiError::from)?;
+    }
     Ok(done())
 }
 

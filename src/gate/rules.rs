@@ -1,15 +1,25 @@
-//! The settings that a shard decides by, read from the configuration once.
+//! The settings that cores decide by, as one snapshot: made of the configuration at the start and at
+//! each change of it, and given to every core as a command ([`Command::SetRules`]).
+//!
+//! A core has the values in its own tables: no message looks at anything that is shared.
+//!
+//! [`Command::SetRules`]: crate::gate::command::Command::SetRules
+
+pub mod addons;
+pub mod authn;
+mod limits;
 
 use std::num::NonZeroU16;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::access::flapping::FlappingRules;
 use crate::access::limiter::ConnectionLimits;
 use crate::access::overload::OverloadRules;
 use crate::access::rules::AccessRules;
-use crate::config::{ShareGroup, ShareStrategy};
-use crate::shard::addons::AddonRules;
-use crate::shard::auth::AuthnRules;
+use crate::config::{Config, ShareGroup, ShareStrategy};
+use crate::gate::rules::addons::AddonRules;
+use crate::gate::rules::authn::AuthnRules;
 
 /// What this core's broker allows and offers. Times in milliseconds or seconds as named.
 #[derive(Clone, Debug)]
@@ -91,6 +101,62 @@ pub struct Rules {
 }
 
 impl Rules {
+    /// What the configuration says, for each of so many cores, beside the rules of access.
+    pub fn new(config: &Config, cores: u8, access: Arc<AccessRules>) -> Self {
+        let (mqtt, retainer) = (&config.mqtt, &config.retainer);
+        let seconds = |duration: Duration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "1.0 to 10.0"
+        )]
+        let keepalive_multiplier_permille = (mqtt.keepalive_multiplier * 1000.0).round() as u64;
+        Self {
+            max_packet_size: mqtt.max_packet_size,
+            max_clientid_len: usize::from(mqtt.max_clientid_len),
+            max_topic_levels: usize::from(mqtt.max_topic_levels),
+            max_qos_allowed: mqtt.max_qos_allowed,
+            max_topic_alias: mqtt.max_topic_alias,
+            max_topic_alias_out: mqtt.max_topic_alias_out,
+            server_reference: mqtt.server_reference.as_deref().map(Into::into),
+            response_information: mqtt.response_information.as_deref().map(Into::into),
+            retain_available: mqtt.retain_available,
+            wildcard_subscription: mqtt.wildcard_subscription,
+            shared_subscription: mqtt.shared_subscription,
+            share_strategy: mqtt.shared_subscription_strategy,
+            share_groups: config.share_groups.as_slice().into(),
+            idle_timeout_ms: u64::try_from(mqtt.idle_timeout.as_millis()).unwrap_or(u64::MAX),
+            server_keepalive_s: mqtt.server_keepalive,
+            keepalive_multiplier_permille,
+            max_inflight: mqtt.max_inflight,
+            max_awaiting_rel: mqtt.max_awaiting_rel,
+            await_rel_timeout_s: seconds(mqtt.await_rel_timeout),
+            session_expiry_s: mqtt.session_expiry_interval.map_or(u32::MAX, seconds),
+            max_mqueue_len: mqtt.max_mqueue_len.map_or(0, |len| len as usize),
+            mqueue_store_qos0: mqtt.mqueue_store_qos0,
+            max_subscriptions: mqtt.max_subscriptions.unwrap_or(u32::MAX),
+            max_out_queue_bytes: mqtt.max_out_queue as usize,
+            allow_anonymous: mqtt.allow_anonymous,
+            access,
+            limits: limits::of_connections(config),
+            flapping: limits::flapping(config),
+            overload: limits::overload(config),
+            listener_ids: config
+                .listeners
+                .iter()
+                .map(|l| l.to_string().into())
+                .collect(),
+            authn: AuthnRules::new(config, cores),
+            max_retained_messages: retainer.max_retained_messages.map_or(0, |max| max as usize),
+            max_retained_payload: retainer.max_payload_size as usize,
+            retained_expiry_s: retainer.expiry_interval.map_or(0, seconds),
+            queue_memory_bytes: usize::try_from(config.sizing.queue_bytes_per_core)
+                .unwrap_or(usize::MAX),
+            max_connections: config.sizing.connections_per_core,
+            addons: Arc::new(AddonRules::new(config)),
+        }
+    }
+
     /// How a group of that name chooses.
     pub fn share_strategy_of(&self, group: &str) -> ShareStrategy {
         let own = self.share_groups.iter().find(|own| own.name == group);
