@@ -423,7 +423,9 @@ fn what_operators_look_into_by_emqx_4s_paths() {
     }
     drop(connect(api.mqtt(), &clean(Version::V311, "one")));
     api.until("/api/v5/trace/one/log", |part| {
-        part["items"].as_str().is_some_and(|text| text.contains("CONNECT"))
+        part["items"]
+            .as_str()
+            .is_some_and(|text| text.contains("CONNECT"))
     });
     done(api.ask("PUT", &format!("{traces}/one/stop"), None));
     let mut told = fields(&api.get(traces)["data"], "status");
