@@ -206,7 +206,7 @@ impl NewTrace {
         let now_s = clock::unix_s();
         let start_s = moment(&self.start_at)?.unwrap_or(now_s).max(now_s);
         let default = settings.default_duration.as_secs();
-        let end_s = moment(&self.end_at)?.unwrap_or(start_s.saturating_add(default));
+        let end_s = moment(&self.end_at)?.unwrap_or_else(|| start_s.saturating_add(default));
         if end_s <= start_s || end_s - start_s > DURATION_S_MAX {
             return Err(ApiError::bad_request(
                 "`end_at` is after `start_at` and after now, by a day at most",

@@ -387,3 +387,58 @@ fn nodes_are_this_one_in_emqx_4s_paths_too() {
         assert_eq!(api.get(&format!("{of_node}/{path}"))["code"], 0, "{path}");
     }
 }
+
+#[test]
+fn what_operators_look_into_by_emqx_4s_paths() {
+    let api = Api::start(1);
+    let done = |answer: super::Answer| assert_eq!(answer.body["code"], 0, "{answer:?}");
+    // Figures of topics: set to 0 one by one or all, and ended one by one.
+    let topics = "/api/v4/topic-metrics";
+    for topic in ["a", "b"] {
+        done(api.post(topics, &json!({ "topic": topic })));
+    }
+    let mut client = connect(api.mqtt(), &clean(Version::V311, "c"));
+    let figure = |topic: &str| {
+        let told = api.get(&format!("{topics}/{topic}"));
+        told["data"]["metrics"]["messages.in.count"].clone()
+    };
+    let mut publish = || {
+        for topic in ["a", "b"] {
+            client.publish(topic, 1, b"x").unwrap();
+        }
+    };
+    publish();
+    assert_eq!((figure("a"), figure("b")), (json!(1), json!(1)));
+    done(api.ask("PUT", &format!("{topics}/a"), None));
+    assert_eq!((figure("a"), figure("b")), (json!(0), json!(1)));
+    publish();
+    done(api.ask("PUT", topics, None));
+    assert_eq!((figure("a"), figure("b")), (json!(0), json!(0)));
+    done(api.delete(&format!("{topics}/a")));
+    assert_eq!(fields(&api.get(topics)["data"], "topic"), ["b"]);
+    // Slow subscriptions: nobody is slow.
+    done(api.delete("/api/v4/slow_subscriptions"));
+    assert_eq!(api.get("/api/v4/slow_subscriptions")["data"], json!([]));
+    // Traces.
+    let traces = "/api/v4/trace";
+    for name in ["one", "two"] {
+        let wanted = json!({ "name": name, "type": "clientid", "clientid": name });
+        done(api.post(traces, &wanted));
+    }
+    drop(connect(api.mqtt(), &clean(Version::V311, "one")));
+    api.until("/api/v5/trace/one/log", |part| {
+        part["items"]
+            .as_str()
+            .is_some_and(|text| text.contains("CONNECT"))
+    });
+    done(api.ask("PUT", &format!("{traces}/one/stop"), None));
+    let mut told = fields(&api.get(traces)["data"], "status");
+    told.sort();
+    assert_eq!(told, ["running", "stopped"]);
+    let archive = api.ask("GET", &format!("{traces}/one/download"), None);
+    assert!(archive.text.starts_with("PK"), "{archive:?}");
+    done(api.delete(&format!("{traces}/one")));
+    assert_eq!(fields(&api.get(traces)["data"], "name"), ["two"]);
+    done(api.delete(traces));
+    assert_eq!(api.get(traces)["data"], json!([]));
+}
