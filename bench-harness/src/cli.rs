@@ -28,6 +28,8 @@ pub enum Command {
     Pubsub(PubsubArgs),
     /// Store many retained messages, look some up, get all of them, and watch a stream meanwhile.
     Retained(RetainedArgs),
+    /// Refuse others beside connected clients, and measure what those notice.
+    Refuse(crate::refuse::RefuseArgs),
     /// Take plain connections and speak TLS 1.3 to a broker for them.
     Relay(RelayArgs),
 }

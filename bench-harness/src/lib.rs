@@ -5,7 +5,8 @@
 //!
 //! - [`cli`]: the options; [`run`]: the entry.
 //! - [`connect`]: many connections on a schedule; [`pubsub`]: messages, each one judged;
-//!   [`retained`]: what many retained messages cost.
+//!   [`retained`]: what many retained messages cost; [`refuse`]: what connected clients notice while
+//!   others are refused.
 //! - [`codec`]: a complete MQTT codec (3.1, 3.1.1, 5.0); [`client`]: a scripted client for
 //!   black-box tests; `wire`: the fast path of load runs.
 //! - `payload`, `checker`: what a message carries and what its arrival means.
@@ -29,6 +30,7 @@ mod payload;
 mod probe;
 mod progress;
 pub mod pubsub;
+pub mod refuse;
 mod relay;
 pub mod results;
 pub mod retained;
@@ -50,6 +52,7 @@ pub fn run(cli: &Cli) -> Result<Report, Failure> {
         Command::Relay(args) => match relay::run(args)? {},
         Command::Connect(args) => (connect::run(args)?, &args.common),
         Command::Pubsub(args) => (pubsub::run(args)?, &args.common),
+        Command::Refuse(args) => (refuse::run(args)?, &args.common),
         Command::Retained(args) => (retained::run(args)?, &args.common),
     };
     report.print();

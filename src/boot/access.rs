@@ -15,7 +15,7 @@ use crate::access::cache::CacheRules;
 use crate::access::flapping::FlappingRules;
 use crate::access::limiter::{ConnectionLimits, Excess, RateLimit};
 use crate::access::overload::OverloadRules;
-use crate::access::rules::{AccessRules, DenyAction};
+use crate::access::rules::{AccessRules, DEFAULT_RULES, DenyAction};
 use crate::base::limits::ACL_FILE_BYTES_MAX;
 use crate::boot::{Refusal, preflight};
 use crate::config::{Config, Listener, NoMatch, OnDeny, Profile, Quota, RateExceeded};
@@ -30,6 +30,12 @@ use crate::mqtt::reason::ReasonCode;
 pub fn rules(config: &Config, version: u64) -> Result<AccessRules, Refusal> {
     let settings = &config.access;
     let is_hardened = config.node.profile == Profile::Hardened;
+    let no_match = match settings.authorization.no_match {
+        Some(NoMatch::Allow) => Permission::Allow,
+        None if !is_hardened => Permission::Allow,
+        Some(NoMatch::Deny) | None => Permission::Deny,
+    };
+    let has_defaults = settings.file.path.is_none() && settings.file.enable && !is_hardened;
     let file = match &settings.file.path {
         Some(path) if settings.file.enable => Some(read(path, is_hardened)?),
         _ => None,
@@ -40,11 +46,11 @@ pub fn rules(config: &Config, version: u64) -> Result<AccessRules, Refusal> {
         built_in: None,
         asks: config.access_sources.iter().any(|source| source.enable),
         ask_timeout_ms: millis(settings.authorization.timeout),
-        no_match: match settings.authorization.no_match {
-            Some(NoMatch::Allow) => Permission::Allow,
-            None if !is_hardened => Permission::Allow,
-            Some(NoMatch::Deny) | None => Permission::Deny,
+        defaults: match has_defaults && no_match == Permission::Allow {
+            true => Some(default_rules()?),
+            false => None,
         },
+        no_match,
         deny_action: match settings.authorization.deny_action {
             OnDeny::Ignore => DenyAction::Ignore,
             OnDeny::Disconnect => DenyAction::Disconnect,
@@ -65,6 +71,12 @@ pub fn rules(config: &Config, version: u64) -> Result<AccessRules, Refusal> {
             ttl_ms: millis(settings.cache.ttl),
         },
     })
+}
+
+fn default_rules() -> Result<CompiledRules, Refusal> {
+    let rules = read_rules(DEFAULT_RULES, false);
+    let wrong = |error| Refusal::from(format!("the default access rules: {error}"));
+    rules.map(CompiledRules::new).map_err(wrong)
 }
 
 /// Reads the rules again while the broker runs.
