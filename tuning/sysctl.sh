@@ -3,13 +3,20 @@
 #
 #   tuning/sysctl.sh           shows what is and what is wanted; changes nothing
 #   tuning/sysctl.sh --check   the same in short; exit code 1 if something is missing
-#   tuning/sysctl.sh --apply   changes what is missing, until the next boot (as root)
+#   tuning/sysctl.sh --dry-run what --apply would change, and to what; changes nothing
+#   tuning/sysctl.sh --apply   changes what is missing, until the next boot (as root), and remembers
+#                              what was before in $STATE (/run/millrace-sysctl.undo)
+#   tuning/sysctl.sh --undo    puts back what was before (as root)
 #   tuning/sysctl.sh --print   the wanted settings as a file for /etc/sysctl.d
 #
 # Settings that this kernel does not have are passed over. A limit that is already higher stays as it
 # is. Exit codes: 0, 1 something is missing or was refused, 2 wrong usage or not root.
+# PROC (/proc/sys) is where the settings are.
 
 set -u
+
+STATE=${STATE:-/run/millrace-sysctl.undo}
+PROC=${PROC:-/proc/sys}
 
 # Memory of the machine in pages, the unit of tcp_mem.
 pages=$(awk -v page="$(getconf PAGESIZE)" '/^MemTotal:/ {printf "%d", $2 * 1024 / page}' /proc/meminfo)
@@ -40,11 +47,11 @@ vm.swappiness|max|1|a core that waits for a page from disk keeps all its connect
 END
 }
 
-huge_pages=/sys/kernel/mm/transparent_hugepage/enabled
+huge_pages=${HUGE_PAGES:-/sys/kernel/mm/transparent_hugepage/enabled}
 huge_pages_reason="with always, the kernel fills tables that are sparse on purpose with whole 2 MiB pages"
 
 current() {
-    local path=/proc/sys/${1//.//}
+    local path=$PROC/${1//.//}
     [ -r "$path" ] && tr -s '\t ' ' ' <"$path"
 }
 
@@ -103,13 +110,20 @@ visit() {
                     "$(target "$rule" "$is" "$wanted")" "$reason"
                 ;;
             check) printf '%s is %s, wanted: %s\n' "$key" "${is:-(empty)}" "$(target "$rule" "$is" "$wanted")" ;;
+            dry-run) printf '%s: %s -> %s\n' "$key" "${is:-(empty)}" "$(target "$rule" "$is" "$wanted")" ;;
             apply) apply "$key" "$is" "$(target "$rule" "$is" "$wanted")" ;;
         esac
     done < <(settings)
 }
 
+# The first value that was ever found is the one to go back to.
+remember() {
+    grep -q "^$1 = " "$STATE" 2>/dev/null || printf '%s = %s\n' "$1" "$2" >>"$STATE"
+}
+
 apply() {
-    if { echo "$3" >"/proc/sys/${1//.//}"; } 2>/dev/null; then
+    if { echo "$3" >"$PROC/${1//.//}"; } 2>/dev/null; then
+        remember "$1" "$2"
         printf '%s: %s -> %s\n' "$1" "${2:-(empty)}" "$3"
     else
         refused=$((refused + 1))
@@ -117,18 +131,44 @@ apply() {
     fi
 }
 
+undo() {
+    [ -r "$STATE" ] || {
+        echo "nothing was changed: there is no $STATE"
+        return
+    }
+    local line key before is path left=
+    while IFS= read -r line; do
+        key=${line%% = *}
+        before=${line#* = }
+        path=$PROC/${key//.//}
+        [ "$key" = huge_pages ] && path=$huge_pages
+        is=$(tr -s '\t ' ' ' <"$path")
+        # An empty list is written as an empty line.
+        if { echo "$before" >"$path"; } 2>/dev/null; then
+            printf '%s: %s -> %s\n' "$key" "${is:-(empty)}" "${before:-(empty)}"
+        else
+            refused=$((refused + 1))
+            left+="$line"$'\n'
+            printf '%s: the kernel refused %s; it stays %s\n' "$key" "${before:-(empty)}" "${is:-(empty)}"
+        fi
+    done <"$STATE"
+    if [ -n "$left" ]; then printf '%s' "$left" >"$STATE"; else rm -f "$STATE"; fi
+}
+
 visit_huge_pages() {
     [ -r "$huge_pages" ] || return 0
     if ! grep -q '\[always\]' "$huge_pages"; then
-        [ "$mode" = show ] && printf 'ok      transparent huge pages: %s\n        %s\n' "$(cat $huge_pages)" "$huge_pages_reason"
+        [ "$mode" = show ] && printf 'ok      transparent huge pages: %s\n        %s\n' "$(cat "$huge_pages")" "$huge_pages_reason"
         return 0
     fi
     missing=$((missing + 1))
     case $mode in
         show) printf 'MISSING transparent huge pages: always, wanted: madvise\n        %s\n' "$huge_pages_reason" ;;
         check) echo "transparent huge pages are always on, wanted: madvise" ;;
+        dry-run) echo "transparent huge pages: always -> madvise" ;;
         apply)
             if { echo madvise >"$huge_pages"; } 2>/dev/null; then
+                remember huge_pages always
                 echo "transparent huge pages: always -> madvise"
             else
                 refused=$((refused + 1))
@@ -150,10 +190,12 @@ print() {
 case ${1:-} in
     "") mode=show ;;
     --check) mode=check ;;
+    --dry-run) mode=dry-run ;;
     --apply) mode=apply ;;
+    --undo) mode=undo ;;
     --print) mode=print ;;
     *)
-        sed -n '2,11s/^# \{0,1\}//p' "$0" >&2
+        sed -n '2,16s/^# \{0,1\}//p' "$0" >&2
         exit 2
         ;;
 esac
@@ -161,14 +203,20 @@ if [ "$mode" = print ]; then
     print
     exit
 fi
-if [ "$mode" = apply ] && [ "$(id -u)" -ne 0 ]; then
+if { [ "$mode" = apply ] || [ "$mode" = undo ]; } && [ "$(id -u)" -ne 0 ]; then
     echo "changing kernel settings needs root: run it with sudo" >&2
     exit 2
+fi
+if [ "$mode" = undo ]; then
+    undo
+    [ "$refused" -eq 0 ]
+    exit
 fi
 visit
 visit_huge_pages
 case $mode in
     show) echo "$missing settings are missing; --apply sets them until the next boot" ;;
+    dry-run) echo "$missing settings would be changed; nothing was" ;;
     check) [ "$missing" -eq 0 ] && echo "every setting is as wanted" ;;
     apply) echo "$((missing - refused)) settings were changed, $refused were refused" ;;
 esac

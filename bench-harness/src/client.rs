@@ -150,6 +150,20 @@ impl Client {
         }
     }
 
+    /// Whether the next packet is there already, so that [`expect`](Self::expect) will not read from the
+    /// socket.
+    #[must_use]
+    pub fn has_packet(&self) -> bool {
+        let mut length = 0_usize;
+        for (index, byte) in self.received.iter().skip(1).take(4).enumerate() {
+            length |= usize::from(byte & 0x7f) << (7 * index);
+            if byte & 0x80 == 0 {
+                return self.received.len() >= 2 + index + length;
+            }
+        }
+        false
+    }
+
     fn read_more(&mut self, deadline: Instant) -> Result<(), Error> {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {

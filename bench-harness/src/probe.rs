@@ -132,6 +132,30 @@ pub(crate) fn kernel_slab_bytes() -> Option<u64> {
     Some(kib_field(&text, "Slab:")? * 1024)
 }
 
+/// Clock ticks of all CPUs since the machine started: those in which something ran, and all.
+pub(crate) fn machine_ticks() -> Option<(u64, u64)> {
+    let text = fs::read_to_string("/proc/stat").ok()?;
+    let fields = text.lines().next()?.split_whitespace().skip(1).take(8);
+    let fields: Vec<u64> = fields.filter_map(|field| field.parse().ok()).collect();
+    let all: u64 = fields.iter().sum();
+    let idle = fields.get(3)? + fields.get(4)?;
+    Some((all - idle, all))
+}
+
+/// The load averages of one minute.
+pub(crate) fn load_average() -> Option<f64> {
+    let text = fs::read_to_string("/proc/loadavg").ok()?;
+    text.split_whitespace().next()?.parse().ok()
+}
+
+/// Bytes in the buffers of all TCP sockets of the machine.
+pub(crate) fn tcp_buffer_bytes() -> Option<u64> {
+    let text = fs::read_to_string("/proc/net/sockstat").ok()?;
+    let line = text.lines().find(|line| line.starts_with("TCP:"))?;
+    let pages: u64 = line.rsplit_once("mem ")?.1.trim().parse().ok()?;
+    Some(pages * 4096)
+}
+
 pub(crate) fn kib_field(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find(|line| line.starts_with(name))?;
     line.split_whitespace().nth(1)?.parse().ok()

@@ -2,10 +2,10 @@
 #![allow(clippy::print_stdout)] // The summary is the program's output.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::cli::Common;
 use crate::environment::{Environment, commit, utc_now};
@@ -55,7 +55,7 @@ pub struct Report {
     command: Vec<String>,
     environment: Environment,
     broker: BrokerFigures,
-    harness: HarnessFigures,
+    pub(crate) harness: HarnessFigures,
     /// The harness itself lagged: the figures say nothing about the broker.
     pub void: bool,
     /// Why the run is void.
@@ -64,6 +64,9 @@ pub struct Report {
     pub measured: Map<String, Value>,
     /// One for each limit given.
     pub verdicts: Vec<Verdict>,
+    /// Further fields of the file, such as a time series, which are not printed.
+    #[serde(skip)]
+    details: Map<String, Value>,
 }
 
 impl Report {
@@ -104,7 +107,19 @@ impl Report {
             void_reasons,
             measured,
             verdicts: Vec::new(),
+            details: Map::new(),
         }
+    }
+
+    /// Adds a field to the file.
+    pub(crate) fn detail(&mut self, name: &str, value: Value) {
+        self.details.insert(name.to_owned(), value);
+    }
+
+    /// When the run began, and what was measured.
+    pub(crate) fn began(&mut self, date: &str, commit: &str) {
+        date.clone_into(&mut self.date);
+        commit.clone_into(&mut self.commit);
     }
 
     /// Judges one measured field against an option's limit; nothing without a limit.
@@ -140,12 +155,43 @@ impl Report {
     /// Writes `OUT/SCENARIO/DATE-COMMIT.json` and returns its path.
     pub(crate) fn write(&self, common: &Common) -> Result<PathBuf, Failure> {
         let directory = common.out.join(&self.scenario);
-        fs::create_dir_all(&directory).context(format!("cannot make {}", directory.display()))?;
         let path = directory.join(format!("{}-{}.json", self.date, self.commit));
-        let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
-        text.push('\n');
-        fs::write(&path, text).context(format!("cannot write {}", path.display()))?;
+        self.write_to(&path)?;
         Ok(path)
+    }
+
+    /// Writes the file.
+    pub(crate) fn write_to(&self, path: &Path) -> Result<(), Failure> {
+        if let Some(directory) = path.parent() {
+            fs::create_dir_all(directory)
+                .context(format!("cannot make {}", directory.display()))?;
+        }
+        fs::write(path, self.text()).context(format!("cannot write {}", path.display()))
+    }
+
+    /// The file as a value.
+    pub(crate) fn value(&self) -> Value {
+        serde_json::from_str(&self.text()).unwrap_or_default()
+    }
+
+    /// The file's text. The details are long: each of their fields has one line.
+    fn text(&self) -> String {
+        let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
+        let end = text.trim_end_matches(['}', '\n']).len();
+        text.truncate(end);
+        for (name, value) in &self.details {
+            text.push_str(&format!(",\n  \"{name}\": "));
+            match value {
+                Value::Object(fields) if !fields.is_empty() => {
+                    let lines = fields.iter().map(|(k, v)| format!("    {}: {v}", json!(k)));
+                    let lines: Vec<String> = lines.collect();
+                    text.push_str(&format!("{{\n{}\n  }}", lines.join(",\n")));
+                }
+                other => text.push_str(&other.to_string()),
+            }
+        }
+        text.push_str("\n}\n");
+        text
     }
 
     /// Prints what a person wants to know.

@@ -358,6 +358,13 @@ pub(crate) fn raise_descriptor_limit() -> u64 {
     limit.rlim_cur
 }
 
+/// Sends a signal to a process.
+pub(crate) fn send_signal(pid: u32, signal: libc::c_int) -> io::Result<()> {
+    let pid = libc::pid_t::try_from(pid).map_err(io::Error::other)?;
+    // SAFETY: takes no pointer.
+    checked(unsafe { libc::kill(pid, signal) }).map(|_| ())
+}
+
 /// CPU time of this process so far (user and system).
 pub(crate) fn own_cpu() -> Duration {
     // SAFETY: all zeros is a valid rusage, and the pointer points at the local.

@@ -34,7 +34,9 @@ fn run_with(target: SocketAddr, line: &str, more: &[&str]) -> Report {
     words.extend(["--no-results", "--quiet", "--commit", "test"].map(str::to_owned));
     // The broker lives in this process, whose CPU says nothing about it: probe none.
     words.extend(["--broker-pid", "4000000000"].map(str::to_owned));
-    bench_harness::run(&Cli::parse_from(words)).unwrap()
+    bench_harness::run(&Cli::parse_from(words))
+        .unwrap()
+        .unwrap()
 }
 
 fn faults(report: &Report) -> BTreeMap<&'static str, u64> {

@@ -8,7 +8,7 @@
 //! - [`prometheus`], [`sys_topics`]: figures for others; [`names`]: those of EMQX
 //! - [`observers`]: who wants to know what cores see; [`presence`]: comings and goings as messages;
 //!   [`announce`]: publishes them; [`webhook`]: sends them to a service
-//! - [`authn`]: who may enter
+//! - [`authn`]: who may enter; [`stapling`]: OCSP responses
 //! - [`machine`]: what the kernel tells
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)] // Here are locks: no core waits for one.
 
@@ -27,6 +27,7 @@ pub mod names;
 pub mod observers;
 pub mod presence;
 pub mod prometheus;
+pub mod stapling;
 pub mod state;
 pub mod sys_topics;
 pub mod webhook;
@@ -47,6 +48,7 @@ use crate::control::http::serve::Server;
 use crate::control::http::serve::socket::ControlSocket;
 use crate::gate::listeners::ListenerControl;
 use crate::gate::port::Gate;
+use crate::gate::tls::TlsDesk;
 use crate::metrics::MetricsRegistry;
 
 /// Threads of the runtime: what they do is rare or waits for others.
@@ -66,6 +68,8 @@ pub struct ControlParts<'a> {
     pub metrics: MetricsRegistry,
     /// Which core is the home of a client id.
     pub homes: Homes,
+    /// The way to the threads that do TLS handshakes, if there are any.
+    pub tls: Option<TlsDesk>,
 }
 
 /// The control plane at work.
@@ -90,6 +94,7 @@ impl Control {
             .build()
             .map_err(|error| format!("the control plane's threads cannot be started: {error}"))?;
         let socket = ControlSocket::bind(parts.data_dir)?;
+        stapling::start(runtime.handle(), parts.config, parts.tls.as_ref())?;
         let authn = Authn::start(runtime.handle(), &parts.gate, parts.config)?;
         let (announcer, waiting) = Announcer::new();
         let context = Arc::new(Context::new(parts, authn, announcer)?);

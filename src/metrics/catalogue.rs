@@ -370,6 +370,10 @@ catalogue! {
         TlsReloads = "tls.reloads",
         /// Times that they could not be, and the old ones stayed.
         TlsReloadsFailed = "tls.reloads.failed",
+        /// OCSP responses that were fetched and are stapled.
+        TlsOcspFetched = "tls.ocsp.fetched",
+        /// Times that none that holds could be had.
+        TlsOcspFailed = "tls.ocsp.failed",
 
         /// Calls of io_uring_enter on connection rings.
         RingEnters = "ring.enters",

@@ -1,14 +1,16 @@
 //! `connect`: many connections opened on a schedule and kept, with what they cost the broker.
 
 pub(crate) mod tls;
+pub(crate) mod watch;
 mod worker;
+mod ws;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
@@ -18,12 +20,14 @@ use crate::codec::{Connect, Packet, Properties, Property, Version};
 use crate::environment::Environment;
 use crate::failure::{Context, Failure};
 use crate::histogram::Times;
+use crate::interval::Intervals;
 use crate::load::{self, Sources};
-use crate::probe::{self, CpuSample, MemorySample, Probe};
+use crate::probe::{self, MemorySample, Probe};
 use crate::progress::Progress;
 use crate::results::{HarnessFigures, Report};
 use crate::sys;
 use tls::TlsPlan;
+use watch::{Nobody, Observer, Watch};
 use worker::{STORM_STEPS, Worker};
 
 /// How long workers get to be ready before the first connect is due.
@@ -57,6 +61,8 @@ struct Plan {
     subscribe_own: bool,
     abort: bool,
     tls: Option<TlsPlan>,
+    /// The request for a WebSocket, if one is spoken.
+    ws_request: Option<Vec<u8>>,
 }
 
 /// Client ids of one length: prefix, zeros, number.
@@ -89,11 +95,11 @@ struct Counters {
     pongs: AtomicU64,
 }
 
-#[derive(Default)]
 struct Shared {
     counters: Vec<Counters>,
     storm: AtomicBool,
     stop: AtomicBool,
+    intervals: Intervals,
 }
 
 impl Shared {
@@ -192,6 +198,14 @@ struct BrokerSamples {
 /// # Errors
 /// Options that cannot be met, or a system call the run cannot do without.
 pub fn run(args: &ConnectArgs) -> Result<Report, Failure> {
+    run_observed(args, &mut Nobody)
+}
+
+/// Runs the load while `observer` looks on.
+pub(crate) fn run_observed(
+    args: &ConnectArgs,
+    observer: &mut dyn Observer,
+) -> Result<Report, Failure> {
     let environment = Environment::read();
     let plan = Arc::new(plan(args)?);
     let probe = Probe::find(args.common.broker_pid, &plan.target);
@@ -199,6 +213,9 @@ pub fn run(args: &ConnectArgs) -> Result<Report, Failure> {
         counters: (0..plan.workers).map(|_| Counters::default()).collect(),
         storm: AtomicBool::new(false),
         stop: AtomicBool::new(false),
+        intervals: observer
+            .sample_every()
+            .map_or_else(Intervals::off, Intervals::on),
     });
     let mut samples = BrokerSamples {
         memory_before: probe.and_then(Probe::memory),
@@ -214,15 +231,18 @@ pub fn run(args: &ConnectArgs) -> Result<Report, Failure> {
         let builder = thread::Builder::new().name(format!("connect-{number}"));
         threads.push(builder.spawn(body).context("cannot start a worker")?);
     }
-    watch(
+    let mut watch = Watch {
         args,
-        &plan,
-        &shared,
+        plan: &plan,
+        shared: &shared,
         probe,
-        cpu_before.as_ref(),
-        &mut samples,
-        &|| threads.iter().any(thread::JoinHandle::is_finished),
-    );
+        has_died: &|| threads.iter().any(thread::JoinHandle::is_finished),
+        observer: &mut *observer,
+        progress: Progress::new(args.common.quiet),
+        is_over: false,
+    };
+    watch.run(cpu_before.as_ref(), &mut samples);
+    let counts = shared.counts(&plan);
     shared.stop.store(true, Ordering::Relaxed);
     let mut tally = Tally::new();
     for thread in threads {
@@ -231,6 +251,7 @@ pub fn run(args: &ConnectArgs) -> Result<Report, Failure> {
             .map_err(|_| Failure::Broker("a worker panicked".to_owned()))?;
         tally.add(&result.context("a worker's system call failed")?);
     }
+    observer.finish(counts, &shared.intervals);
     let own_cpu = sys::own_cpu().saturating_sub(own_cpu_before).as_secs_f64();
     let harness = HarnessFigures::new(plan.workers, &tally.lag, own_cpu);
     let measured = measured(&plan, &tally, &samples);
@@ -269,7 +290,10 @@ fn plan(args: &ConnectArgs) -> Result<Plan, Failure> {
     let (connect_template, client_id_offset) = connect_template(args);
     let tls = args
         .tls
-        .then(|| TlsPlan::new(&args.tls_server, args.tls_version, args.tls_resume))
+        .then(|| {
+            let own = args.tls_cert.as_deref().zip(args.tls_key.as_deref());
+            TlsPlan::new(&args.tls_server, args.tls_version, args.tls_resume, own)
+        })
         .transpose()
         .map_err(Failure::Usage)?;
     let clock = Clock::start();
@@ -306,6 +330,10 @@ fn plan(args: &ConnectArgs) -> Result<Plan, Failure> {
         subscribe_own: args.subscribe_own,
         abort: args.abort,
         tls,
+        ws_request: args
+            .ws
+            .as_ref()
+            .map(|path| ws::request(path, &target.to_string())),
     })
 }
 
@@ -338,91 +366,6 @@ fn connect_template(args: &ConnectArgs) -> (Vec<u8>, usize) {
         .position(|window| window == placeholder.as_bytes())
         .expect("the packet holds its client id");
     (bytes, offset)
-}
-
-/// Follows the run from the first connect to the end of the hold.
-fn watch(
-    args: &ConnectArgs,
-    plan: &Plan,
-    shared: &Shared,
-    probe: Option<Probe>,
-    cpu_before: Option<&CpuSample>,
-    samples: &mut BrokerSamples,
-    has_died: &dyn Fn() -> bool,
-) {
-    let mut progress = Progress::new(args.common.quiet);
-    let total = plan.connections as u64;
-    while shared.sum(|c| &c.connected) + shared.sum(|c| &c.failed) < total && !has_died() {
-        thread::sleep(POLL_INTERVAL);
-        progress.tick(|| progress_line(plan, shared, "ramp", None));
-    }
-    let cpu_ramped = probe.and_then(Probe::cpu);
-    samples.ramp_cpu = cpu_ramped
-        .as_ref()
-        .zip(cpu_before)
-        .map(|(after, before)| after.since(before));
-    let pause = |progress: &mut Progress, seconds: f64, phase: &str| {
-        let end = Instant::now() + Duration::from_secs_f64(seconds);
-        while Instant::now() < end && !has_died() {
-            let left = end.saturating_duration_since(Instant::now());
-            thread::sleep(left.min(POLL_INTERVAL));
-            progress.tick(|| progress_line(plan, shared, phase, Some(left)));
-        }
-    };
-    pause(&mut progress, args.settle, "settle");
-    samples.memory_ramped = probe.and_then(Probe::memory);
-    samples.slab_ramped = probe::kernel_slab_bytes();
-    if plan.storm_steps > 0 {
-        samples.storm = await_storm(plan, shared, &mut progress, has_died);
-    }
-    let (hold_start, cpu_settled) = (Instant::now(), probe.and_then(Probe::cpu));
-    pause(&mut progress, args.hold, "hold");
-    let cpu_held = probe.and_then(Probe::cpu);
-    samples.hold = hold_start.elapsed();
-    samples.hold_cpu = cpu_held
-        .zip(cpu_settled)
-        .map(|(after, before)| after.since(&before));
-    samples.memory_held = probe.and_then(Probe::memory);
-    progress.finish();
-}
-
-/// Cuts connections and waits until as many are open as before; none when they do not all come
-/// back within [`STORM_TIMEOUT`].
-fn await_storm(
-    plan: &Plan,
-    shared: &Shared,
-    progress: &mut Progress,
-    has_died: &dyn Fn() -> bool,
-) -> Option<Duration> {
-    let wanted = shared.sum(|c| &c.open);
-    let start = Instant::now();
-    shared.storm.store(true, Ordering::Release);
-    while start.elapsed() < STORM_TIMEOUT && !has_died() {
-        thread::sleep(Duration::from_millis(1));
-        let all_cut = shared.sum(|c| &c.has_stormed) == plan.workers as u64;
-        if all_cut && shared.sum(|c| &c.open) >= wanted {
-            return Some(start.elapsed());
-        }
-        progress.tick(|| progress_line(plan, shared, "storm", None));
-    }
-    None
-}
-
-fn progress_line(plan: &Plan, shared: &Shared, phase: &str, left: Option<Duration>) -> String {
-    let connected = shared.sum(|c| &c.connected);
-    let open = shared.sum(|c| &c.open);
-    let failed = shared.sum(|c| &c.failed);
-    let elapsed_s = plan.clock.now_ns().saturating_sub(plan.start_ns) as f64 / 1e9;
-    let remaining = (plan.connections as u64).saturating_sub(connected + failed) as f64;
-    let rate = (connected + failed) as f64 / elapsed_s.max(0.001);
-    let left_s = left.map_or_else(|| remaining / rate.max(0.001), |left| left.as_secs_f64());
-    format!(
-        "{phase}: {connected} of {} connected ({rate:.0}/s), {open} open, {failed} failed, {} lost, {} pongs, \
-         {left_s:.0} s left",
-        plan.connections,
-        shared.sum(|c| &c.disconnected),
-        shared.sum(|c| &c.pongs),
-    )
 }
 
 fn measured(plan: &Plan, tally: &Tally, samples: &BrokerSamples) -> Map<String, Value> {

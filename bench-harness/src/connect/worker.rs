@@ -6,8 +6,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::tls::{Came, Tls};
+use super::ws;
 use super::{Counters, Plan, Shared, Tally};
 use crate::codec::{self, Packet, Subscribe, SubscriptionOptions};
+use crate::interval::{Kind, Part};
 use crate::load::{self, EVENTS_PER_WAIT};
 use crate::sys::{self, Epoll, Interest, Socket};
 
@@ -25,6 +27,7 @@ enum State {
     Unborn,
     TcpConnecting,
     TlsHandshaking,
+    WsUpgrading,
     AwaitingConnAck,
     AwaitingSubAck,
     Ready,
@@ -76,6 +79,7 @@ pub(super) struct Worker<'a> {
     disconnected: u64,
     failed_for_good: u64,
     tally: Tally,
+    recent: Part,
 }
 
 impl<'a> Worker<'a> {
@@ -114,6 +118,7 @@ impl<'a> Worker<'a> {
             disconnected: 0,
             failed_for_good: 0,
             tally: Tally::new(),
+            recent: shared.intervals.part(),
         })
     }
 
@@ -126,6 +131,7 @@ impl<'a> Worker<'a> {
             self.ping_due(now_ns);
             self.expire_pending(now_ns);
             self.publish_counters();
+            self.recent.hand_in(&self.shared.intervals);
             let timeout = self.plan.clock.until(self.next_due_ns(), WAIT_MAX);
             let ready = self.epoll.wait(timeout)?;
             for index in 0..ready {
@@ -134,6 +140,7 @@ impl<'a> Worker<'a> {
                 self.on_event(index, event.readable);
             }
         }
+        self.recent.hand_in_now(&self.shared.intervals);
         self.close_all();
         self.publish_counters();
         Ok(self.tally)
@@ -298,9 +305,13 @@ impl<'a> Worker<'a> {
         let (State::Ready, Some(socket)) = (connection.state, &connection.socket) else {
             return;
         };
+        let ping: &[u8] = match self.plan.ws_request {
+            Some(_) => &ws::PING,
+            None => &[0xC0, 0],
+        };
         let written = match self.tls.get_mut(index) {
-            Some(Some(tls)) => tls.write(&[0xC0, 0], socket),
-            _ => socket.write(&[0xC0, 0]).map(drop),
+            Some(Some(tls)) => tls.write(ping, socket),
+            _ => socket.write(ping).map(drop),
         };
         match written {
             Ok(()) => {
@@ -337,8 +348,10 @@ impl<'a> Worker<'a> {
             let begun = match (socket.pending_error(), &self.plan.tls) {
                 (Err(error), _) => Err(error),
                 (Ok(()), Some(_)) => self.begin_tls(index),
-                (Ok(()), None) => self.send_connect(index),
+                (Ok(()), None) => self.begin_mqtt(index),
             };
+            let us = self.since(self.connections[index].asked_us) / 1000;
+            self.recent.note_tcp(self.global_index(index), us);
             if let Err(error) = begun {
                 return self.end(index, &load::reason(&error));
             }
@@ -389,10 +402,28 @@ impl<'a> Worker<'a> {
         } else {
             self.tally.tls_full += 1;
         }
-        self.send_connect(index)
+        self.begin_mqtt(index)
+    }
+
+    /// CONNECT, or the request for a WebSocket to send it in.
+    fn begin_mqtt(&mut self, index: usize) -> io::Result<()> {
+        let Some(request) = &self.plan.ws_request else {
+            return self.send_connect(index);
+        };
+        self.connections[index].state = State::WsUpgrading;
+        self.packet.clone_from(request);
+        self.send_bytes(index)
     }
 
     fn send_packet(&mut self, index: usize) -> io::Result<()> {
+        if self.plan.ws_request.is_some() {
+            let packet = std::mem::take(&mut self.packet);
+            ws::wrap(&packet, &mut self.packet);
+        }
+        self.send_bytes(index)
+    }
+
+    fn send_bytes(&mut self, index: usize) -> io::Result<()> {
         let Some(socket) = &self.connections[index].socket else {
             return Ok(());
         };
@@ -436,7 +467,10 @@ impl<'a> Worker<'a> {
             let came = came.and_then(|came| self.goes_on_with_tls(index).map(|()| came));
             match came {
                 Ok(Came::End) => return self.end(index, "closed by the broker"),
-                Ok(Came::Bytes(count)) => self.take_packets(index, kept + count),
+                Ok(Came::Bytes(count)) if self.plan.ws_request.is_some() => {
+                    self.take_frames(index, kept + count);
+                }
+                Ok(Came::Bytes(count)) => self.take_packets(index, 0, kept + count),
                 Ok(Came::Nothing) => {
                     if kept > 0 {
                         self.keep_partial(index, 0, kept);
@@ -448,8 +482,37 @@ impl<'a> Worker<'a> {
         }
     }
 
-    fn take_packets(&mut self, index: usize, end: usize) {
+    /// The answer to the request for a WebSocket, then frames with whole packets.
+    fn take_frames(&mut self, index: usize, end: usize) {
         let mut start = 0;
+        while start < end && self.connections[index].socket.is_some() {
+            let bytes = &self.buffer[start..end];
+            if self.connections[index].state == State::WsUpgrading {
+                match ws::answer_len(bytes) {
+                    Ok(Some(length)) => start += length,
+                    Ok(None) => return self.keep_partial(index, start, end),
+                    Err(reason) => return self.end(index, &reason),
+                }
+                if let Err(error) = self.send_connect(index) {
+                    return self.end(index, &load::reason(&error));
+                }
+                continue;
+            }
+            match ws::frame(bytes) {
+                Ok(Some((head, length))) => {
+                    self.take_packets(index, start + head, start + length);
+                    if self.connections[index].partial.take().is_some() {
+                        return self.end(index, "a packet that is not in one frame");
+                    }
+                    start += length;
+                }
+                Ok(None) => return self.keep_partial(index, start, end),
+                Err(reason) => return self.end(index, &reason),
+            }
+        }
+    }
+
+    fn take_packets(&mut self, index: usize, mut start: usize, end: usize) {
         while start < end {
             match codec::decode(&self.buffer[start..end], self.plan.version) {
                 Ok(Some((packet, length))) => {
@@ -476,15 +539,19 @@ impl<'a> Worker<'a> {
             }
             (State::AwaitingSubAck, Packet::SubAck(ack)) if ack.codes[0] < 0x80 => {
                 let asked_us = std::mem::take(&mut self.connections[index].asked_us);
-                self.tally.subscribe_latency.record_ns(self.since(asked_us));
+                let ns = self.since(asked_us);
+                self.tally.subscribe_latency.record_ns(ns);
+                self.note_latency(Kind::Subscribe, index, ns);
                 self.ready(index);
             }
             (State::AwaitingSubAck, Packet::SubAck(_)) => self.end(index, "subscription refused"),
             (State::Ready, Packet::PingResp) => {
                 let asked_us = std::mem::take(&mut self.connections[index].asked_us);
                 if asked_us != 0 {
-                    self.tally.ping_latency.record_ns(self.since(asked_us));
+                    let ns = self.since(asked_us);
+                    self.tally.ping_latency.record_ns(ns);
                     self.tally.pongs += 1;
+                    self.note_latency(Kind::Ping, index, ns);
                 }
             }
             (_, Packet::Disconnect(d)) => {
@@ -498,9 +565,16 @@ impl<'a> Worker<'a> {
         u64::from(low_us(self.plan.clock.now_ns()).wrapping_sub(asked_us)) * 1000
     }
 
+    fn note_latency(&mut self, kind: Kind, index: usize, ns: u64) {
+        let now_ns = self.plan.clock.now_ns();
+        self.recent
+            .record(kind, self.global_index(index), now_ns, ns);
+    }
+
     fn on_connected(&mut self, index: usize) {
         let now_ns = self.plan.clock.now_ns();
         let latency_ns = self.since(self.connections[index].asked_us);
+        self.note_latency(Kind::Connect, index, latency_ns);
         if self.connections[index].was_ready {
             self.tally.reconnect_latency.record_ns(latency_ns);
         } else {
@@ -544,6 +618,8 @@ impl<'a> Worker<'a> {
 
     /// Closes a connection that failed to open or was lost.
     fn end(&mut self, index: usize, reason: &str) {
+        let (number, now_ns) = (self.global_index(index), self.plan.clock.now_ns());
+        let since_ns = self.since(self.connections[index].asked_us);
         let connection = &mut self.connections[index];
         let state = std::mem::replace(&mut connection.state, State::Gone);
         connection.socket = None;
@@ -556,10 +632,13 @@ impl<'a> Worker<'a> {
             State::Ready => {
                 *self.tally.disconnects.entry(reason.to_owned()).or_default() += 1;
                 self.disconnected += 1;
+                self.recent.fail(Kind::Ping, number, now_ns, 0, reason);
                 self.open -= 1;
             }
             _ => {
                 self.in_flight -= 1;
+                self.recent
+                    .fail(Kind::Connect, number, now_ns, since_ns, reason);
                 self.failed_for_good += u64::from(self.plan.reconnect_ns.is_none());
                 *self.tally.failures.entry(reason.to_owned()).or_default() += 1;
             }
@@ -592,7 +671,7 @@ impl<'a> Worker<'a> {
                 continue;
             };
             // A socket that cannot take 2 bytes or an option is closed all the same.
-            if self.plan.abort || self.plan.tls.is_some() {
+            if self.plan.abort || self.plan.tls.is_some() || self.plan.ws_request.is_some() {
                 drop(socket.reset_on_close());
             } else {
                 drop(socket.write(&[0xE0, 0]));

@@ -5,6 +5,7 @@ use super::window::Seen;
 use crate::checker::{Arrival, Faults, Stream};
 use crate::cli::{OverlapCopies, Topology};
 use crate::histogram::Times;
+use crate::interval::{Kind, Part as RecentPart};
 use crate::payload::Unreadable;
 use crate::wire::PublishView;
 
@@ -41,6 +42,7 @@ pub(super) struct Judge<'a> {
     expected_qos: u8,
     pub(super) faults: Faults,
     pub(super) latency: Times,
+    pub(super) recent: RecentPart,
     /// All deliveries, faulty ones too.
     pub(super) deliveries: u64,
     /// Deliveries that were expected, and corrupt ones, which stand for one.
@@ -58,13 +60,14 @@ pub(super) struct Judge<'a> {
 }
 
 impl<'a> Judge<'a> {
-    pub(super) fn new(plan: &'a Plan, parts: &[Part]) -> Self {
+    pub(super) fn new(plan: &'a Plan, parts: &[Part], recent: RecentPart) -> Self {
         let is_group = plan.topology == Topology::Shared;
         Self {
             plan,
             expected_qos: plan.qos.min(plan.sub_qos),
             faults: Faults::default(),
             latency: Times::new(),
+            recent,
             deliveries: 0,
             arrived: 0,
             last_delivery_ns: 0,
@@ -131,8 +134,12 @@ impl<'a> Judge<'a> {
         }
         self.count(arrival, publish, repeats_last);
         if matches!(arrival, Arrival::Next { .. } | Arrival::Late) {
-            self.latency
-                .record_ns(now_ns.saturating_sub(header.scheduled_ns));
+            let latency_ns = now_ns.saturating_sub(header.scheduled_ns);
+            self.latency.record_ns(latency_ns);
+            // Sampled by their numbers in the stream.
+            let number = usize::try_from(header.sequence).unwrap_or(usize::MAX);
+            self.recent
+                .record(Kind::Delivery, number, now_ns, latency_ns);
             self.last_delivery_ns = now_ns;
         }
     }

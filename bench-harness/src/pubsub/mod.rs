@@ -21,6 +21,7 @@ use crate::cli::PubsubArgs;
 use crate::environment::Environment;
 use crate::failure::{Context, Failure};
 use crate::histogram::Times;
+use crate::interval::Intervals;
 use crate::probe::{CpuSample, MemorySample, Probe};
 use crate::progress::Progress;
 use crate::results::{HarnessFigures, Report};
@@ -70,10 +71,11 @@ struct Shared {
     start_ns: AtomicU64,
     publishing_is_over: AtomicBool,
     setup_error: OnceLock<String>,
+    intervals: Arc<Intervals>,
 }
 
 impl Shared {
-    fn new(plan: &Plan) -> Result<Self, Failure> {
+    fn new(plan: &Plan, intervals: Arc<Intervals>) -> Result<Self, Failure> {
         let counters = || {
             Ok(WorkerCounters {
                 wake: Wake::new().context("cannot make an eventfd")?,
@@ -100,6 +102,7 @@ impl Shared {
             start_ns: AtomicU64::new(u64::MAX),
             publishing_is_over: AtomicBool::new(false),
             setup_error: OnceLock::new(),
+            intervals,
         })
     }
 
@@ -232,10 +235,18 @@ type Workers = Vec<JoinHandle<std::io::Result<Tally>>>;
 /// Options that cannot be met, a broker that does not let the connections in, or a system call the
 /// run cannot do without.
 pub fn run(args: &PubsubArgs) -> Result<Report, Failure> {
+    run_observed(args, Arc::new(Intervals::off()))
+}
+
+/// Runs the load; `intervals` gets the latencies of the deliveries meanwhile.
+pub(crate) fn run_observed(
+    args: &PubsubArgs,
+    intervals: Arc<Intervals>,
+) -> Result<Report, Failure> {
     let environment = Environment::read();
     let plan = Arc::new(Plan::new(args)?);
     let probe = Probe::find(args.common.broker_pid, &plan.target);
-    let shared = Arc::new(Shared::new(&plan)?);
+    let shared = Arc::new(Shared::new(&plan, intervals)?);
     let own_cpu_before = sys::own_cpu();
     let mut costs = Costs {
         memory_before: probe.and_then(Probe::memory),

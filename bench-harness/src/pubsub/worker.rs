@@ -151,7 +151,7 @@ impl<'a> Worker<'a> {
             publisher_at,
             publishers,
             churners,
-            judge: Judge::new(plan, &parts),
+            judge: Judge::new(plan, &parts, shared.intervals.part()),
             tally: Tally::new(),
             buffer: vec![0; READ_BUFFER_BYTES],
             dirty: Vec::new(),
@@ -188,6 +188,7 @@ impl<'a> Worker<'a> {
             }
             self.flush_dirty()?;
             self.publish_counters();
+            self.judge.recent.hand_in(&self.shared.intervals);
             let timeout = if self.queue.is_empty() {
                 self.plan.clock.until(self.next_due_ns(), WAIT_MAX)
             } else {
@@ -197,6 +198,7 @@ impl<'a> Worker<'a> {
             self.spread_advances();
         }
         self.publish_counters();
+        self.judge.recent.hand_in_now(&self.shared.intervals);
         self.wind_up()
     }
 

@@ -45,7 +45,7 @@ impl Kind {
     }
 
     pub(super) fn handshake(server: &str, version: TlsVersionArg) -> Result<Self, String> {
-        TlsPlan::new(server, version, false).map(Self::Handshake)
+        TlsPlan::new(server, version, false, None).map(Self::Handshake)
     }
 
     /// A CONNECT with a long client id, byte by byte.

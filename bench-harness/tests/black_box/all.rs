@@ -15,6 +15,7 @@ mod http;
 #[path = "../support/http_stub.rs"]
 mod http_stub;
 mod listeners;
+mod malformed;
 mod matrices;
 mod messages;
 mod observe;
@@ -28,7 +29,9 @@ mod shares;
 mod shutdown;
 mod start;
 mod storms;
+mod table;
 mod tls;
+mod tls_ocsp;
 mod tls_peer;
 mod websocket;
 mod wills;

@@ -2,6 +2,8 @@
 
 mod access;
 mod clients;
+mod effects;
+mod every;
 mod figures;
 mod lists;
 mod messages;

@@ -5,6 +5,7 @@
 //! [`extract`] what requests bring, [`error`] what is said when they are refused, [`pages`] the lists
 //! that are too long to be looked at as a whole, [`v4`] what EMQX 4's tools know.
 
+pub mod access_cache;
 pub mod alarms;
 pub mod api_keys;
 pub mod auth;
@@ -47,6 +48,7 @@ const BODY_MAX: usize = 1024 * 1024;
 /// The API and its document.
 fn parts(context: &Arc<Context>) -> (Router<Arc<Context>>, utoipa::openapi::OpenApi) {
     let guarded = OpenApiRouter::new()
+        .merge(access_cache::routes())
         .merge(alarms::routes())
         .merge(api_keys::routes())
         .merge(banned::routes())

@@ -11,9 +11,13 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::Router;
-use axum::http::StatusCode;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{FromRequest, Request};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post, put};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::control::context::Context;
@@ -23,6 +27,8 @@ use crate::control::http::error::ApiError;
 const MISSING: u32 = 107;
 /// A parameter is wrong.
 const BAD_PARAMETER: u32 = 108;
+/// The body is not JSON.
+const NOT_JSON: u32 = 109;
 /// The client is not there.
 const OFFLINE: u32 = 112;
 /// The topic is not valid.
@@ -68,6 +74,26 @@ impl IntoResponse for Failure {
                 let body = json!({ "code": error.status.as_u16(), "message": message });
                 (error.status, Json(body)).into_response()
             }
+        }
+    }
+}
+
+/// A JSON body, whatever its `Content-Type` says: the examples of EMQX 4's documentation send none, and so
+/// do the scripts that were made of them. (What a page of another site sends does not come this far.)
+struct PlainBody<T>(T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for PlainBody<T> {
+    type Rejection = Failure;
+
+    async fn from_request(mut request: Request, state: &S) -> Result<Self, Failure> {
+        let json = HeaderValue::from_static("application/json");
+        request.headers_mut().insert(CONTENT_TYPE, json);
+        match Json::from_request(request, state).await {
+            Ok(Json(value)) => Ok(Self(value)),
+            Err(JsonRejection::JsonSyntaxError(error)) => {
+                Err(Failure::Code(NOT_JSON, error.body_text()))
+            }
+            Err(rejection) => Err(ApiError::from(rejection).into()),
         }
     }
 }
