@@ -320,13 +320,15 @@ deny() {
 }
 
 # with_broker CORES COMMAND...: runs COMMAND while a release broker of so many cores runs, its address
-# in ADDRESS, its process in BROKER_PID; the broker has to stop in order.
+# in ADDRESS, its process in BROKER_PID; the broker has to stop in order. BROKER_ARGUMENTS are further
+# options of it.
 with_broker() {
     local cores=$1 dir status=0
     shift
     dir=$(mktemp -d)
+    # shellcheck disable=SC2086
     "${BROKER:-target/release/broker}" --cores "$cores" --listen tcp://127.0.0.1:0 --data-dir "$dir/data" \
-        --set http.listen=off >"$dir/out" 2>"$dir/err" &
+        --set http.listen=off ${BROKER_ARGUMENTS:-} >"$dir/out" 2>"$dir/err" &
     BROKER_PID=$!
     for _ in $(seq 200); do
         grep -q '^ready' "$dir/out" && break

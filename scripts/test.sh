@@ -120,7 +120,12 @@ allocations() {
     scripts/allocations.sh
 }
 
-export -f allocations api packaging tools format lint unit simulation models documentation harness black_box conformance clients servers load small_load
+# Work counted, never time: matching, crossing, waking, slow consumers.
+speed() {
+    scripts/speed.sh
+}
+
+export -f speed allocations api packaging tools format lint unit simulation models documentation harness black_box conformance clients servers load small_load
 
 # name, seconds at most, function
 PARTS=(
@@ -140,6 +145,7 @@ PARTS=(
     "api 900 api"
     "packaging 900 packaging"
     "allocations 600 allocations"
+    "speed 600 speed"
     "deny 1200 deny"
 )
 

@@ -38,6 +38,20 @@ pub enum Command {
     Refuse(crate::refuse::RefuseArgs),
     /// Take plain connections and speak TLS 1.3 to a broker for them.
     Relay(RelayArgs),
+    /// Copy bytes from publishers to subscribers with the least work that is possible: no broker, but
+    /// what brokers are compared with (QoS 0, one topic a publisher).
+    Reference(ReferenceArgs),
+}
+
+/// Options of `reference`.
+#[derive(Args, Clone, Debug)]
+pub struct ReferenceArgs {
+    /// Where to listen.
+    #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDR:PORT")]
+    pub listen: String,
+    /// Measure so many round trips between two sleeping threads first, and print what a wake takes.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub wakes: u32,
 }
 
 /// Options of `relay`.
@@ -287,6 +301,9 @@ pub struct PubsubArgs {
     /// Who gets whose messages.
     #[arg(long, value_enum, default_value = "pairs")]
     pub topology: Topology,
+    /// With pairs and fan-out: each filter has a `+` and matches the same one topic.
+    #[arg(long)]
+    pub plus: bool,
     /// QoS of the messages.
     #[arg(long, short, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=2))]
     pub qos: u8,

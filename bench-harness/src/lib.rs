@@ -35,6 +35,7 @@ mod payload;
 mod probe;
 mod progress;
 pub mod pubsub;
+mod reference;
 pub mod refuse;
 mod relay;
 pub mod report;
@@ -59,6 +60,7 @@ pub fn run(cli: &Cli) -> Result<Option<Report>, Failure> {
         Command::Relay(args) => match relay::run(args)? {},
         Command::Run(args) => return scenario::run(args).map(Some),
         Command::Report(args) => return report::run(args).map(|()| None),
+        Command::Reference(args) => match reference::run(args)? {},
         Command::Connect(args) => (connect::run(args)?, &args.common),
         Command::Pubsub(args) => (pubsub::run(args)?, &args.common),
         Command::Refuse(args) => (refuse::run(args)?, &args.common),

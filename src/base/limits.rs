@@ -40,6 +40,13 @@ const _: () = assert!(
 /// fan-out makes, and 1 MiB.
 pub const SEEN_PER_TURN_MAX: usize = 8192;
 
+/// Events of traces that a core notes down in one turn: as many.
+pub const TRACED_PER_TURN_MAX: usize = 8192;
+
+/// Messages on their way to subscribers of a core whose times of sending are remembered while slow
+/// subscriptions are looked for by the subscribers' answers: 2 MiB.
+pub const SLOW_SENT_MAX: usize = 65_536;
+
 /// Packet identifiers of one client: 1 to 65,535 [MQTT-2.2.1-3].
 pub const PACKET_IDS: usize = 65_535;
 

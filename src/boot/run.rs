@@ -277,7 +277,7 @@ fn seed() -> Result<[u64; 4], Refusal> {
 }
 
 /// The settings as the shards read them.
-fn rules(config: &Config, cores: u8, access_rules: Arc<AccessRules>) -> Rules {
+pub fn rules(config: &Config, cores: u8, access_rules: Arc<AccessRules>) -> Rules {
     let (mqtt, retainer) = (&config.mqtt, &config.retainer);
     let seconds = |duration: Duration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
     #[expect(

@@ -19,6 +19,7 @@ mod sections;
 mod sections_access;
 mod sections_authn;
 mod sections_deflate;
+mod sections_diagnose;
 mod sections_http;
 mod sections_listeners;
 mod sections_messaging;
@@ -53,6 +54,7 @@ pub use sections_access::{
 };
 pub use sections_authn::{AccessSources, AuthnSettings, CertName, EnableAuthn, GlobalAuthn};
 pub use sections_deflate::{DeflateLevel, DeflateOpts, Takeover};
+pub use sections_diagnose::{SlowStats, SlowSubs, Trace};
 pub use sections_http::{Dashboard, Http, HttpTls};
 pub use sections_listeners::{
     ListenerSettings, Piggyback, SslListener, TcpListener, UnixListener, WebSocketSettings,

@@ -14,6 +14,7 @@ use super::sections_access::{
 };
 use super::sections_authn::{AccessSources, AuthnSettings, CertName, GlobalAuthn};
 use super::sections_deflate::{DeflateOpts, WSS_DEFLATE_OPTS};
+use super::sections_diagnose::{SlowSubs, Trace};
 use super::sections_http::{Dashboard, Http, HttpTls};
 use super::sections_listeners::{
     SslListener, TcpListener, UnixListener, WsListener, WsWebSocket, WssListener, WssWebSocket,
@@ -80,6 +81,8 @@ pub(crate) const SECTIONS: &[Section] = &[
     SysTopics::SECTION,
     SysEventMessages::SECTION,
     Sysmon::SECTION,
+    Trace::SECTION,
+    SlowSubs::SECTION,
     Webhook::SECTION,
     WebhookRule::SECTION,
     Log::SECTION,

@@ -1,5 +1,7 @@
 //! Each command: which words it has, what it asks, in which form it tells the answer.
 
+mod diagnose;
+
 use std::io::Write;
 
 use serde_json::{Value, json};
@@ -63,6 +65,30 @@ pub const COMMANDS: &[(&str, &str)] = &[
         "conf show [<Section>]",
         "Settings with their origin, such as of mqtt",
     ),
+    ("trace list", "Traces that go on"),
+    (
+        "trace start client|topic|ip_address <Which> <File> [<Level>] [text|json]",
+        "Writes what it does to a file in trace/ of the data directory (also: trace client <Which> <File>)",
+    ),
+    (
+        "trace stop client|topic|ip_address <Which>",
+        "Ends a trace (also: trace client <Which> off)",
+    ),
+    ("traces list", "All traces, by their names"),
+    (
+        "traces start <Name> client|topic|ip_address <Which> [<Seconds>] [text|json]",
+        "Begins one; ten minutes unless said otherwise",
+    ),
+    ("traces stop <Name>", "Ends one"),
+    ("traces delete <Name>", "Removes one and its file"),
+    (
+        "log primary-level [<Level>]",
+        "The log's level, or another one until the restart",
+    ),
+    ("log set-level <Level>", "Another one"),
+    ("log handlers list", "Where the log goes"),
+    ("log handlers set-level <Id> <Level>", "Another level"),
+    ("vm [all|load|memory|io]", "Load and memory of the machine"),
     ("admins list", "Users of the HTTP API"),
     (
         "admins add <Name> <Password> [<Description>] [administrator|viewer|publisher]",
@@ -145,6 +171,10 @@ pub fn run(
         ["banned", rest @ ..] => command.banned(rest),
         ["acl" | "authz", rest @ ..] => command.acl(rest),
         ["retainer", rest @ ..] => command.retainer(rest),
+        ["trace", rest @ ..] => command.trace(rest),
+        ["traces", rest @ ..] => command.traces(rest),
+        ["log", rest @ ..] => command.log(rest),
+        ["vm", rest @ ..] => command.vm(rest),
         ["admins", rest @ ..] => command.admins(rest),
         ["api_keys", rest @ ..] => command.api_keys(rest),
         ["mgmt", rest @ ..] => command.applications(rest),
@@ -531,6 +561,11 @@ mod tests {
             "listeners stop",
             "admins add x",
             "conf",
+            "trace start user x f",
+            "trace stop client",
+            "traces start n client c soon",
+            "log",
+            "vm ports",
             "cluster join x",
             "banned add clientid c 5 why more",
         ] {
@@ -547,6 +582,13 @@ mod tests {
             let words = words.replace("[stats|metrics]", "stats");
             let words = words.replace("start|stop|restart", "stop");
             let words = words.replace("clientid|username|peerhost", "clientid");
+            let words = words.replace("client|topic|ip_address", "client");
+            let words = words
+                .replace("<Level>", "debug")
+                .replace("text|json", "json");
+            let words = words.replace("all|load|memory|io", "load");
+            let words = words.replace("set-level <Id>", "set-level console");
+            let words = words.replace("[<Seconds>]", "60");
             let words = words.replace("<QoS>", "1").replace(['[', ']'], "");
             let words = words.replace("<Seconds>|infinity", "60");
             let words = words.replace("all|<ClientId>", "all");

@@ -424,6 +424,12 @@ catalogue! {
         ObservedTold = "observed.told",
         /// Those dropped because the control plane had fallen behind.
         ObservedDropped = "observed.dropped",
+        /// Events that were told to whoever traces.
+        TraceTold = "trace.told",
+        /// Those dropped because the control plane had fallen behind; their traces say so.
+        TraceDropped = "trace.dropped",
+        /// Messages whose way to a slow subscriber could not be measured for want of room.
+        SlowSubsUnmeasured = "slow_subs.unmeasured",
     }
 }
 
@@ -455,7 +461,7 @@ catalogue! {
         RetainedBytes = "retained.bytes",
         /// Bytes of messages in queues of sessions and connections.
         QueuedBytes = "memory.queued_bytes",
-        /// Bytes of incomplete packets.
+        /// Bytes of memory for incomplete packets.
         PartialBytes = "memory.partial_bytes",
         /// Bytes in outboxes to other cores.
         OutboxBytes = "mesh.outbox_bytes",

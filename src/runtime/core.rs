@@ -695,6 +695,12 @@ impl Inner {
                 Counter::ObservedDropped
             });
         }
+        for traced in effects.traced.drain(..) {
+            match self.gate.tell_traced(traced) {
+                Ok(()) => self.shard.clients.metrics.inc(Counter::TraceTold),
+                Err(traced) => self.shard.trace_lost(&traced),
+            }
+        }
         // The lists' memory is used again; what was asked for meanwhile comes in the next turn.
         effects.append(&mut self.shard.clients.effects);
         self.shard.clients.effects = effects;

@@ -391,6 +391,7 @@ impl Shard {
         } else {
             Counter::AuthorizationDeny
         });
+        self.look_authorized(slot, action, topic, allowed);
         allowed
     }
 

@@ -1,5 +1,6 @@
 //! `broker ctl`, `doctor` and `estimate`: what they print, and what they do to clients.
 
+mod diagnose;
 mod tools;
 
 use std::os::unix::fs::PermissionsExt;

@@ -12,10 +12,12 @@ pub mod auth;
 pub mod banned;
 pub mod clients;
 pub mod configs;
+pub mod delayed;
 mod document;
 pub mod error;
 pub mod extract;
 pub mod listeners;
+pub mod log;
 pub mod messages;
 pub mod metrics;
 pub mod nodes;
@@ -25,10 +27,14 @@ pub mod publish;
 pub mod secret;
 pub mod serve;
 pub mod session;
+pub mod slow_subscriptions;
 pub mod status;
 pub mod subscriptions;
+pub mod topic_metrics;
+pub mod trace;
 pub mod users;
 pub mod v4;
+mod zip;
 
 use std::sync::Arc;
 
@@ -54,12 +60,17 @@ fn parts(context: &Arc<Context>) -> (Router<Arc<Context>>, utoipa::openapi::Open
         .merge(banned::routes())
         .merge(clients::routes())
         .merge(configs::routes())
+        .merge(delayed::routes())
         .merge(listeners::routes())
+        .merge(log::routes())
         .merge(messages::routes())
         .merge(metrics::routes())
         .merge(nodes::routes())
         .merge(publish::routes())
+        .merge(slow_subscriptions::routes())
         .merge(subscriptions::routes())
+        .merge(topic_metrics::routes())
+        .merge(trace::routes())
         .merge(users::routes())
         .layer(from_fn_with_state(Arc::clone(context), auth::require));
     let open = OpenApiRouter::new()

@@ -4,6 +4,7 @@
 //! Two paths of EMQX 2 and 3 by which clients are kicked are served as well.
 
 mod clients;
+mod diagnose;
 mod messages;
 mod operation;
 
@@ -22,6 +23,7 @@ use serde_json::{Value, json};
 
 use crate::control::context::Context;
 use crate::control::http::error::ApiError;
+use crate::control::http::trace;
 
 /// A parameter is missing.
 const MISSING: u32 = 107;
@@ -239,6 +241,71 @@ const PATHS: &[(&str, &str, &str, &str)] = &[
         "clean_acl_cache_all",
         "Forget all remembered decisions",
     ),
+    (
+        "GET",
+        "/topic-metrics/",
+        "list_all_topic_metrics",
+        "Topics that are counted",
+    ),
+    (
+        "GET",
+        "/topic-metrics/:topic",
+        "list_topic_metrics",
+        "One of them",
+    ),
+    (
+        "POST",
+        "/topic-metrics/",
+        "register_topic_metrics",
+        "Count a topic",
+    ),
+    (
+        "PUT",
+        "/topic-metrics/:topic",
+        "reset_topic_metrics",
+        "Set the figures of a topic to 0",
+    ),
+    (
+        "PUT",
+        "/topic-metrics/",
+        "reset_all_topic_metrics",
+        "Set all of them to 0",
+    ),
+    (
+        "DELETE",
+        "/topic-metrics/:topic",
+        "unregister_topic_metrics",
+        "Count a topic no more",
+    ),
+    (
+        "DELETE",
+        "/topic-metrics/",
+        "unregister_all_topic_metrics",
+        "Count none",
+    ),
+    (
+        "GET",
+        "/slow_subscriptions",
+        "get_history",
+        "Slow subscriptions",
+    ),
+    (
+        "DELETE",
+        "/slow_subscriptions",
+        "clear_history",
+        "Forget them",
+    ),
+    ("GET", "/trace/", "list_trace", "Traces"),
+    ("POST", "/trace/", "create_trace", "Begin a trace"),
+    ("DELETE", "/trace/", "clear_traces", "Forget all traces"),
+    ("DELETE", "/trace/:name", "delete_trace", "Forget a trace"),
+    ("PUT", "/trace/:name/stop", "disable_trace", "End a trace"),
+    (
+        "GET",
+        "/trace/:name/download",
+        "download_zip_log",
+        "The file of a trace",
+    ),
 ];
 
 async fn index() -> Json<Value> {
@@ -291,11 +358,35 @@ pub fn routes() -> Router<Arc<Context>> {
         .route("/alarms/history", get(operation::deactivated))
         .route("/acl-cache", delete(clients::forget_all_acl))
         .route("/node/{node}/acl-cache", delete(clients::forget_all_acl));
+    let everywhere = everywhere.merge(diagnosis());
     let alarms = post(operation::deactivate).delete(operation::forget_alarms);
     everywhere
         .merge(of_node.clone())
         .nest("/nodes/{node}", of_node)
         .route("/alarms/deactivated", alarms)
+}
+
+/// What operators look into.
+fn diagnosis() -> Router<Arc<Context>> {
+    let topics = get(diagnose::topics)
+        .post(diagnose::count_topic)
+        .put(diagnose::reset_topics)
+        .delete(diagnose::forget_topics);
+    let topic = get(diagnose::topic)
+        .put(diagnose::reset_topics)
+        .delete(diagnose::forget_topics);
+    let slow = get(diagnose::slow).delete(diagnose::forget_slow);
+    let traces = get(diagnose::traces)
+        .post(diagnose::begin_trace)
+        .delete(diagnose::forget_traces);
+    Router::new()
+        .route("/topic-metrics", topics)
+        .route("/topic-metrics/{topic}", topic)
+        .route("/slow_subscriptions", slow)
+        .route("/trace", traces)
+        .route("/trace/{name}", delete(diagnose::forget_trace))
+        .route("/trace/{name}/stop", put(diagnose::stop_trace))
+        .route("/trace/{name}/download", get(trace::download))
 }
 
 /// What EMQX 2 and 3 had for kicking clients.

@@ -9,6 +9,7 @@ mod bans;
 mod connect;
 mod crowds;
 mod delayed;
+mod lens;
 mod limits;
 mod publish;
 mod retained;

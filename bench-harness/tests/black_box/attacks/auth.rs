@@ -51,8 +51,13 @@ fn users(scratch: &Scratch, mechanism: &str) -> String {
     let path = scratch.path("users.csv");
     std::fs::write(&path, "user_id,password,is_superuser\ngood,secret,true\n").unwrap();
     format!(
-        r#"authentication=[{{{mechanism},"backend":"built_in_database","bootstrap_file":"{}","bootstrap_type":"plain"}}]"#,
-        path.display()
+        r#"authentication=[{{{mechanism},"backend":"built_in_database","bootstrap_file":"{}"{}}}]"#,
+        path.display(),
+        if mechanism.contains("scram") {
+            ""
+        } else {
+            r#","bootstrap_type":"plain""#
+        },
     )
 }
 
@@ -201,7 +206,6 @@ fn tokens_that_nobody_signed_open_nothing() {
     }
     for claims in [
         r#"{"exp":1}"#,
-        r#"{"exp":"4000000000"}"#,
         r#"{"exp":4000000000,"nbf":3999999999}"#,
         r#"{"exp":-1}"#,
         "[]",

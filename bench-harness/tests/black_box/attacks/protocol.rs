@@ -48,7 +48,7 @@ fn a_length_without_an_end_is_malformed() {
 
 #[test]
 fn a_connect_that_never_ends_is_cut() {
-    let broker = broker(&["mqtt.max_packet_size=256MB"]);
+    let broker = broker(&["mqtt.max_packet_size=250MB"]);
     let mut stream = dial(broker.address());
     // A CONNECT of 200 MB, of which no more than the limit of a handshake is kept.
     stream
