@@ -32,16 +32,16 @@ export -f refuse
 chain='authentication=[{"mechanism":"password_based","backend":"built_in_database","bootstrap_file":"'$work'/users.csv","bootstrap_type":"plain"}]'
 users="--set $chain"
 ssl=listeners.ssl.default
-tls="--set $ssl.bind=$TLS_AT --set $ssl.ssl_options.certfile=$work/cert.pem --set $ssl.ssl_options.keyfile=$work/key.pem"
+tls="--listen tls://$TLS_AT --set $ssl.ssl_options.certfile=$work/cert.pem --set $ssl.ssl_options.keyfile=$work/key.pem"
 # Half-open connections are to meet the patience for them, not an empty table.
 patient="--set mqtt.idle_timeout=15s"
 
 status=0
 BROKER_ARGUMENTS=$users with_broker 2 refuse --attack logins --rate "$LOGINS" --attackers 64 \
-    --username good --password secret --attack-username good --max-p99-ratio 2 --max-lost 0 \
+    --username good --password secret --attack-username good --max-p99-ratio 2 --min-answered-rate 10 --max-lost 0 \
     --scenario refuse-logins || status=1
 BROKER_ARGUMENTS=$tls with_broker 2 refuse --attack handshakes --rate "$HANDSHAKES" --attackers 64 \
-    --attack-target "$TLS_AT" --max-p99-ratio 2 --find-rate 6 --max-lost 0 \
+    --attack-target "$TLS_AT" --max-p99-ratio 2 --find-rate 6 --min-answered-rate 10 --max-lost 0 \
     --scenario refuse-handshakes || status=1
 for attack in silent slow; do
     BROKER_ARGUMENTS=$patient with_broker 2 refuse --attack "$attack" --sockets "$SOCKETS" \
