@@ -173,6 +173,11 @@ tls() {
     scripts/tls.sh "${TLS_CONNECTIONS:-10000}"
 }
 
+# What connected clients notice while others are refused.
+refusals() {
+    scripts/refusals.sh
+}
+
 # What sslyze and testssl.sh say of a TLS listener.
 tls_scan() {
     [ -e "$TOOLS/sslyze/$SSLYZE_VERSION" ] || {
@@ -184,7 +189,7 @@ tls_scan() {
     SSLYZE=$TOOLS/sslyze/bin/sslyze scripts/tls-scan.sh
 }
 
-export -f tls tls_scan release simulation properties miri black_box harness million overload lossy_load \
+export -f tls tls_scan refusals release simulation properties miri black_box harness million overload lossy_load \
     simulated connections manage soak peers fuzz retained matrices
 
 # name, seconds at most, function
@@ -206,6 +211,7 @@ PARTS=(
     "peers 1200 peers"
     "tls 3600 tls"
     "tls-scan 1800 tls_scan"
+    "refusals 2400 refusals"
 )
 
 run_parts "$@"

@@ -34,6 +34,8 @@ pub enum Command {
     Retained(RetainedArgs),
     /// Measure what walking the list of clients, scraping and a dashboard cost a QoS 0 load.
     Manage(ManageArgs),
+    /// Refuse others beside connected clients, and measure what those notice.
+    Refuse(crate::refuse::RefuseArgs),
     /// Take plain connections and speak TLS 1.3 to a broker for them.
     Relay(RelayArgs),
     /// Copy bytes from publishers to subscribers with the least work that is possible: no broker, but

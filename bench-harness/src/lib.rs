@@ -5,7 +5,8 @@
 //!
 //! - [`cli`]: the options; [`run`]: the entry.
 //! - [`connect`]: many connections on a schedule; [`pubsub`]: messages, each one judged;
-//!   [`retained`]: what many retained messages cost; [`manage`]: what operators cost.
+//!   [`retained`]: what many retained messages cost; [`manage`]: what operators cost;
+//!   [`refuse`]: what connected clients notice while others are refused.
 //! - [`scenario`]: all of that from files, with the broker and a time series;
 //!   [`report`]: results as a page.
 //! - [`codec`]: a complete MQTT codec (3.1, 3.1.1, 5.0); [`client`]: a scripted client for
@@ -35,6 +36,7 @@ mod probe;
 mod progress;
 pub mod pubsub;
 mod reference;
+pub mod refuse;
 mod relay;
 pub mod report;
 pub mod results;
@@ -61,6 +63,7 @@ pub fn run(cli: &Cli) -> Result<Option<Report>, Failure> {
         Command::Reference(args) => match reference::run(args)? {},
         Command::Connect(args) => (connect::run(args)?, &args.common),
         Command::Pubsub(args) => (pubsub::run(args)?, &args.common),
+        Command::Refuse(args) => (refuse::run(args)?, &args.common),
         Command::Retained(args) => (retained::run(args)?, &args.common),
         Command::Manage(args) => (manage::run(args)?, &args.common),
     };

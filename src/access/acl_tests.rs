@@ -480,7 +480,7 @@ fn rules_of_a_login() {
 #[test]
 fn the_chain_asks_in_its_order() {
     let mut rules = AccessRules::open();
-    assert!(rules.is_open());
+    assert!(rules.is_open(action("pub x").0));
     let mut who = client("u@c");
     let ask = |rules: &AccessRules, who: &Asking, what: &str| {
         let (action, topic) = action(what);

@@ -2,13 +2,22 @@
 //!
 //! A superuser may do everything. Otherwise the first of these decides that has something to say: the
 //! rules that came with the client's login, the file, the built-in table (rules for the client id, for
-//! the user name, for all), the sources that have to be asked, and at last `authorization.no_match`.
+//! the user name, for all), the sources that have to be asked, the rules that hold by default, and at last
+//! `authorization.no_match`.
 
-use crate::access::acl::{Action, Permission, Rule, Subject, Text, Who};
+use crate::access::acl::{Action, Permission, Rule, Subject, Text, Verb, Who};
 use crate::access::acl_client::ClientAcl;
 use crate::access::acl_compiled::CompiledRules;
 use crate::access::cache::CacheRules;
 use crate::mqtt::reason::ReasonCode;
+
+/// What EMQX's default `acl.conf` says of subscriptions, for a broker without rules of its own: `$SYS` and
+/// everything at once are for the user `dashboard` and for this machine.
+pub const DEFAULT_RULES: &str = r##"
+{allow, {user, "dashboard"}, subscribe, ["$SYS/#"]}.
+{allow, {ipaddrs, ["127.0.0.0/8", "::1"]}, subscribe, ["$SYS/#", "#"]}.
+{deny, all, subscribe, ["$SYS/#", {eq, "#"}, {eq, "+/#"}]}.
+"##;
 
 /// What happens to a client that did what it may not.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,6 +39,8 @@ pub struct AccessRules {
     pub built_in: Option<CompiledRules>,
     /// Whether there are sources that have to be asked.
     pub asks: bool,
+    /// Rules about subscriptions that hold where none of these has anything to say.
+    pub defaults: Option<CompiledRules>,
     /// How long one of them has for an answer.
     pub ask_timeout_ms: u64,
     /// What holds when no rule says anything.
@@ -72,6 +83,7 @@ impl AccessRules {
             file: None,
             built_in: None,
             asks: false,
+            defaults: None,
             ask_timeout_ms: 5_000,
             no_match: Permission::Allow,
             deny_action: DenyAction::Ignore,
@@ -84,12 +96,21 @@ impl AccessRules {
         }
     }
 
-    /// Whether everybody may do everything that a client's own rules do not forbid.
-    pub fn is_open(&self) -> bool {
+    /// Whether everybody may do this with any topic, unless a client's own rules forbid it.
+    pub fn is_open(&self, action: Action) -> bool {
         let no_rules =
             |rules: &Option<CompiledRules>| rules.as_ref().is_none_or(CompiledRules::is_empty);
         let silent = no_rules(&self.file) && no_rules(&self.built_in) && !self.asks;
-        silent && self.no_match == Permission::Allow
+        let by_default = action.verb == Verb::Publish || self.defaults.is_none();
+        silent && by_default && self.no_match == Permission::Allow
+    }
+
+    /// What holds when no source has anything to say.
+    pub fn by_default(&self, subject: &Subject<'_>, action: Action, topic: &str) -> Permission {
+        let rules = self.defaults.as_ref();
+        let rules = rules.filter(|_| action.verb == Verb::Subscribe);
+        let said = rules.and_then(|rules| rules.decide(subject, action, topic, false));
+        said.unwrap_or(self.no_match)
     }
 
     /// Whether a client, which brought `own` rules along, may do something; `topic` is what
@@ -112,7 +133,7 @@ impl AccessRules {
         match said {
             Some(permission) => permission.into(),
             None if self.asks => Verdict::Ask,
-            None => self.no_match.into(),
+            None => self.by_default(subject, action, topic).into(),
         }
     }
 }

@@ -97,6 +97,9 @@ pub const SUBSCRIBES_PENDING_MAX: u16 = 64;
 /// Messages that the longest queue loses at most to make room for one: about 10 us of work.
 pub const QUEUE_DROPS_MAX: usize = 64;
 
+/// Sessions that are looked at for a long queue when memory is used up and none is known: about 10 us.
+pub const QUEUE_SEARCH_MAX: u32 = 1024;
+
 /// Wills published in one turn: about 100 us.
 pub const WILLS_PER_TURN: usize = 64;
 

@@ -10,7 +10,7 @@ use crate::access::acl_compiled::CompiledRules;
 use crate::access::acl_file::read_rules;
 use crate::access::bans::{Ban, read_bans};
 use crate::access::cache::CacheRules;
-use crate::access::rules::{AccessRules, DenyAction};
+use crate::access::rules::{AccessRules, DEFAULT_RULES, DenyAction};
 use crate::base::limits::ACL_FILE_BYTES_MAX;
 use crate::boot::{Refusal, preflight};
 use crate::config::{Config, NoMatch, OnDeny, Profile};
@@ -23,6 +23,12 @@ use crate::mqtt::reason::ReasonCode;
 pub fn rules(config: &Config, version: u64) -> Result<AccessRules, Refusal> {
     let settings = &config.access;
     let is_hardened = config.node.profile == Profile::Hardened;
+    let no_match = match settings.authorization.no_match {
+        Some(NoMatch::Allow) => Permission::Allow,
+        None if !is_hardened => Permission::Allow,
+        Some(NoMatch::Deny) | None => Permission::Deny,
+    };
+    let has_defaults = settings.file.path.is_none() && settings.file.enable && !is_hardened;
     let file = match &settings.file.path {
         Some(path) if settings.file.enable => Some(read(path, is_hardened)?),
         _ => None,
@@ -33,11 +39,11 @@ pub fn rules(config: &Config, version: u64) -> Result<AccessRules, Refusal> {
         built_in: None,
         asks: config.access_sources.iter().any(|source| source.enable),
         ask_timeout_ms: millis(settings.authorization.timeout),
-        no_match: match settings.authorization.no_match {
-            Some(NoMatch::Allow) => Permission::Allow,
-            None if !is_hardened => Permission::Allow,
-            Some(NoMatch::Deny) | None => Permission::Deny,
+        defaults: match has_defaults && no_match == Permission::Allow {
+            true => Some(default_rules()?),
+            false => None,
         },
+        no_match,
         deny_action: match settings.authorization.deny_action {
             OnDeny::Ignore => DenyAction::Ignore,
             OnDeny::Disconnect => DenyAction::Disconnect,
@@ -58,6 +64,12 @@ pub fn rules(config: &Config, version: u64) -> Result<AccessRules, Refusal> {
             ttl_ms: millis(settings.cache.ttl),
         },
     })
+}
+
+fn default_rules() -> Result<CompiledRules, Refusal> {
+    let rules = read_rules(DEFAULT_RULES, false);
+    let wrong = |error| Refusal::from(format!("the default access rules: {error}"));
+    rules.map(CompiledRules::new).map_err(wrong)
 }
 
 /// The bans of the bootstrap file, if there is one.

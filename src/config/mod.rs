@@ -174,7 +174,6 @@ impl Config {
         let listeners = listener::listeners(values).map_err(|problems| ConfigError { problems })?;
         let messaging = Messaging::read(values).map_err(|problems| ConfigError { problems })?;
         let node = Node::read(values, Node::SECTION.prefix);
-        let sizing = Sizing::new(&node, machine);
         let http_tls = HttpTls::read(values, HttpTls::SECTION.prefix);
         if let Some(problem) = http_tls.problem(values) {
             return Err(ConfigError {
@@ -189,6 +188,8 @@ impl Config {
             }
             mqtt.allow_anonymous = false;
         }
+        let retainer = Retainer::read(values, Retainer::SECTION.prefix);
+        let sizing = Sizing::new(&node, &mqtt, &retainer, machine);
         Ok(Self {
             node,
             listeners,
@@ -198,7 +199,7 @@ impl Config {
             access_sources: AccessSources::read(values, AccessSources::SECTION.prefix).remote,
             authentication_settings: AuthnSettings::read(values, AuthnSettings::SECTION.prefix),
             share_groups: ShareGroupSettings::groups(values),
-            retainer: Retainer::read(values, Retainer::SECTION.prefix),
+            retainer,
             messaging,
             tls: Tls::read(values, Tls::SECTION.prefix),
             http: Http::read(values, Http::SECTION.prefix),
@@ -264,9 +265,9 @@ impl Config {
             return None;
         }
         Some(
-            "every client may publish and subscribe to everything, because node.profile is open and \
-             there are no access rules; name a file in authorization.sources.file.path, or set \
-             authorization.no_match=deny"
+            "every client may publish to everything and subscribe to nearly everything, because \
+             node.profile is open and there are no access rules; name a file in \
+             authorization.sources.file.path, or set authorization.no_match=deny"
                 .to_owned(),
         )
     }

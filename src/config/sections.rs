@@ -119,9 +119,9 @@ section! {
 
         /// Memory for queued messages of all connections and sessions together, divided evenly among
         /// the cores. At 80% of a core's part QoS 0 is no longer queued; at 100% the longest queue
-        /// loses its oldest message and new connections are refused. Packets that have not wholly come
-        /// may take a quarter more. `auto` is half of what the
-        /// machine or its control group allows.
+        /// loses its oldest message, also to let a client in whose will takes memory. Packets that have
+        /// not wholly come may take a quarter more. `auto` is half of what the machine or its control
+        /// group allows. Retained messages do not count (`retainer.max_memory`).
         queue_memory: Option<u64> = "auto", unless(&["auto"], bytes(16 << 20, 1 << 46)), Restart;
 
         /// Connections one core may hold. `auto` is what the kernel allows: the hard limit of open
@@ -239,6 +239,18 @@ section! {
         session_expiry_interval: Option<Duration> = "2h",
             unless(&["infinity"], span(SECOND, EXPIRY_MAX)), Joining;
 
+        /// The longest time a session may outlive its connection, whatever its client asks for; MQTT 5
+        /// clients are told in CONNACK.
+        max_session_expiry_interval: Option<Duration> = "infinity",
+            unless(&["infinity"], span(SECOND, EXPIRY_MAX)), Live;
+
+        /// Sessions of all clients, connected or away, on all cores together; the number is divided among
+        /// the cores. A client without a session is then refused with 0x97 (3.x: 3) and counted; who comes
+        /// back to one is let in. `auto` is one for each 2 KB of memory the machine or its control group
+        /// allows.
+        max_sessions: Option<u32> = "auto",
+            unless(&["auto"], integer(1, u32::MAX as u64)), Restart;
+
         /// Messages that wait in one session, while its client is away or its window is full. When
         /// full, the oldest is dropped, QoS 0 first.
         max_mqueue_len: Option<u32> = "1000",
@@ -271,6 +283,11 @@ section! {
         /// How many are stored. When full, a message to a new topic is delivered but not stored.
         max_retained_messages: Option<u32> = "infinity",
             unless(&["infinity", "0"], integer(1, u32::MAX as u64)), Live;
+
+        /// Memory for stored messages and their topics, divided evenly among the cores. When a core's part
+        /// is used up, a message is delivered but not stored; the empty message still clears a topic. `auto`
+        /// is a quarter of what the machine or its control group allows.
+        max_memory: Option<u64> = "auto", unless(&["auto"], bytes(1 << 20, 1 << 46)), Restart;
 
         /// The largest payload that is stored. A larger one is delivered but not stored.
         max_payload_size: u32 = "1MB", bytes(1, PACKET_BYTES_MAX), Live;

@@ -59,9 +59,12 @@ section! {
     /// The file of access rules.
     pub struct AuthorizationFile at "authorization.sources.file" {
         /// The file, in EMQX's notation (`acl.conf`). The short name `acl_file` is understood as well.
+        /// Without one, and with `node.profile` `open` and `no_match` `allow`, what EMQX's default file says
+        /// of subscriptions holds at the end: `$SYS/#`, `#` and `+/#` are for clients on this machine, and
+        /// `$SYS/#` for the user `dashboard`.
         path: Option<PathBuf> = "none", unless(&["none"], FilePath), Live;
 
-        /// Whether its rules are in force.
+        /// Whether its rules are in force, or without a file those that hold by default.
         enable: bool = "true", Flag, Live;
     }
 }

@@ -64,6 +64,10 @@ pub struct Rules {
     pub await_rel_timeout_s: u32,
     /// Life of a persistent 3.x session without a connection; `u32::MAX` = for ever.
     pub session_expiry_s: u32,
+    /// Longest life of any session without a connection; `u32::MAX` = for ever.
+    pub max_session_expiry_s: u32,
+    /// Most sessions of this core.
+    pub max_sessions: u32,
     /// Most messages queued for one session; 0 = unlimited.
     pub max_mqueue_len: usize,
     /// Whether QoS 0 is queued for clients that are away.
@@ -92,6 +96,8 @@ pub struct Rules {
     pub max_retained_payload: usize,
     /// Life of a retained message without an expiry of its own; 0 = for ever.
     pub retained_expiry_s: u32,
+    /// Byte budget of this core for retained messages and their topics.
+    pub retained_memory_bytes: usize,
     /// Byte budget of this core for queued messages.
     pub queue_memory_bytes: usize,
     /// Most connections of this core.
@@ -197,6 +203,8 @@ impl Rules {
             max_awaiting_rel: 100,
             await_rel_timeout_s: 300,
             session_expiry_s: 60,
+            max_session_expiry_s: u32::MAX,
+            max_sessions: u32::MAX,
             max_mqueue_len: 100,
             mqueue_store_qos0: true,
             max_subscriptions: 1000,
@@ -214,6 +222,7 @@ impl Rules {
             shared_subscription: true,
             share_strategy: ShareStrategy::default(),
             share_groups: Vec::new().into(),
+            retained_memory_bytes: usize::MAX,
             queue_memory_bytes: 1 << 20,
             max_connections: 10_000,
             addons: Arc::default(),

@@ -257,6 +257,10 @@ catalogue! {
         /// Pauses between accepts because the core had enough to do.
         OverloadDelay = "overload_protection.delay",
 
+        /// Clients refused because there were as many sessions as allowed.
+        SessionRefusedFull = "session.refused.full",
+        /// Clients with a will refused because the core's budget for messages was used up.
+        SessionRefusedMemory = "session.refused.memory",
         /// Sessions created.
         SessionCreated = "session.created",
         /// Sessions that a client came back to.

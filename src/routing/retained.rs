@@ -58,8 +58,8 @@ pub struct RetainedLimits {
     pub messages_max: u32,
     /// Bytes of one payload.
     pub payload_bytes_max: usize,
-    /// Bytes of all values together, as they say themselves.
-    pub value_bytes_max: usize,
+    /// Bytes of everything together, the values as they say themselves.
+    pub bytes_max: usize,
     /// Levels of a topic: each may cost a node.
     pub topic_levels_max: usize,
 }
@@ -84,7 +84,7 @@ pub enum Refusal {
     TooManyMessages,
     /// The payload is over its limit.
     PayloadTooLarge,
-    /// The values together would be over their limit.
+    /// All together would be over their limit.
     TooManyBytes,
     /// The topic has too many levels.
     TooManyLevels,
@@ -248,6 +248,13 @@ impl<M: Stored> RetainedStore<M> {
             + self.value_bytes
     }
 
+    /// Bytes in use: what was freed and is kept for reuse does not count.
+    fn used_bytes(&self) -> usize {
+        let messages = self.messages.len() as usize;
+        let places = messages * (size_of::<Message<M>>() + TextTable::ENTRY_BYTES);
+        self.tree.used_bytes() + places + self.value_bytes
+    }
+
     fn check(&self, topic: &str, hash: u64, node: Option<u32>, value: &M) -> Result<(), Refusal> {
         let old = node.map(|node| &self.message(self.tree.node(node).message).value);
         let is_older = match old {
@@ -260,8 +267,9 @@ impl<M: Stored> RetainedStore<M> {
         if value.payload_bytes() > self.limits.payload_bytes_max {
             return Err(Refusal::PayloadTooLarge);
         }
-        let bytes_without_old = self.value_bytes - old.map_or(0, Stored::bytes);
-        if bytes_without_old.saturating_add(value.bytes()) > self.limits.value_bytes_max {
+        // What replaces a larger one is welcome even when memory is used up.
+        let more = value.bytes().saturating_sub(old.map_or(0, Stored::bytes));
+        if more > 0 && self.used_bytes().saturating_add(more) > self.limits.bytes_max {
             return Err(Refusal::TooManyBytes);
         }
         if old.is_some() {

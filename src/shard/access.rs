@@ -207,11 +207,12 @@ impl Shard {
     pub fn access_answered(&mut self, answer: AccessAnswer) {
         let ticket = answer.ticket;
         let (version, rules) = (self.answers_version(), self.clients.rules.access.cache);
-        let permission = match answer.reply {
-            AccessReply::Allow => Permission::Allow,
-            AccessReply::Deny => Permission::Deny,
-            AccessReply::Ignore | AccessReply::Unavailable => self.clients.rules.access.no_match,
+        let said = match answer.reply {
+            AccessReply::Allow => Some(Permission::Allow),
+            AccessReply::Deny => Some(Permission::Deny),
+            AccessReply::Ignore | AccessReply::Unavailable => None,
         };
+        let no_match = self.clients.rules.access.no_match;
         let now_ms = self.clients.now.ms;
         let Some(connection) = self.clients.connections.get_mut(ticket.connection) else {
             return;
@@ -220,8 +221,8 @@ impl Shard {
             return;
         };
         if ticket.packet == WILL {
-            if let Some((_, said @ None)) = &mut asked.will {
-                *said = Some(permission);
+            if let Some((_, answer @ None)) = &mut asked.will {
+                *answer = Some(said.unwrap_or(no_match));
                 self.asking.open -= 1;
             }
             return;
@@ -234,6 +235,11 @@ impl Shard {
             return;
         };
         let (_, action, topic) = asked.open.swap_remove(place);
+        let slot = ticket.connection.index;
+        let permission = said.unwrap_or_else(|| self.by_default(slot, action, &topic));
+        let Some(asked) = self.clients.connections.at_mut(slot).and_then(asked_of) else {
+            return;
+        };
         if answer.reply == AccessReply::Unavailable {
             self.clients.metrics.inc(Counter::AuthorizationUnavailable);
         } else {
@@ -416,7 +422,7 @@ impl Shard {
             return Verdict::Allow;
         }
         let own = identity.and_then(|identity| identity.acl.as_deref());
-        if own.is_none() && access.is_open() {
+        if own.is_none() && access.is_open(action) {
             return Verdict::Allow;
         }
         let now_unix_s = self.clients.now.unix_us / 1_000_000;
@@ -449,6 +455,17 @@ impl Shard {
             cert_subject: names.and_then(|names| names.subject.as_deref()),
             attributes: identity.map_or(&[], |i| &i.attributes),
         })
+    }
+
+    /// What holds when nobody has anything to say.
+    fn by_default(&self, slot: u32, action: Action, topic: &str) -> Permission {
+        let access = &self.clients.rules.access;
+        match self.clients.connections.at(slot) {
+            Some(connection) => self.with_subject(connection, |subject| {
+                access.by_default(subject, action, topic)
+            }),
+            None => access.no_match,
+        }
     }
 
     /// What others have answered.

@@ -12,7 +12,7 @@ use crate::mqtt::message::{Message, Publication, PublisherRef};
 use crate::mqtt::qos::QoS;
 use crate::mqtt::reason::ReasonCode;
 use crate::mqtt::version::Version;
-use crate::session::state::{Identity, Session};
+use crate::session::state::{Identity, NONE, Session};
 use crate::session::will::{Will, WillFate, fate_at_take_over};
 use crate::shard::Shard;
 use crate::shard::aliases::OutAliases;
@@ -36,7 +36,7 @@ impl Shard {
             return debug_assert!(false, "the accepting core has decoded this CONNECT");
         };
         let banned = self.is_banned(&handover).then_some(ReasonCode::Banned);
-        let no_entry = banned.or_else(|| self.no_room(&handover.client_id));
+        let no_entry = banned.or_else(|| self.no_room(&handover.client_id, connect.will.is_some()));
         if let Some(reason) = no_entry.or_else(|| self.unmountable(&handover)) {
             self.trace_turned_away(&handover, reason);
             self.count_close(handover.listener, CloseReason::of_refusal(reason));
@@ -80,28 +80,42 @@ impl Shard {
         }
     }
 
-    /// Why a client cannot be taken in now. Who comes back to a session is welcome even when the
-    /// memory for messages is used up: only so what waits for it goes.
-    fn no_room(&self, client_id: &str) -> Option<ReasonCode> {
-        let is_new = || self.clients.registry.find(client_id).is_none();
+    /// Why a client cannot be taken in now. Who comes back to a session is welcome even when there are
+    /// as many as allowed, or the memory for messages is used up: only so what waits for it goes.
+    /// Others are welcome too when only the messages of those before them take all memory; a will needs
+    /// some, for which the longest queue makes room.
+    fn no_room(&mut self, client_id: &str, has_will: bool) -> Option<ReasonCode> {
         if self.stopping {
-            Some(ReasonCode::ServerShuttingDown)
-        } else if self.clients.connections.is_full() || (self.clients.budget.is_full() && is_new())
-        {
-            Some(ReasonCode::QuotaExceeded)
-        } else {
-            None
+            return Some(ReasonCode::ServerShuttingDown);
         }
+        let clients = &mut self.clients;
+        if clients.connections.is_full() {
+            return Some(ReasonCode::QuotaExceeded);
+        }
+        if clients.registry.find(client_id).is_some() {
+            return None;
+        }
+        if clients.registry.len() >= clients.rules.max_sessions {
+            clients.metrics.inc(Counter::SessionRefusedFull);
+            return Some(ReasonCode::QuotaExceeded);
+        }
+        if has_will && clients.budget.is_full() && !clients.make_room(NONE) {
+            clients.metrics.inc(Counter::SessionRefusedMemory);
+            return Some(ReasonCode::QuotaExceeded);
+        }
+        None
     }
 
     /// Finds or makes the session; says whether there was one to resume.
     fn open_session(&mut self, handover: &Handover, connect: &Connect<'_>) -> (u32, bool) {
         let found = self.clients.registry.find(&handover.client_id);
+        let mut clean_start = connect.clean_start;
         if let Some(index) = found {
-            self.take_over(index, connect.clean_start);
+            clean_start = clean_start || !self.may_inherit(index, handover, connect);
+            self.take_over(index, clean_start);
         }
         match self.clients.registry.find(&handover.client_id) {
-            Some(index) if !connect.clean_start => {
+            Some(index) if !clean_start => {
                 self.clients.metrics.inc(Counter::SessionResumed);
                 (index, true)
             }
@@ -207,11 +221,12 @@ impl Shard {
 
     /// How long the session outlives its connection.
     fn session_expiry_s(&self, connect: &Connect<'_>) -> u32 {
-        match (connect.version.is_v5(), connect.clean_start) {
+        let wanted_s = match (connect.version.is_v5(), connect.clean_start) {
             (true, _) => connect.properties.session_expiry_interval,
             (false, true) => 0,
             (false, false) => self.clients.rules.session_expiry_s,
-        }
+        };
+        wanted_s.min(self.clients.rules.max_session_expiry_s)
     }
 
     fn will(&mut self, session_index: u32, will: &ConnectWill<'_>) -> Box<Will> {

@@ -1,6 +1,6 @@
 //! Handing messages to clients: the window, the queue, and what happens when neither has room.
 
-use crate::base::limits::{QUEUE_DROPS_MAX, SHARED_PAYLOAD_BYTES_MIN};
+use crate::base::limits::{QUEUE_DROPS_MAX, QUEUE_SEARCH_MAX, SHARED_PAYLOAD_BYTES_MIN};
 use crate::base::slab::Slab;
 use crate::metrics::Counter;
 use crate::mqtt::encode_publish::{MAX_WIRE_LEN, publish_wire_len};
@@ -391,15 +391,39 @@ impl Clients {
     /// The memory of the core is used up: the longest queue loses its oldest messages. Says whether
     /// there is room now; what is in flight cannot be had back.
     pub fn make_room(&mut self, otherwise: u32) -> bool {
+        let mut may_search = true;
         for _ in 0..QUEUE_DROPS_MAX {
             if !self.budget.is_full() {
                 return true;
             }
-            if !self.drop_from_longest(otherwise) {
+            let dropped = self.drop_from_longest(otherwise);
+            if !dropped && !(std::mem::take(&mut may_search) && self.find_long_queue()) {
                 return false;
             }
         }
         !self.budget.is_full()
+    }
+
+    /// Looks on through the sessions for a queue that is long: the longest that was known has gone. Says
+    /// whether it has found one.
+    fn find_long_queue(&mut self) -> bool {
+        let bound = self.registry.index_bound();
+        let mut longest = (u32::MAX, 0);
+        for _ in 0..bound.min(QUEUE_SEARCH_MAX) {
+            if self.queue_search_at >= bound {
+                self.queue_search_at = 0;
+            }
+            let index = self.queue_search_at;
+            self.queue_search_at += 1;
+            let session = self.registry.at(index);
+            let traffic = session.and_then(|session| session.traffic.as_ref());
+            let len = traffic.map_or(0, |traffic| traffic.queue.len());
+            if len > longest.1 {
+                longest = (index, len);
+            }
+        }
+        self.longest_queue = longest;
+        longest.1 > 0
     }
 
     /// The longest queue, or another if that is not known, loses its oldest message.

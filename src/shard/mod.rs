@@ -12,7 +12,8 @@
 //! - [`handshake`]: accept to an accepted CONNECT, on any core; [`arrive`]: the same at home;
 //!   [`auth`]: who may enter; [`auth_again`]: the same while connected
 //! - [`receive`]: bytes to packets; [`publish`], [`subscribe`], [`acks`]: what they do; [`access`]:
-//!   whether they may; [`quota`]: how much; [`bans`]: who is not let in
+//!   whether they may; [`quota`]: how much; [`bans`]: who is not let in; `inherit`: who comes back to
+//!   a session
 //! - [`deliver`], [`fanout`], [`aliases`]: messages to clients; [`cross`], [`outbox`]: messages to
 //!   other cores
 //! - [`share`]: shared subscriptions; [`replay`]: stored messages; [`timers`], [`close`]: what ends
@@ -43,6 +44,7 @@ pub mod exclusive;
 pub mod fanout;
 pub mod handshake;
 pub mod home;
+mod inherit;
 pub mod lens;
 pub mod manage;
 pub mod memory;
@@ -121,7 +123,7 @@ pub struct Shard {
     cores: u8,
     /// No new client is taken in.
     stopping: bool,
-    /// Nothing that clients send is handled.
+    /// Of what clients send, acknowledgements are handled only.
     deaf: bool,
     /// SUBSCRIBEs that wait for the index thread.
     subacks: Slab<PendingSuback>,
@@ -208,6 +210,7 @@ impl Shard {
             outs: OutQueues::default(),
             budget: Budget::new(rules.queue_memory_bytes),
             longest_queue: (u32::MAX, 0),
+            queue_search_at: 0,
             shares_done: Vec::new(),
             replays_fed: Vec::new(),
             partial_bytes: 0,
@@ -416,7 +419,7 @@ fn retained_limits(rules: &Rules, cores: u8) -> RetainedLimits {
     RetainedLimits {
         messages_max: messages,
         payload_bytes_max: rules.max_retained_payload,
-        value_bytes_max: usize::MAX,
+        bytes_max: rules.retained_memory_bytes,
         topic_levels_max: rules.max_topic_levels,
     }
 }

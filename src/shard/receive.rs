@@ -103,7 +103,7 @@ impl Shard {
         };
         connection.last_heard = heard;
         if self.deaf {
-            return;
+            return self.take_acks(slot, bytes);
         }
         if let Some(received) = &mut connection.received {
             let before = received.capacity();
@@ -119,6 +119,51 @@ impl Shard {
         }
         self.pause_if_full(slot);
         self.end_if_no_memory(slot);
+    }
+
+    /// At a shutdown: of all that a client sends only its acknowledgements count, so that what waits for
+    /// it goes on. What else it sends it has no answer to, and sends to another broker.
+    fn take_acks(&mut self, slot: u32, bytes: &[u8]) {
+        let Some(connection) = live(&mut self.clients.connections, slot) else {
+            return;
+        };
+        let version = connection.version;
+        let kept = connection.received.take();
+        self.clients.partial_bytes -= kept.as_ref().map_or(0, |kept| kept.len());
+        let joined = kept.map(|mut kept| {
+            kept.extend_from_slice(bytes);
+            kept
+        });
+        let bytes = joined.as_ref().map_or(bytes, |joined| joined.as_slice());
+        let mut done = 0;
+        let max = self.clients.rules.max_packet_size;
+        while let Ok(Some(frame)) = next_frame(&bytes[done..], max) {
+            done += frame.wire_len;
+            match decode(&frame, version) {
+                Ok(ClientPacket::PubAck(ack)) => self.puback(slot, ack),
+                Ok(ClientPacket::PubRec(ack)) => self.pubrec(slot, ack),
+                Ok(ClientPacket::PubComp(ack)) => self.pubcomp(slot, ack),
+                _ => continue,
+            }
+            self.count_received(frame.packet_type);
+        }
+        if next_frame(&bytes[done..], max).is_ok() {
+            self.keep_rest(slot, bytes, &Progress::Incomplete(done));
+        }
+        self.end_if_no_memory(slot);
+    }
+
+    /// From now on nothing but acknowledgements counts, also of what has come already.
+    pub(super) fn take_waiting_acks(&mut self) {
+        for slot in std::mem::take(&mut self.suspended) {
+            self.take_acks(slot, &[]);
+            let Some(connection) = live(&mut self.clients.connections, slot) else {
+                continue;
+            };
+            connection.flags.clear(Flags::SUSPENDED);
+            self.resume_if_drained(slot);
+            self.close_if_peer_has(slot);
+        }
     }
 
     /// When the boxes of all connections hold more than they may, the one that asks for more has to go.
@@ -137,8 +182,11 @@ impl Shard {
 
     /// Goes on with suspended connections whose reason may have gone.
     pub fn resume_suspended(&mut self) {
-        if self.suspended.is_empty() || self.deaf {
+        if self.suspended.is_empty() {
             return;
+        }
+        if self.deaf {
+            return self.take_waiting_acks();
         }
         let blocked = self.outboxes.over_limit();
         // Those that must wait again enter `self.suspended` while the others are looked at.
@@ -360,7 +408,7 @@ impl Shard {
                     ReasonCode::ProtocolError,
                 ));
             }
-            session.expiry_s = expiry_s;
+            session.expiry_s = expiry_s.min(self.clients.rules.max_session_expiry_s);
         }
         let reason = match packet.reason {
             ReasonCode::Success => CloseReason::Normal,

@@ -18,9 +18,10 @@ impl Shard {
         self.stopping = true;
     }
 
-    /// From now on nothing that clients send is handled.
+    /// From now on nothing that clients send is handled but their acknowledgements.
     pub fn stop_reading(&mut self) {
         self.deaf = true;
+        self.take_waiting_acks();
     }
 
     /// Publishes the wills of all sessions: in memory they end with the process.
@@ -39,17 +40,24 @@ impl Shard {
     }
 
     /// Tells a batch of clients that the broker stops, and closes them. Those whose socket takes
-    /// nothing are left for later unless `force`. Says whether there may be more.
+    /// nothing, or for whom messages wait until they acknowledge others, are left for later unless
+    /// `force`. Says whether there may be more.
     pub fn farewell(&mut self, force: bool) -> bool {
         // In each turn from where the last one ended, so that all turns together see each client a few
         // times only.
         let from = std::mem::take(&mut self.farewell_at);
+        let registry = &self.clients.registry;
+        let waits = |session| {
+            let traffic = registry.at(session).and_then(|s| s.traffic.as_ref());
+            traffic.is_some_and(|traffic| !traffic.queue.is_empty())
+        };
         let batch: Vec<u32> = self
             .clients
             .connections
             .iter_from(from)
             .filter(|(_, c)| {
-                !c.flags.has(Flags::CLOSING) && (force || !c.flags.has(Flags::BLOCKED))
+                let may_go = || !c.flags.has(Flags::BLOCKED) && !waits(c.session);
+                !c.flags.has(Flags::CLOSING) && (force || may_go())
             })
             .take(FAREWELLS_PER_TURN)
             .map(|(key, _)| key.index)

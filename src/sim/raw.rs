@@ -37,9 +37,6 @@ use crate::sim::net::{address_of, conn_of};
 /// Turns after which a shard that still has something to do is stuck.
 const TURNS_MAX: usize = 5_000;
 
-/// Turns after which a replay that goes on waits for its client.
-const REPLAY_TURNS: usize = 100;
-
 /// A connection, from the client's side.
 #[derive(Debug)]
 pub(super) struct Conn {
@@ -217,13 +214,12 @@ impl Raw {
     }
 
     /// Turns until nothing is left to do. Stored messages may wait for a client that reads or
-    /// acknowledges nothing; the core looks at them again and again meanwhile.
+    /// acknowledges nothing; the core sleeps meanwhile.
     pub(super) fn rest(&mut self) {
-        for turns in 0..TURNS_MAX {
+        for _ in 0..TURNS_MAX {
             let more = self.turn();
             let held = self.index_stands && !self.deltas.is_empty();
-            let hindered = turns > REPLAY_TURNS && self.shard.census().replays > 0;
-            if held || hindered || (self.shard.may_sleep() && self.deltas.is_empty() && !more) {
+            if held || (self.shard.may_sleep() && self.deltas.is_empty() && !more) {
                 return;
             }
         }
@@ -269,10 +265,6 @@ impl Raw {
             let connect = super::raw_input::last_connect(&name);
             self.send(id, &connect);
             self.rest();
-            if !self.conns[id].greeted && self.shard.clients.budget.is_full() {
-                // Retained messages fill the little memory there is: nobody is let in.
-                return;
-            }
             assert!(self.conns[id].greeted, "{name:?} is not let in");
             self.send(id, &[0xE0, 0]);
             self.rest();

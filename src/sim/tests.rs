@@ -171,10 +171,10 @@ fn what_comes_again_comes_in_order() {
 /// Inputs of the fuzzer: what once failed, and what a small generator makes. See `raw.rs`.
 #[test]
 fn bytes_of_all_kinds_leave_nothing_behind() {
-    // Stored messages wait for a client that reads nothing: the core is not idle, and rests.
+    // Stored messages wait for a client that reads nothing: the core rests.
     let waits: &[u8] = b"\x0e\x01\x00\x08\x40\xea\xe9\xea\x27\xf7\x85\x85\x85\x85\x85\x85\x85\x85\x85\
         \x85\x85\x85\x85\x85\x85\x85\x85\x85\x85\x85\x85\x85\x85\x85\x85\x85\x85\x85\x85\x85\x85\x85\x45\x64\x64\xf5\x68";
-    // Stored messages fill the memory: nobody is let in any more.
+    // Messages fill the memory: others are let in nevertheless.
     let full: &[u8] =
         b"\xd6\x00\x01\x5b\x07\x07\x01\x5b\x29\x7e\x01\x40\x00\x00\x58\x81\x04\x00\x01\x5b\x07\
         \x07\x01\x5b\x29\x07\x07\x81\x81\x29\x7e\x0a\x2e\x24\x04\xfa\xff\x2d\x26\xd6\x2e\x3e";

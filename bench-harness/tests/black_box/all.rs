@@ -5,6 +5,7 @@
 
 mod access;
 mod addons;
+mod attacks;
 mod authn;
 #[path = "../broker/mod.rs"]
 mod broker;

@@ -42,10 +42,14 @@ impl Chain {
         &self.members
     }
 
-    /// Asks the members; who is known to none of them is refused. The password is gone when this is
-    /// over, whatever the answer.
+    /// Asks the members; who is known to none of them is refused. Who gave a password hears the same
+    /// as with a wrong one: what users there are is nobody's business. The password is gone when this
+    /// is over, whatever the answer.
     pub(super) async fn decide(&self, client: &mut AuthnRequest) -> Verdict {
-        let mut verdict = Verdict::Deny(ReasonCode::NotAuthorized);
+        let mut verdict = Verdict::Deny(match client.password {
+            Some(_) => ReasonCode::BadUserNameOrPassword,
+            None => ReasonCode::NotAuthorized,
+        });
         let mut by = "nobody";
         for member in &self.members {
             verdict = match member.ask(client).await {

@@ -201,8 +201,11 @@ impl Member {
         found: Option<Found>,
         client: &AuthnRequest,
     ) -> Opinion {
-        let (Some(found), Some(given)) = (found, client.password.clone()) else {
+        let Some(given) = client.password.clone() else {
             return Opinion::Ignore;
+        };
+        let Some(found) = found else {
+            return self.judge_nobody(kind, given).await;
         };
         let superuser = found.superuser;
         let good = if password::is_slow(kind) {
@@ -222,6 +225,19 @@ impl Member {
             }))
         } else {
             Opinion::Deny(ReasonCode::BadUserNameOrPassword)
+        }
+    }
+
+    /// Nobody was found. That takes as long as a wrong password does: time tells nobody who there is.
+    async fn judge_nobody(&self, kind: &PasswordHash, given: Secret) -> Opinion {
+        if !password::is_slow(kind) {
+            return Opinion::Ignore;
+        }
+        let kind = kind.clone();
+        let job = move || drop(password::store(&kind, given.bytes(), [0; 16]));
+        match self.hashing.run(job).await {
+            Ok(()) => Opinion::Ignore,
+            Err(_) => Opinion::Busy,
         }
     }
 

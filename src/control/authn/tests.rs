@@ -72,7 +72,8 @@ async fn who_is_unknown_to_all_is_refused() {
     assert_eq!(decided(&chain, Some("b"), Some("pw")).await, "allow");
     assert_eq!(decided(&chain, Some("b"), Some("no")).await, "0x86");
     assert_eq!(decided(&chain, Some("a"), Some("no")).await, "0x86");
-    assert_eq!(decided(&chain, Some("c"), Some("pw")).await, "0x87");
+    // As with a wrong password: nobody learns who there is.
+    assert_eq!(decided(&chain, Some("c"), Some("pw")).await, "0x86");
     assert_eq!(decided(&chain, Some("a"), None).await, "0x87");
     assert_eq!(decided(&chain, None, None).await, "0x87");
     let figures = chain.members()[0].figures();
@@ -80,6 +81,42 @@ async fn who_is_unknown_to_all_is_refused() {
         (figures.success, figures.failed, figures.nomatch),
         (2, 1, 5)
     );
+}
+
+/// What takes long for a wrong password takes as long for nobody: it goes the same way, through the
+/// queue of hashes, which is full here.
+#[tokio::test]
+async fn nobody_is_looked_for_as_long_as_somebody() {
+    let provider = AuthnProvider::parse(json!({
+        "mechanism": "password_based", "backend": "built_in_database",
+        "password_hash_algorithm": {"name": "bcrypt", "salt_rounds": 4}}));
+    let hashing = Hashing::start(1, 1).unwrap();
+    let chain = Chain::new("test", &[provider.unwrap()], &hashing).unwrap();
+    let users = chain.members()[0].users().unwrap();
+    users.add("somebody", b"pw", false).unwrap();
+    for name in ["somebody", "nobody"] {
+        assert_eq!(decided(&chain, Some(name), Some("no")).await, "0x86");
+    }
+    let (release, held) = crossbeam_channel::bounded::<()>(1);
+    let (started, running) = tokio::sync::oneshot::channel();
+    let (own, waits) = (hashing.clone(), held.clone());
+    let first = tokio::spawn(async move {
+        own.run(move || {
+            let _ = started.send(());
+            waits.recv().ok()
+        })
+        .await
+    });
+    running.await.unwrap();
+    let (own, waits) = (hashing.clone(), held);
+    let second = tokio::spawn(async move { own.run(move || waits.recv().ok()).await });
+    // All of this is one thread: the second job is in the queue by now.
+    tokio::task::yield_now().await;
+    for name in ["somebody", "nobody"] {
+        assert_eq!(decided(&chain, Some(name), Some("no")).await, "Busy");
+    }
+    drop(release);
+    assert!(first.await.unwrap().is_ok() && second.await.unwrap().is_ok());
 }
 
 #[derive(Default)]
@@ -176,7 +213,7 @@ async fn a_token_is_judged_by_its_claims() {
         let verdict = decided(&chain, Some("u"), Some(&token)).await;
         assert_eq!(verdict, want, "{claims}");
     }
-    assert_eq!(decided(&chain, Some("u"), Some("no token")).await, "0x87");
+    assert_eq!(decided(&chain, Some("u"), Some("no token")).await, "0x86");
     let mut client = client("c", Some("u"), None);
     let claims = json!({"sub": "u", "aud": "mqtt", "exp": far,
         "acl": {"pub": ["a"]}, "client_attrs": {"group": "g"}});
@@ -220,7 +257,7 @@ async fn scram_asks_and_refuses() {
     let verdict = chain.decide(&mut other).await;
     assert!(matches!(verdict, Verdict::Deny(_)));
     // A password does not go to SCRAM, nor a method to the table of passwords.
-    assert_eq!(decided(&chain, Some("user"), Some("pencil")).await, "0x87");
+    assert_eq!(decided(&chain, Some("user"), Some("pencil")).await, "0x86");
 }
 
 /// A service behind TLS that lets everybody in, once.
@@ -267,7 +304,7 @@ async fn who_is_not_trusted_is_not_asked() {
     let good = chain(&member(json!({"enable": true, "cacertfile": trusted})));
     assert_eq!(decided(&good, Some("a"), Some("pw")).await, "allow");
     let stranger = chain(&member(json!({})));
-    assert_eq!(decided(&stranger, Some("a"), Some("pw")).await, "0x87");
+    assert_eq!(decided(&stranger, Some("a"), Some("pw")).await, "0x86");
     assert_eq!(stranger.members()[0].figures().errors, 1);
 }
 

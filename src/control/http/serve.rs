@@ -31,6 +31,15 @@ const CONNECTIONS_MAX: usize = 1024;
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 /// A connection from which nothing comes for so long is closed.
 const IDLE_MAX: Duration = Duration::from_secs(120);
+/// The same while fewer than [`PLACES_FREE`] are free: who says nothing makes room for others.
+const IDLE_CROWDED_MAX: Duration = Duration::from_secs(3);
+/// Free places below which the door is crowded.
+const PLACES_FREE: usize = CONNECTIONS_MAX / 8;
+/// From the first byte of a request to the first of its answer: who sends a byte now and then is not
+/// waited for.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// How often each connection is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Pause after an accept that failed, for want of descriptors for example.
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
@@ -203,7 +212,12 @@ impl Stream for tokio_rustls::server::TlsStream<TcpStream> {}
 /// One connection: it counts as long as it lives, and does not live idle for ever.
 pub struct Guest {
     stream: Box<dyn Stream>,
-    idle: Pin<Box<Sleep>>,
+    room: Arc<Semaphore>,
+    look: Pin<Box<Sleep>>,
+    /// When bytes went, either way.
+    moved: Instant,
+    /// When the request that has no answer yet began.
+    asked: Option<Instant>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -211,9 +225,31 @@ impl Guest {
     fn new(stream: Box<dyn Stream>, permit: OwnedSemaphorePermit) -> Self {
         Self {
             stream,
-            idle: Box::pin(sleep(IDLE_MAX)),
+            room: Arc::clone(permit.semaphore()),
+            look: Box::pin(sleep(LOOK_EVERY)),
+            moved: Instant::now(),
+            asked: None,
             _permit: permit,
         }
+    }
+
+    /// Whether its time is over.
+    fn is_over(&self) -> bool {
+        let crowded = self.room.available_permits() < PLACES_FREE;
+        let idle_max = if crowded { IDLE_CROWDED_MAX } else { IDLE_MAX };
+        let unanswered = self
+            .asked
+            .is_some_and(|at| at.elapsed() > ANSWER_WITHIN.min(idle_max));
+        unanswered || self.moved.elapsed() > idle_max
+    }
+
+    /// Nothing moves: waits until the time is over.
+    fn poll_patience(&mut self, poller: &mut Poller<'_>) -> Poll<std::io::Error> {
+        while !self.is_over() {
+            ready!(self.look.as_mut().poll(poller));
+            self.look.as_mut().reset(Instant::now() + LOOK_EVERY);
+        }
+        Poll::Ready(std::io::ErrorKind::TimedOut.into())
     }
 }
 
@@ -223,12 +259,15 @@ impl AsyncRead for Guest {
         poller: &mut Poller<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<std::io::Result<()>> {
-        if let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(poller, buffer) {
-            self.idle.as_mut().reset(Instant::now() + IDLE_MAX);
+        if !self.is_over()
+            && let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(poller, buffer)
+        {
+            self.moved = Instant::now();
+            let now = self.moved;
+            self.asked.get_or_insert(now);
             return Poll::Ready(read);
         }
-        ready!(self.idle.as_mut().poll(poller));
-        Poll::Ready(Err(std::io::ErrorKind::TimedOut.into()))
+        self.poll_patience(poller).map(Err)
     }
 }
 
@@ -238,7 +277,12 @@ impl AsyncWrite for Guest {
         poller: &mut Poller<'_>,
         bytes: &[u8],
     ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(poller, bytes)
+        self.asked = None;
+        if let Poll::Ready(written) = Pin::new(&mut self.stream).poll_write(poller, bytes) {
+            self.moved = Instant::now();
+            return Poll::Ready(written);
+        }
+        self.poll_patience(poller).map(Err)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, poller: &mut Poller<'_>) -> Poll<std::io::Result<()>> {

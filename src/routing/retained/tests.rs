@@ -32,7 +32,7 @@ impl Stored for Value {
 const LIMITS: RetainedLimits = RetainedLimits {
     messages_max: 1_000_000,
     payload_bytes_max: 1_000,
-    value_bytes_max: 1_000_000,
+    bytes_max: 1 << 30,
     topic_levels_max: 8,
 };
 
@@ -165,33 +165,36 @@ fn limits_refuse_and_leave_what_is_there() {
     let mut store = RetainedStore::new(
         RetainedLimits {
             messages_max: 2,
-            payload_bytes_max: 10,
-            value_bytes_max: 15,
+            payload_bytes_max: 1000,
+            bytes_max: 1700,
             topic_levels_max: 3,
         },
         1,
     );
     let sized = |bytes| Value { bytes, ..value(1) };
     assert_eq!(
-        store.put("a", sized(11)),
+        store.put("a", sized(1001)),
         Put::Refused(Refusal::PayloadTooLarge)
     );
     assert_eq!(
         store.put("a/b/c/d", sized(1)),
         Put::Refused(Refusal::TooManyLevels)
     );
-    assert_eq!(store.put("a", sized(10)), Put::Stored);
+    assert_eq!(store.put("a", sized(900)), Put::Stored);
     assert_eq!(
-        store.put("b", sized(6)),
+        store.put("b", sized(890)),
         Put::Refused(Refusal::TooManyBytes)
     );
-    assert_eq!(store.put("b", sized(5)), Put::Stored);
+    assert_eq!(store.put("b", sized(300)), Put::Stored);
     assert_eq!(
         store.put("c", sized(0)),
         Put::Refused(Refusal::TooManyMessages)
     );
-    assert_eq!(store.put("a", sized(9)), Put::Replaced(sized(10)));
-    assert_eq!(store.get("a", 0), Some(&sized(9)));
+    assert_eq!(store.put("a", sized(899)), Put::Replaced(sized(900)));
+    assert_eq!(store.get("a", 0), Some(&sized(899)));
+    // What is cleared makes room.
+    assert!(store.remove("a", (9, 0)).is_some());
+    assert_eq!(store.put("b", sized(900)), Put::Replaced(sized(300)));
 }
 
 #[test]

@@ -20,6 +20,9 @@ struct Entry {
 const SEGMENT_SHIFT: u32 = u32::BITS - RETAINED_TABLE_SEGMENTS.trailing_zeros();
 
 impl TextTable {
+    /// Bytes of one entry.
+    pub(super) const ENTRY_BYTES: usize = size_of::<Entry>();
+
     pub(super) fn new() -> Self {
         Self {
             segments: (0..RETAINED_TABLE_SEGMENTS)

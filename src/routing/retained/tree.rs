@@ -192,6 +192,14 @@ impl Tree {
         self.nodes.bytes() + self.names.bytes() + self.name_table.bytes() + self.heap_bytes
     }
 
+    /// The same without what is kept for reuse.
+    pub(super) fn used_bytes(&self) -> usize {
+        let name = size_of::<Name>() + TextTable::ENTRY_BYTES;
+        self.nodes.len() as usize * size_of::<Node>()
+            + self.names.len() as usize * name
+            + self.heap_bytes
+    }
+
     fn intern(&mut self, text: &str) -> u32 {
         let hash = self.hash(text);
         if let Some(name) = self.find_name(text, hash) {

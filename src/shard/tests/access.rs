@@ -300,6 +300,48 @@ fn another_user_name_takes_no_rights_over() {
 }
 
 #[test]
+fn another_user_does_not_inherit_what_it_may_not_hear() {
+    let mut broker = broker(
+        r#"{allow, {user, "alice"}, all, ["a/#", "both/#"]}. {allow, {user, "bob"}, all, ["b/#", "both/#"]}. {deny, all}."#,
+    );
+    let alice = v5("c").named("alice").keeps(100);
+    let bob = v5("c").named("bob").keeps(100);
+    for (filter, topic, inherits) in [
+        ("a/x", "a/x", false),
+        ("$share/g/a/x", "a/x", false),
+        ("both/x", "both/x", true),
+        ("$share/g/both/+", "both/x", true),
+    ] {
+        let slot = broker.connect_again(&alice);
+        assert_eq!(suback(&mut broker, slot, &[filter]), "suback 1 [0]");
+        broker.cut(slot);
+        let from = broker.connect(&v5("from").named("alice"));
+        broker.send(from, &publish(topic, "for alice").qos(0, 0));
+        let slot = broker.enter(&bob, &[]);
+        let lines = broker.sent(slot);
+        let heard = lines.iter().any(|line| line.contains("for alice"));
+        assert_eq!(heard, inherits, "{filter}: {lines:?}");
+        assert_eq!(
+            lines[0].contains("present"),
+            inherits,
+            "{filter}: {lines:?}"
+        );
+        broker.send(from, &publish(topic, "later"));
+        assert_eq!(
+            broker.payloads(slot).len(),
+            usize::from(inherits),
+            "{filter}"
+        );
+        // Who comes back under the same name has its session.
+        broker.cut(slot);
+        let slot = broker.enter(&bob, &[]);
+        assert!(broker.sent(slot)[0].contains("present"), "{filter}");
+        let slot = broker.connect_again(&v5("c").named("bob"));
+        broker.cut(slot);
+    }
+}
+
+#[test]
 fn the_file_of_the_interoperability_suite() {
     let mut broker = broker(r#"{deny, all, subscribe, ["test/nosubscribe"]}."#);
     let old = broker.connect(&v311("old", true));

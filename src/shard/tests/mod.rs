@@ -7,6 +7,7 @@ mod addons;
 mod auth;
 mod bans;
 mod connect;
+mod crowds;
 mod delayed;
 mod lens;
 mod limits;
