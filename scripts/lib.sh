@@ -253,7 +253,7 @@ install_crates() {
 }
 
 # The fuzz targets need a nightly toolchain: the coverage runtime is unstable.
-export FUZZ_TARGETS=${FUZZ_TARGETS:-decoder session index config}
+export FUZZ_TARGETS=${FUZZ_TARGETS:-decoder session index config acl proxy websocket jwt scram certificate ocsp}
 export CARGO_FUZZ_VERSION=0.13.2
 
 # Whether the targets can be built here; says so if not.

@@ -34,6 +34,8 @@ OF_THE_CERTIFICATE = {
     "issuer",
 }
 FINE = {"OK", "INFO", "DEBUG"}
+# What the tool itself could not do.
+NOT_TRIED = "WARN"
 
 
 def sslyze(folder, kind):
@@ -53,7 +55,7 @@ def sslyze(folder, kind):
 
 def testssl(folder, kind):
     entries = json.loads((folder / f"testssl-{kind}.json").read_text())
-    findings, of_the_certificate, grade = [], [], None
+    findings, of_the_certificate, not_tried, grade = [], [], [], None
     for entry in entries:
         name = entry["id"].split(" ")[0]
         if name == "overall_grade":
@@ -61,11 +63,15 @@ def testssl(folder, kind):
         if entry["severity"] in FINE:
             continue
         line = f"{entry['id']} ({entry['severity']}): {entry['finding']}"
+        if entry["severity"] == NOT_TRIED:
+            not_tried.append(line)
+            continue
         (of_the_certificate if name in OF_THE_CERTIFICATE else findings).append(line)
     ids = {entry["id"].split(" ")[0] for entry in entries}
     return {
         "findings": findings,
         "of_the_certificate": of_the_certificate,
+        "not_tried": not_tried,
         "grade": grade,
         # What is offered was found, and the last of the vulnerabilities was tried.
         "whole": {"TLS1_2", "TLS1_3", "heartbleed", "ROBOT", "LUCKY13", "RC4"} <= ids,
@@ -84,6 +90,8 @@ def main():
             measured["whole"] = measured["whole"] and said["whole"]
             for line in said["findings"]:
                 print(f"found by {name}, {kind}: {line}")
+            for line in said.get("not_tried", []):
+                print(f"not tried by {name}, {kind}: {line}")
             for line in said["of_the_certificate"]:
                 print(f"of the certificate, by {name}, {kind}: {line}")
     measured["versions"] = {

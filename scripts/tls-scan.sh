@@ -19,7 +19,7 @@ trap '[ -z "$pid" ] || kill "$pid" 2>/dev/null; rm -rf "$dir"' EXIT
 for kind in rsa ec; do
     arguments=(-newkey rsa:2048)
     [ "$kind" = rsa ] || arguments=(-newkey ec -pkeyopt ec_paramgen_curve:prime256v1)
-    openssl req -x509 "${arguments[@]}" -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost \
+    openssl req -x509 "${arguments[@]}" -nodes -days 90 -subj /CN=localhost -addext subjectAltName=DNS:localhost \
         -addext extendedKeyUsage=serverAuth -keyout "$dir/key" -out "$dir/pem" 2>/dev/null
     "$broker" --data-dir "$dir/data" --cores 1 --listen tls://127.0.0.1:0 --set http.listen=off \
         --set "listeners.ssl.default.ssl_options.certfile=$dir/pem" \

@@ -107,7 +107,9 @@ impl Ca {
             } else {
                 ("V", "")
             };
-            format!("{kind}\t351231235959Z\t{when}\t{serial:04X}\tunknown\t/CN=localhost\n")
+            format!(
+                "{kind}\t351231235959Z\t{when}\t{serial:04X}\tunknown\t/CN=localhost-{serial}\n"
+            )
         };
         let lines: String = serials.iter().map(line).collect();
         fs::write(self.path("index.txt"), lines).unwrap();
