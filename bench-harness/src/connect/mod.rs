@@ -51,6 +51,8 @@ struct Plan {
     ping_interval_ns: u64,
     /// How long after its end a connection is opened again; none leaves it.
     reconnect_ns: Option<u64>,
+    /// Between two connections of one worker that leave and come again while held; 0 = none does.
+    churn_interval_ns: f64,
     /// How many in a thousand connections a storm cuts.
     storm_steps: usize,
     client_ids: ClientIds,
@@ -95,6 +97,8 @@ struct Counters {
 struct Shared {
     counters: Vec<Counters>,
     storm: AtomicBool,
+    /// The hold has begun, and with it the churn.
+    churn: AtomicBool,
     stop: AtomicBool,
     intervals: Intervals,
 }
@@ -120,6 +124,7 @@ struct Tally {
     connected: u64,
     last_connected_ns: u64,
     cut: u64,
+    churned: u64,
     reconnected: u64,
     last_reconnected_ns: u64,
     pings: u64,
@@ -141,6 +146,7 @@ impl Tally {
             connected: 0,
             last_connected_ns: 0,
             cut: 0,
+            churned: 0,
             reconnected: 0,
             last_reconnected_ns: 0,
             pings: 0,
@@ -167,6 +173,7 @@ impl Tally {
         self.connected += other.connected;
         self.last_connected_ns = self.last_connected_ns.max(other.last_connected_ns);
         self.cut += other.cut;
+        self.churned += other.churned;
         self.reconnected += other.reconnected;
         self.last_reconnected_ns = self.last_reconnected_ns.max(other.last_reconnected_ns);
         self.pings += other.pings;
@@ -209,6 +216,7 @@ pub(crate) fn run_observed(
     let shared = Arc::new(Shared {
         counters: (0..plan.workers).map(|_| Counters::default()).collect(),
         storm: AtomicBool::new(false),
+        churn: AtomicBool::new(false),
         stop: AtomicBool::new(false),
         intervals: observer
             .sample_every()
@@ -290,6 +298,7 @@ fn plan(args: &ConnectArgs) -> Result<Plan, Failure> {
         .then(|| TlsPlan::new(&args.tls_server, args.tls_version, args.tls_resume))
         .transpose()
         .map_err(Failure::Usage)?;
+    let workers = load::worker_count(&args.common, args.connections)?;
     let clock = Clock::start();
     let seconds_ns = |s: f64| {
         Duration::from_secs_f64(s)
@@ -303,7 +312,7 @@ fn plan(args: &ConnectArgs) -> Result<Plan, Failure> {
         sources: Sources::new(&args.common, &target, args.connections),
         version: args.common.mqtt_version.into(),
         connections: args.connections,
-        workers: load::worker_count(&args.common, args.connections)?,
+        workers,
         start_ns: clock.now_ns() + seconds_ns(START_DELAY.as_secs_f64()),
         interval_ns: if args.rate > 0.0 {
             1e9 / args.rate
@@ -315,8 +324,13 @@ fn plan(args: &ConnectArgs) -> Result<Plan, Failure> {
         ping_interval_ns: seconds_ns(args.ping_interval.unwrap_or_else(|| args.keep_alive.into())),
         reconnect_ns: args
             .reconnect
-            .or_else(|| (args.storm > 0.0).then_some(0.0))
+            .or_else(|| (args.storm > 0.0 || args.churn > 0.0).then_some(0.0))
             .map(seconds_ns),
+        churn_interval_ns: if args.churn > 0.0 {
+            1e9 * workers as f64 / args.churn
+        } else {
+            0.0
+        },
         storm_steps: storm_steps(args.storm),
         client_ids,
         connect_template,
@@ -377,6 +391,7 @@ fn measured(plan: &Plan, tally: &Tally, samples: &BrokerSamples) -> Map<String, 
     tally.connect_latency.write_to(&mut m, "latency");
     m.insert("reconnected".into(), json!(tally.reconnected));
     m.insert("cut_by_storm".into(), json!(tally.cut));
+    m.insert("churned".into(), json!(tally.churned));
     if plan.storm_steps > 0 {
         let storm = samples.storm.map(|storm| round3(storm.as_secs_f64()));
         m.insert("storm_seconds".into(), json!(storm));
@@ -431,6 +446,10 @@ fn write_broker(m: &mut Map<String, Value>, connected: f64, samples: &BrokerSamp
     m.insert(
         "held_user_bytes_per_connection".into(),
         json!(growth(before, held)),
+    );
+    m.insert(
+        "held_growth_bytes_per_connection".into(),
+        json!(growth(ramped, held)),
     );
     let slab = growth(samples.slab_before, samples.slab_ramped);
     m.insert(
