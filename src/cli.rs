@@ -142,7 +142,7 @@ fn task_of(name: &str, matches: &mut ArgMatches) -> Task {
 }
 
 /// The whole command line as clap wants it.
-fn command() -> Command {
+pub fn command() -> Command {
     Command::new("millrace")
         .bin_name("broker")
         .version(VERSION)

@@ -103,6 +103,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Refusal> {
         tracing::warn!("{warning}");
     }
     let broker = boot::run::start(&ready)?;
+    broker.control.set_log(log.control());
     announce(&broker);
     let ending = shutdown::wait(&broker, &signals, ready.config.node.shutdown_timeout);
     let code = match &ending {

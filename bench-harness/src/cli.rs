@@ -32,8 +32,24 @@ pub enum Command {
     Pubsub(PubsubArgs),
     /// Store many retained messages, look some up, get all of them, and watch a stream meanwhile.
     Retained(RetainedArgs),
+    /// Measure what walking the list of clients, scraping and a dashboard cost a QoS 0 load.
+    Manage(ManageArgs),
     /// Take plain connections and speak TLS 1.3 to a broker for them.
     Relay(RelayArgs),
+    /// Copy bytes from publishers to subscribers with the least work that is possible: no broker, but
+    /// what brokers are compared with (QoS 0, one topic a publisher).
+    Reference(ReferenceArgs),
+}
+
+/// Options of `reference`.
+#[derive(Args, Clone, Debug)]
+pub struct ReferenceArgs {
+    /// Where to listen.
+    #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDR:PORT")]
+    pub listen: String,
+    /// Measure so many round trips between two sleeping threads first, and print what a wake takes.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub wakes: u32,
 }
 
 /// Options of `relay`.
@@ -209,6 +225,15 @@ pub struct ConnectArgs {
     /// With --tls: connections resume each other's sessions.
     #[arg(long)]
     pub tls_resume: bool,
+    /// With --tls: PEM file with a certificate of the client's.
+    #[arg(long, requires = "tls_key")]
+    pub tls_cert: Option<std::path::PathBuf>,
+    /// With --tls-cert: PEM file with its key.
+    #[arg(long, requires = "tls_cert")]
+    pub tls_key: Option<std::path::PathBuf>,
+    /// Speak WebSocket, at this path; with --tls over TLS.
+    #[arg(long, value_name = "PATH", num_args = 0..=1, default_missing_value = "/mqtt")]
+    pub ws: Option<String>,
     /// End the connections by closing, without DISCONNECT.
     #[arg(long)]
     pub abort: bool,
@@ -277,6 +302,9 @@ pub struct PubsubArgs {
     /// Who gets whose messages.
     #[arg(long, value_enum, default_value = "pairs")]
     pub topology: Topology,
+    /// With pairs and fan-out: each filter has a `+` and matches the same one topic.
+    #[arg(long)]
+    pub plus: bool,
     /// QoS of the messages.
     #[arg(long, short, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=2))]
     pub qos: u8,
@@ -405,6 +433,48 @@ pub struct RetainedArgs {
     /// Verdict: the stream's p99 beside subscribers to `#` is so many times that without, at most.
     #[arg(long)]
     pub max_stream_ratio: Option<f64>,
+}
+
+/// Options of `manage`.
+#[derive(Args, Clone, Debug)]
+pub struct ManageArgs {
+    /// Options of every sub-command.
+    #[command(flatten)]
+    pub common: Common,
+    /// The broker's HTTP API.
+    #[arg(long, default_value = "127.0.0.1:18083", value_name = "ADDR:PORT")]
+    pub api: String,
+    /// An API key and its secret, with a colon between; a viewer's is enough.
+    #[arg(long, value_name = "KEY:SECRET")]
+    pub api_key: String,
+    /// Pairs of publisher and subscriber.
+    #[arg(long, default_value_t = 10)]
+    pub streams: usize,
+    /// Messages a second of each publisher.
+    #[arg(long, short, default_value_t = 200.0)]
+    pub rate: f64,
+    /// Seconds of each phase.
+    #[arg(long, short, default_value_t = 20.0)]
+    pub duration: f64,
+    /// Rounds: calm, walk, calm, scrape, calm, dashboard. Each is compared with the calm before it, and the
+    /// median of the rounds counts.
+    #[arg(long, default_value_t = 3)]
+    pub rounds: usize,
+    /// Entries of a page of the list of clients, 1 to 10000.
+    #[arg(long, default_value_t = 1000)]
+    pub page: usize,
+    /// Milliseconds between scrapes, and between what an open dashboard asks for.
+    #[arg(long, default_value_t = 1000)]
+    pub every_ms: u64,
+    /// A path that an open dashboard asks for; repeatable, instead of those of the overview.
+    #[arg(long, value_name = "PATH")]
+    pub dashboard: Vec<String>,
+    /// Verdict: clients that are connected before the load, at least.
+    #[arg(long)]
+    pub min_clients: Option<f64>,
+    /// Verdict: the load's p99 meanwhile is so many times that of the calm, at most.
+    #[arg(long)]
+    pub max_ratio: Option<f64>,
 }
 
 impl Common {

@@ -5,7 +5,7 @@
 //!
 //! - [`cli`]: the options; [`run`]: the entry.
 //! - [`connect`]: many connections on a schedule; [`pubsub`]: messages, each one judged;
-//!   [`retained`]: what many retained messages cost.
+//!   [`retained`]: what many retained messages cost; [`manage`]: what operators cost.
 //! - [`scenario`]: all of that from files, with the broker and a time series;
 //!   [`report`]: results as a page.
 //! - [`codec`]: a complete MQTT codec (3.1, 3.1.1, 5.0); [`client`]: a scripted client for
@@ -29,10 +29,12 @@ mod failure;
 mod histogram;
 mod interval;
 mod load;
+pub mod manage;
 mod payload;
 mod probe;
 mod progress;
 pub mod pubsub;
+mod reference;
 mod relay;
 pub mod report;
 pub mod results;
@@ -56,9 +58,11 @@ pub fn run(cli: &Cli) -> Result<Option<Report>, Failure> {
         Command::Relay(args) => match relay::run(args)? {},
         Command::Run(args) => return scenario::run(args).map(Some),
         Command::Report(args) => return report::run(args).map(|()| None),
+        Command::Reference(args) => match reference::run(args)? {},
         Command::Connect(args) => (connect::run(args)?, &args.common),
         Command::Pubsub(args) => (pubsub::run(args)?, &args.common),
         Command::Retained(args) => (retained::run(args)?, &args.common),
+        Command::Manage(args) => (manage::run(args)?, &args.common),
     };
     report.print();
     if !common.no_results {

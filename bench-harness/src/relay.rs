@@ -26,7 +26,7 @@ pub(crate) fn run(args: &RelayArgs) -> Result<Infallible, Failure> {
     let tls = if args.plain {
         None
     } else {
-        let plan = TlsPlan::new("localhost", TlsVersionArg::V13, false);
+        let plan = TlsPlan::new("localhost", TlsVersionArg::V13, false, None);
         Some(Arc::new(plan.map_err(Failure::Usage)?))
     };
     let door = TcpListener::bind(&args.listen).context("cannot listen")?;

@@ -55,7 +55,7 @@ pub struct Report {
     command: Vec<String>,
     environment: Environment,
     broker: BrokerFigures,
-    harness: HarnessFigures,
+    pub(crate) harness: HarnessFigures,
     /// The harness itself lagged: the figures say nothing about the broker.
     pub void: bool,
     /// Why the run is void.

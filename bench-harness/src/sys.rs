@@ -27,6 +27,13 @@ fn length_of<T>() -> libc::socklen_t {
 pub(crate) struct Socket(OwnedFd);
 
 impl Socket {
+    /// One that the caller has made non-blocking.
+    pub(crate) fn owned(socket: impl Into<OwnedFd>) -> Self {
+        Self(socket.into())
+    }
+}
+
+impl Socket {
     /// Starts to connect to `target`, from `source` when one is given. The port is chosen at
     /// connect time (`IP_BIND_ADDRESS_NO_PORT`), so that one address serves about 25,000
     /// connections to one target.
@@ -152,6 +159,17 @@ impl Socket {
             )
         };
         usize::try_from(n).map_err(|_| io::Error::last_os_error())
+    }
+
+    /// Waits until it takes bytes, or is broken.
+    pub(crate) fn wait_writable(&self) -> io::Result<()> {
+        let mut poll = libc::pollfd {
+            fd: self.raw(),
+            events: libc::POLLOUT,
+            revents: 0,
+        };
+        // SAFETY: one live entry, as many as said.
+        checked(unsafe { libc::poll(&raw mut poll, 1, -1) }).map(|_| ())
     }
 
     fn raw(&self) -> libc::c_int {
@@ -317,6 +335,16 @@ impl Wake {
         Ok(Self(fd))
     }
 
+    /// One whose [`Wake::clear`] waits to be notified.
+    pub(crate) fn blocking() -> io::Result<Self> {
+        // SAFETY: takes no pointer; a non-negative result is a descriptor that nobody else owns.
+        let fd = unsafe {
+            let fd = checked(libc::eventfd(0, libc::EFD_CLOEXEC))?;
+            OwnedFd::from_raw_fd(fd)
+        };
+        Ok(Self(fd))
+    }
+
     pub(crate) fn notify(&self) {
         let one = 1u64.to_ne_bytes();
         // SAFETY: the kernel reads 8 bytes from the local `one`. A full counter is notified already.
@@ -363,6 +391,28 @@ pub(crate) fn send_signal(pid: u32, signal: libc::c_int) -> io::Result<()> {
     let pid = libc::pid_t::try_from(pid).map_err(io::Error::other)?;
     // SAFETY: takes no pointer.
     checked(unsafe { libc::kill(pid, signal) }).map(|_| ())
+}
+
+/// Keeps the calling thread on one CPU, if there is such a one.
+pub(crate) fn stay_on_cpu(cpu: usize) {
+    // SAFETY: all zeros is a valid set, the number is below its size, and the kernel reads the local.
+    unsafe {
+        let mut set: libc::cpu_set_t = mem::zeroed();
+        libc::CPU_SET(cpu, &mut set);
+        libc::sched_setaffinity(0, mem::size_of_val(&set), &raw const set);
+    }
+}
+
+/// Lets the calling thread run on every CPU.
+pub(crate) fn stay_on_any_cpu() {
+    // SAFETY: all ones names CPUs that there may not be, which the kernel leaves out.
+    unsafe {
+        let mut set: libc::cpu_set_t = mem::zeroed();
+        for cpu in 0..libc::CPU_SETSIZE.unsigned_abs() as usize {
+            libc::CPU_SET(cpu, &mut set);
+        }
+        libc::sched_setaffinity(0, mem::size_of_val(&set), &raw const set);
+    }
 }
 
 /// CPU time of this process so far (user and system).

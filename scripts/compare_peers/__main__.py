@@ -12,6 +12,7 @@ from pathlib import Path
 
 import brokers
 import measure
+import readme
 import report
 import rows
 
@@ -24,10 +25,14 @@ QUIET_PERCENT = 15
 def arguments():
     parser = argparse.ArgumentParser(prog="scripts/compare-peers.sh")
     parser.add_argument("--peers", type=Path, default=os.environ.get("PEERS_DIR", ROOT.parent / "peers"))
-    parser.add_argument("--rows", default="all", help="names, separated by commas")
-    parser.add_argument("--settings", default="equal,installed")
+    parser.add_argument("--quick", action="store_true",
+                        help="about five minutes: fewer rows, equal windows only, shorter runs")
+    parser.add_argument("--full", action="store_true",
+                        help="all rows, both settings (the default): about an hour")
+    parser.add_argument("--rows", help="names, separated by commas")
+    parser.add_argument("--settings")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=1.5, help="seconds to publish for, a run")
+    parser.add_argument("--seconds", type=float, help="seconds to publish for, a run")
     parser.add_argument("--cores", type=int, default=2, help="cores of Millrace")
     parser.add_argument("--port", type=int, default=1900, help="the first of 12 private ports")
     parser.add_argument("--wait-quiet", type=float, default=0, metavar="SECONDS",
@@ -35,10 +40,15 @@ def arguments():
     parser.add_argument("--only", default="", help="brokers, separated by commas")
     parser.add_argument("--out", type=Path, default=ROOT / "results")
     parser.add_argument("--report", type=Path, metavar="FILE", help="the tables of an earlier run")
+    parser.add_argument("--readme", action="store_true",
+                        help="put the table of the newest run, or of --report FILE, into README.md")
     parser.add_argument("--list", action="store_true", help="the rows' names")
     args = parser.parse_args()
     args.peers = Path(args.peers).resolve()
-    names = list(rows.BY_NAME) if args.rows == "all" else args.rows.split(",")
+    args.settings = args.settings or ("equal" if args.quick else "equal,installed")
+    args.seconds = args.seconds or (0.4 if args.quick else 1.5)
+    wanted = args.rows or (",".join(rows.QUICK) if args.quick else "all")
+    names = list(rows.BY_NAME) if wanted == "all" else wanted.split(",")
     unknown = [n for n in names if n not in rows.BY_NAME]
     unknown += [s for s in args.settings.split(",") if s not in ("equal", "installed")]
     if unknown or args.rounds < 1:
@@ -59,9 +69,7 @@ def measure_all(args, found, result):
     for settings in args.settings:
         for number in range(1, args.rounds + 1):
             for row in args.rows:
-                if row.is_latency_row and settings != "equal":
-                    continue
-                rate = row_rate(row, rates, result)
+                rate = row_rate(row, settings, rates, result)
                 if row.half_rate_of and rate is None:
                     continue
                 wait_until_quiet(args.wait_quiet)
@@ -75,7 +83,9 @@ def measure_row(args, found, result, settings, row, rate, number):
     for index, broker in enumerate(found):
         if broker.latency_rows_only and not row.is_latency_row:
             continue
-        if row.half_rate_of and cannot_keep_up(result, row, broker, rate):
+        if broker.is_reference and not row.with_reference:
+            continue
+        if row.half_rate_of and cannot_keep_up(result, settings, row, broker, rate):
             one = {"failed": "slower than this rate", "command": []}
         else:
             # A port of its own: connections that linger must not keep the next broker out.
@@ -85,25 +95,26 @@ def measure_row(args, found, result, settings, row, rate, number):
         keep(result, settings, row, broker.name, one, rate)
 
 
-def cannot_keep_up(result, row, broker, rate):
+def cannot_keep_up(result, settings, row, broker, rate):
     """Its highest rate is below this one: there would be nothing but a growing queue to measure."""
-    entry = result["rows"].get("equal", {}).get(row.half_rate_of, {})
+    entry = result["rows"].get(settings, {}).get(row.half_rate_of, {})
     highest = report.median_of(entry.get("brokers", {}).get(broker.name, []), "deliveries_per_second")
     return highest is not None and highest < rate
 
 
-def row_rate(row, rates, result):
+def row_rate(row, settings, rates, result):
     """The rate of an open-loop row, fixed in its first round so that all rounds are alike."""
-    if row.half_rate_of and row.name not in rates:
-        runs = result["rows"].get("equal", {}).get(row.half_rate_of, {}).get("brokers", {})
+    name = (settings, row.name)
+    if row.half_rate_of and name not in rates:
+        runs = result["rows"].get(settings, {}).get(row.half_rate_of, {}).get("brokers", {})
         best = [
             report.median_of(of_broker, "deliveries_per_second")
-            for name, of_broker in runs.items()
-            if not name.startswith("millrace")
+            for broker, of_broker in runs.items()
+            if report.is_peer(broker)
         ]
         best = [value for value in best if value]
-        rates[row.name] = max(best) / 2 if best else None
-    return row.rate if row.rate is not None else rates.get(row.name)
+        rates[name] = max(best) / 2 if best else None
+    return row.rate if row.rate is not None else rates.get(name)
 
 
 def run_again_while_void(args, broker, settings, row, port, rate):
@@ -159,6 +170,10 @@ def main():
     args = arguments()
     if args.list:
         print("\n".join(f"{row.name:14} {row.title}" for row in rows.ROWS))
+        return 0
+    if args.readme:
+        path = args.report or max((args.out / "compare-peers").glob("*.json"))
+        readme.put_in(ROOT, path)
         return 0
     if args.report:
         earlier = json.loads(args.report.read_text())

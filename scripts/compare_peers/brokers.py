@@ -38,6 +38,11 @@ class Broker:
     # Where MQTT 5 clients connect, counted from the port of the others.
     v5_port_offset: int = 0
     latency_rows_only: bool = False
+    # No broker, but the least that a broker could do.
+    is_reference: bool = False
+    # Prints its counters at SIGUSR1.
+    counts_itself: bool = False
+
     def identity(self):
         return {
             "name": self.name,
@@ -113,8 +118,27 @@ def find(peers_dir, root, cores):
         else:
             found.append(broker)
     if found and found[0].name == "millrace":
-        found.insert(1, millrace(root, cores, spin="50us"))
+        found.insert(1, millrace(root, 1, name="millrace-1-core"))
+        found.insert(2, millrace(root, cores, name="millrace-spin", spin="50us"))
+        found.append(reference(root))
     return found, missing
+
+
+def reference(root):
+    """One thread that copies bytes from socket to socket: `bench-harness reference`."""
+    program = root / "target/release/bench-harness"
+
+    def prepare(broker, settings, folder, port):
+        return [str(program), "reference", "--wakes", "500", "--listen", f"127.0.0.1:{port}"]
+
+    return Broker(
+        name="reference",
+        version="none",
+        commit=commit_of(root),
+        prepare=prepare,
+        settings={"installed": "no broker: epoll, copies bytes", "equal": "no broker: epoll, copies bytes"},
+        is_reference=True,
+    )
 
 
 def output(*command):
@@ -138,7 +162,7 @@ def first_executable(*paths):
     return next((str(p) for p in paths if os.access(p, os.X_OK) and Path(p).is_file()), None)
 
 
-def millrace(root, cores, spin=None):
+def millrace(root, cores, name="millrace", spin=None):
     program = first_executable(root / "target/release/broker")
     if program is None:
         return None
@@ -162,7 +186,7 @@ def millrace(root, cores, spin=None):
         return command
 
     return Broker(
-        name="millrace-spin" if spin else "millrace",
+        name=name,
         version=version_in(about),
         commit=built_from or commit_of(root),
         prepare=prepare,
@@ -170,7 +194,8 @@ def millrace(root, cores, spin=None):
             "installed": " ".join([f"--cores {cores}"] + extra),
             "equal": " ".join([f"--cores {cores}"] + extra + equal),
         },
-        latency_rows_only=spin is not None,
+        latency_rows_only=name != "millrace",
+        counts_itself=True,
     )
 
 

@@ -5,10 +5,16 @@ from statistics import median
 import rows
 
 OURS = "millrace"
+REFERENCE = "reference"
+ONE_CORE = "millrace-1-core"
 CPU, RATE = "cpu_us_per_delivery", "deliveries_per_second"
 # A ratio of fewer pairs proves nothing.
 PAIRS_MIN = 5
 LATENCIES = ("latency_us_p50", "latency_us_p99", "latency_us_p999")
+
+
+def is_peer(name):
+    return not name.startswith(OURS) and name != REFERENCE
 
 
 def usable(runs):
@@ -67,7 +73,7 @@ def best_peer(entry, figure, most=False):
     candidates = {
         name: median_of(runs, figure)
         for name, runs in entry["brokers"].items()
-        if not name.startswith(OURS) and is_clean(runs) and median_of(runs, figure)
+        if is_peer(name) and is_clean(runs) and median_of(runs, figure)
     }
     if not candidates:
         return None
@@ -93,8 +99,8 @@ def verdicts(result):
             continue
         clean = 1 if is_clean(ours) else 0
         out.append(verdict(f"{name}: no loss", ">=", 1, [clean], pairs_min=1))
-        peers = [n for n in entry["brokers"] if not n.startswith(OURS)]
-        if not peers:
+        out += reference_verdicts(name, row, entry)
+        if not any(is_peer(n) for n in entry["brokers"]):
             continue
         if row.is_latency_row and row.half_rate_of:
             for figure in LATENCIES:
@@ -106,14 +112,43 @@ def verdicts(result):
                 best = best_peer(entry, CPU)
                 ratios = pair_ratios(ours, entry["brokers"][best], CPU) if best else []
                 out.append(verdict(f"{name}: CPU to {best}", "<=", row.cpu_share_max, ratios))
+            if row.is_connect_row:
+                continue
             best = best_peer(entry, RATE, most=True)
             ratios = pair_ratios(ours, entry["brokers"][best], RATE) if best else []
             out.append(verdict(f"{name}: rate to {best}", ">=", 1, ratios))
+    if "steady-beside" in equal and "steady-1000" in equal:
+        both = [equal[r]["brokers"].get(OURS, []) for r in ("steady-beside", "steady-1000")]
+        out.append(verdict("p99 beside a stream", "<=", 3, pair_ratios(*both, "latency_us_p99")))
     for name, row, other, limit in rows.RATIOS:
         if row in equal and other in equal:
             runs = [equal[r]["brokers"].get(OURS, []) for r in (row, other)]
             out.append(verdict(f"{name}: CPU", "<=", limit, pair_ratios(*runs, CPU)))
     return out
+
+
+def reference_verdicts(name, row, entry):
+    """At a low rate: on one core p99 at most twice the bare loop's; across cores two wakes more. And a
+    stream beside may make it three times what it is without."""
+    if row.rate is None or row.beside:
+        return []
+    bare = entry["brokers"].get(REFERENCE, [])
+    one_core = entry["brokers"].get(ONE_CORE, [])
+    out = [verdict(f"{name}: p99 on one core to the bare loop's", "<=", 2,
+                   pair_ratios(one_core, bare, "latency_us_p99"))]
+    bare_p99 = {run["round"]: 2 * run["latency_us_p99"] + 2 * run["wake_us"][1]
+                for run in usable(bare) if run.get("wake_us")}
+    across = [run for run in usable(entry["brokers"].get(OURS, [])) if crosses(run)]
+    ratios = [run["latency_us_p99"] / bare_p99[run["round"]] for run in across if run["round"] in bare_p99]
+    out.append(verdict(f"{name}: p99 across cores to twice the bare loop's and two wakes", "<=", 1,
+                       ratios, pairs_min=1))
+    return out
+
+
+def crosses(run):
+    """Whether the run's one publisher and its subscriber are on different cores."""
+    counters = run.get("counters") or {}
+    return counters.get("mesh.records", 0) > (run.get("deliveries") or 0) / 2
 
 
 def number(value):
@@ -171,6 +206,47 @@ def table(result, settings, title, cell, wanted, ratio=None):
     return lines
 
 
+def bytes_table(result, settings):
+    """Large messages: MiB a second, and the share of what a bare copy reaches."""
+    by_row = {n: e for n, e in result["rows"][settings].items() if rows.BY_NAME[n].size}
+    if not by_row:
+        return []
+    names = [b["name"] for b in result["brokers"]]
+    names = [n for n in names if any(n in entry["brokers"] for entry in by_row.values())]
+    head = ["row"] + names + ["Millrace to the bare copy"]
+    lines = ["", "**MiB a second**", "", "| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    for row, entry in by_row.items():
+        size = rows.BY_NAME[row].size / (1 << 20)
+        rates = {name: median_of(entry["brokers"].get(name, []), RATE) for name in names}
+        cells = [number(rates[n] * size) if rates[n] else "-" for n in names]
+        ratios = pair_ratios(entry["brokers"].get(OURS, []), entry["brokers"].get(REFERENCE, []), RATE)
+        ratio = f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})" if ratios else "-"
+        lines.append("| " + " | ".join([entry["title"], *cells, ratio]) + " |")
+    return lines
+
+
+def spin_table(result, settings):
+    """What Millrace's ways to wait cost while nothing happens, and whether the runs crossed cores."""
+    entry = result["rows"][settings].get("steady-1000")
+    if not entry:
+        return []
+    lines = ["", "**At 1,000 a second: idle CPU before it, percent of one CPU; p50 / p99 / p99.9 in ms**", "",
+             "| | idle CPU | same core | across cores |", "| --- | --- | --- | --- |"]
+    for name, runs in entry["brokers"].items():
+        if not name.startswith(OURS):
+            continue
+        same = [run for run in usable(runs) if not crosses(run)]
+        across = [run for run in usable(runs) if crosses(run)]
+        cells = [f"{latency_cell(part)} ({len(part)} runs)" if part else "-" for part in (same, across)]
+        lines.append(f"| {name} | {number(median_of(runs, 'idle_cpu_percent'))} | {' | '.join(cells)} |")
+    wakes = [run["wake_us"] for run in usable(entry["brokers"].get(REFERENCE, [])) if run.get("wake_us")]
+    if wakes:
+        p50, p99 = (median(wake[at] for wake in wakes) for at in (0, 1))
+        lines.append(f"\nA wake of a sleeping thread on another CPU, measured beside: p50 {p50:.0f} us, "
+                     f"p99 {p99:.0f} us.")
+    return lines
+
+
 def ratio_cell(entry, figure, most):
     best, ours = best_peer(entry, figure, most), entry["brokers"].get(OURS, [])
     ratios = pair_ratios(ours, entry["brokers"][best], figure) if best else []
@@ -214,11 +290,13 @@ def markdown(result):
                        lambda runs: spread_cell(runs, CPU), closed, (CPU, False))
         lines += table(result, settings, "Deliveries a second",
                        lambda runs: spread_cell(runs, RATE), closed, (RATE, True))
+        lines += bytes_table(result, settings)
         lines += table(result, settings, "Latency in the closed loop, ms: p50 / p99 / p99.9", latency_cell, closed)
         lines += table(result, settings, "Latency at a given rate, ms: p50 / p99 / p99.9",
                        latency_cell, opened, ("latency_us_p99", False))
         lines += table(result, settings, "Broker CPU at a given rate, microseconds a delivery",
                        lambda runs: spread_cell(runs, CPU), opened)
+        lines += spin_table(result, settings)
     lines += ["", "## Targets (equal windows)", "", "| target | limit | median of pairs (spread) | |", "|" + " --- |" * 4]
     for v in result["verdicts"]:
         spread = f" ({v['spread'][0]} to {v['spread'][1]})" if v["spread"] else ""

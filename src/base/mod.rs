@@ -7,6 +7,7 @@ pub mod epoch;
 pub mod home;
 pub mod ids;
 pub mod limits;
+pub mod ocsp;
 pub mod slab;
 pub mod staged;
 pub mod time;

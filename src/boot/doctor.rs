@@ -242,7 +242,7 @@ fn descriptors(limits: &str) -> Finding {
             found,
             format!(
                 "a million connections want {DESCRIPTORS_WANTED}: LimitNOFILE= in \
-                 tuning/millrace.service, or tuning/limits.conf, or docker --ulimit nofile="
+                 scripts/packaging/millrace.service, or tuning/limits.conf, or docker --ulimit nofile="
             ),
         ),
         // Unlimited is a word.

@@ -84,7 +84,7 @@ pub fn start(ready: &Ready) -> Result<Broker, Refusal> {
         .map_err(|error| refused("the index thread cannot be started", &error))?;
     let (tls, desks) = tls::start(config, cores, &wakers, of_tls)?;
     let (gate, gate_ports) = gate(cores, wake_by(&wakers));
-    let fronts: Arc<[Front]> = config.listeners.iter().map(Front::of).collect();
+    let fronts = fronts(config);
     let plant = Plant {
         rules: rules(config, cores, Arc::clone(&ready.access)),
         bans: Arc::clone(&ready.bans),
@@ -121,7 +121,7 @@ pub fn start(ready: &Ready) -> Result<Broker, Refusal> {
     }
     let cores = thread::start(cores_config(config), &wakers, makers)
         .map_err(|error| refused("a core cannot be started", &error))?;
-    let (control, listeners, listening) = open(ready, fronts, &gate, &metrics)?;
+    let (control, listeners, listening) = open(ready, fronts, &gate, &metrics, tls.as_ref())?;
     let ended =
         await_end(cores).map_err(|error| refused("no thread to wait for the cores", &error))?;
     Ok(Broker {
@@ -135,6 +135,13 @@ pub fn start(ready: &Ready) -> Result<Broker, Refusal> {
         tls,
         listening,
     })
+}
+
+/// What the cores' doors know of each listener.
+fn fronts(config: &Config) -> Arc<[Front]> {
+    let packet_bytes_max = config.mqtt.max_packet_size;
+    let of = |listener| Front::of(listener, packet_bytes_max);
+    config.listeners.iter().map(of).collect()
 }
 
 fn cores_config(config: &Config) -> CoresConfig {
@@ -153,13 +160,20 @@ fn wake_by(wakers: &Arc<Wakers>) -> WakeCore {
 }
 
 /// Starts the control plane, then opens the listeners, then serves the API; says who listens where.
-fn open(ready: &Ready, fronts: Arc<[Front]>, gate: &Gate, metrics: &MetricsRegistry) -> Opened {
+fn open(
+    ready: &Ready,
+    fronts: Arc<[Front]>,
+    gate: &Gate,
+    metrics: &MetricsRegistry,
+    tls: Option<&TlsThreads>,
+) -> Opened {
     let mut control = Control::start(ControlParts {
         config: &ready.config,
         data_dir: ready.data_dir.path(),
         gate: gate.clone(),
         metrics: metrics.clone(),
         homes: Homes::new(ready.hash_key, gate.cores()),
+        tls: tls.map(TlsThreads::desk),
     })?;
     control.tell_bans();
     let listeners = Arc::new(Listeners::open(&ready.config.listeners, fronts, gate)?);
@@ -263,7 +277,7 @@ fn seed() -> Result<[u64; 4], Refusal> {
 }
 
 /// The settings as the shards read them.
-fn rules(config: &Config, cores: u8, access_rules: Arc<AccessRules>) -> Rules {
+pub fn rules(config: &Config, cores: u8, access_rules: Arc<AccessRules>) -> Rules {
     let (mqtt, retainer) = (&config.mqtt, &config.retainer);
     let seconds = |duration: Duration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
     #[expect(

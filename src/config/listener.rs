@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::kind::Raw;
 use super::quantity::parse_address;
+use super::sections_deflate::DeflateOpts;
 use super::sections_listeners::{
     ListenerSettings, SslListener, TcpListener, UnixListener, WebSocketSettings, WsListener,
     WsWebSocket, WssListener, WssWebSocket,
@@ -143,14 +144,16 @@ impl Listener {
             }
             ListenerKind::Wss => {
                 let section = WssListener::read(values, &prefix);
-                let of_frames = WssWebSocket::read(values, &format!("{prefix}.websocket"));
-                websocket = Some(of_frames.common());
+                let prefix = format!("{prefix}.websocket");
+                let deflate = DeflateOpts::read(values, &format!("{prefix}.deflate_opts"));
+                websocket = Some(WssWebSocket::read(values, &prefix).common(deflate));
                 (section.enable, Bind::Ip(section.bind), section.common())
             }
             ListenerKind::Ws => {
                 let section = WsListener::read(values, &prefix);
-                let of_frames = WsWebSocket::read(values, &format!("{prefix}.websocket"));
-                websocket = Some(of_frames.common());
+                let prefix = format!("{prefix}.websocket");
+                let deflate = DeflateOpts::read(values, &format!("{prefix}.deflate_opts"));
+                websocket = Some(WsWebSocket::read(values, &prefix).common(deflate));
                 (section.enable, Bind::Ip(section.bind), section.common())
             }
             ListenerKind::Unix => {

@@ -18,6 +18,8 @@ mod schema;
 mod sections;
 mod sections_access;
 mod sections_authn;
+mod sections_deflate;
+mod sections_diagnose;
 mod sections_http;
 mod sections_listeners;
 mod sections_messaging;
@@ -51,6 +53,8 @@ pub use sections_access::{
     NoMatch, OnDeny, OverloadProtection, Profile, Quota, RateAndBurst, RateExceeded,
 };
 pub use sections_authn::{AccessSources, AuthnSettings, CertName, EnableAuthn, GlobalAuthn};
+pub use sections_deflate::{DeflateLevel, DeflateOpts, Takeover};
+pub use sections_diagnose::{SlowStats, SlowSubs, Trace};
 pub use sections_http::{Dashboard, Http, HttpTls};
 pub use sections_listeners::{
     ListenerSettings, Piggyback, SslListener, TcpListener, UnixListener, WebSocketSettings,
@@ -61,8 +65,8 @@ pub use sections_messaging::{
 };
 pub use sections_observe::{Observe, Prometheus, SysEventMessages, SysTopics, Sysmon};
 pub use sections_tls::{
-    SessionTickets, SniOptions, SslOptions, Tls, TlsCipher, TlsListenerSettings, TlsVerify,
-    TlsVersion,
+    OcspOptions, SessionTickets, SniOptions, SslOptions, Tls, TlsCipher, TlsListenerSettings,
+    TlsVerify, TlsVersion,
 };
 pub use sections_webhook::{PayloadForm, Webhook, WebhookAction, WebhookRule};
 pub use shown::Shown;

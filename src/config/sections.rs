@@ -13,13 +13,17 @@ use super::sections_access::{
     OverloadProtection, Profile,
 };
 use super::sections_authn::{AccessSources, AuthnSettings, CertName, GlobalAuthn};
+use super::sections_deflate::{DeflateOpts, WSS_DEFLATE_OPTS};
+use super::sections_diagnose::{SlowSubs, Trace};
 use super::sections_http::{Dashboard, Http, HttpTls};
 use super::sections_listeners::{
     SslListener, TcpListener, UnixListener, WsListener, WsWebSocket, WssListener, WssWebSocket,
 };
 use super::sections_messaging::{AutoSubscription, Delayed, Priorities, RewriteSettings};
 use super::sections_observe::{Prometheus, SysEventMessages, SysTopics, Sysmon};
-use super::sections_tls::{SniOptions, SslOptions, Tls, WSS_OPTIONS, WSS_SNI_OPTIONS};
+use super::sections_tls::{
+    OcspOptions, SniOptions, SslOptions, Tls, WSS_OCSP_OPTIONS, WSS_OPTIONS, WSS_SNI_OPTIONS,
+};
 use super::sections_webhook::{Webhook, WebhookRule};
 use super::setting::{Change, Section, Setting, parses_to, section};
 use super::values::Values;
@@ -42,13 +46,17 @@ pub(crate) const SECTIONS: &[Section] = &[
     TcpListener::SECTION,
     WsListener::SECTION,
     WsWebSocket::SECTION,
+    DeflateOpts::SECTION,
     UnixListener::SECTION,
     SslListener::SECTION,
     SslOptions::SECTION,
+    OcspOptions::SECTION,
     SniOptions::SECTION,
     WssListener::SECTION,
     WssWebSocket::SECTION,
+    WSS_DEFLATE_OPTS,
     WSS_OPTIONS,
+    WSS_OCSP_OPTIONS,
     WSS_SNI_OPTIONS,
     Tls::SECTION,
     Mqtt::SECTION,
@@ -73,6 +81,8 @@ pub(crate) const SECTIONS: &[Section] = &[
     SysTopics::SECTION,
     SysEventMessages::SECTION,
     Sysmon::SECTION,
+    Trace::SECTION,
+    SlowSubs::SECTION,
     Webhook::SECTION,
     WebhookRule::SECTION,
     Log::SECTION,

@@ -10,6 +10,7 @@ use super::kind::{Address, FilePath, Flag, Rate, bytes, choice, integer, span, t
 use super::network::{ACCESS_RULES, AccessRule, Mode, NETWORKS, Network, UrlPath, WORDS};
 use super::sections_access::{Quota, QuotaKind, RateAndBurst, RateAndBurstKind, RateExceeded};
 use super::sections_authn::{EnableAuthn, EnableAuthnKind};
+use super::sections_deflate::DeflateOpts;
 use super::sections_messaging::Pattern;
 use super::setting::{Change, Section, Setting, parses_to, section};
 use super::template::{Places, Template};
@@ -358,12 +359,16 @@ macro_rules! websocket_section {
                 /// `mqtt.max_packet_size` bounds it.)
                 max_frame_size: Option<u64> = "infinity",
                     unless(&["infinity"], bytes(64, 1 << 40)), Restart;
+
+                /// Whether messages are compressed for clients that offer it (permessage-deflate). What a
+                /// message holds is bounded by `max_frame_size` and `mqtt.max_packet_size`.
+                compress: bool = "false", Flag, Restart;
             }
         }
 
         impl $Section {
             /// The same for both kinds.
-            pub fn common(self) -> WebSocketSettings {
+            pub fn common(self, deflate_opts: DeflateOpts) -> WebSocketSettings {
                 WebSocketSettings {
                     mqtt_path: self.mqtt_path,
                     mqtt_piggyback: self.mqtt_piggyback,
@@ -376,6 +381,8 @@ macro_rules! websocket_section {
                     proxy_port_header: self.proxy_port_header,
                     proxy_trusted: self.proxy_trusted,
                     max_frame_size: self.max_frame_size,
+                    compress: self.compress,
+                    deflate_opts,
                 }
             }
         }
@@ -397,6 +404,8 @@ pub struct WebSocketSettings {
     pub proxy_port_header: String,
     pub proxy_trusted: Vec<Network>,
     pub max_frame_size: Option<u64>,
+    pub compress: bool,
+    pub deflate_opts: DeflateOpts,
 }
 
 websocket_section! {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::kind::{Flag, integer, span, unless};
+use super::sections_diagnose::{SlowSubs, Trace};
 use super::sections_webhook::{Webhook, WebhookRule, rules};
 use super::setting::{Change, Section, Setting, parses_to, section};
 use super::values::{Problem, Values};
@@ -100,6 +101,10 @@ pub struct Observe {
     pub sys_events: SysEventMessages,
     /// What is looked at for alarms.
     pub sysmon: Sysmon,
+    /// Traces.
+    pub trace: Trace,
+    /// Slow subscriptions.
+    pub slow_subs: SlowSubs,
     /// The webhook.
     pub webhook: Webhook,
     /// What it is told.
@@ -113,6 +118,8 @@ impl Observe {
             sys_topics: SysTopics::read(values, SysTopics::SECTION.prefix),
             sys_events: SysEventMessages::read(values, SysEventMessages::SECTION.prefix),
             sysmon: Sysmon::read(values, Sysmon::SECTION.prefix),
+            trace: Trace::read(values, Trace::SECTION.prefix),
+            slow_subs: SlowSubs::read(values, SlowSubs::SECTION.prefix),
             webhook: Webhook::read(values, Webhook::SECTION.prefix),
             webhook_rules: rules(values)?,
         })

@@ -13,6 +13,8 @@ use super::sections::SECOND;
 use super::setting::{Change, Section, Setting, parses_to, section};
 use super::values::Values;
 
+/// Responses hold for some days.
+const REFRESH_INTERVAL_MAX: Duration = Duration::from_secs(24 * 3600);
 /// A handshake that takes longer is no use to anyone.
 const HANDSHAKE_TIMEOUT_MAX: Duration = Duration::from_secs(300);
 
@@ -79,6 +81,28 @@ section! {
 }
 
 section! {
+    /// OCSP responses that the broker fetches for the listener's certificate and sends to clients that ask
+    /// for one (stapling). `wss` listeners have the same settings. See `docs/tls.md`.
+    pub struct OcspOptions at "listeners.ssl.<name>.ssl_options.ocsp" {
+        /// Whether they are fetched.
+        enable_ocsp_stapling: bool = "false", Flag, Restart;
+
+        /// Whom to ask. Without it, the one that the certificate names (authority information access).
+        responder_url: Option<String> = "none", unless(&["none"], text(2048)), Restart;
+
+        /// PEM file with the certificate of the CA that signed the listener's. Without it, the second
+        /// certificate in `certfile`.
+        issuer_pem: Option<PathBuf> = "none", unless(&["none"], FilePath), Restart;
+
+        /// How long after a response the next one is fetched.
+        refresh_interval: Duration = "5m", span(SECOND, REFRESH_INTERVAL_MAX), Restart;
+
+        /// How long the responder may take.
+        refresh_http_timeout: Duration = "15s", span(SECOND, HANDSHAKE_TIMEOUT_MAX), Restart;
+    }
+}
+
+section! {
     /// A further certificate of a TLS listener, for clients that name one of its servers (SNI). Clients
     /// that name none, or another, get the listener's `certfile`. `wss` listeners have the same
     /// settings.
@@ -120,6 +144,8 @@ pub struct TlsListenerSettings {
     pub prefix: String,
     /// Its settings.
     pub options: SslOptions,
+    /// Its OCSP responses.
+    pub ocsp: OcspOptions,
     /// Further certificates, with the prefix of their settings' names.
     pub sni: Vec<(String, SniOptions)>,
 }
@@ -150,6 +176,7 @@ impl TlsListenerSettings {
             .collect();
         Self {
             options: SslOptions::read(values, &prefix),
+            ocsp: OcspOptions::read(values, &format!("{prefix}.ocsp")),
             sni,
             prefix,
         }
@@ -161,6 +188,13 @@ pub(crate) const WSS_OPTIONS: Section = Section {
     prefix: "listeners.wss.<name>.ssl_options",
     doc: "TLS of a `wss` listener; see `listeners.ssl.<name>.ssl_options`.\n",
     settings: SslOptions::SECTION.settings,
+};
+
+/// The same declarations for listeners of kind `wss`.
+pub(crate) const WSS_OCSP_OPTIONS: Section = Section {
+    prefix: "listeners.wss.<name>.ssl_options.ocsp",
+    doc: "OCSP responses of a `wss` listener; see `listeners.ssl.<name>.ssl_options.ocsp`.\n",
+    settings: OcspOptions::SECTION.settings,
 };
 
 /// The same declarations for listeners of kind `wss`.

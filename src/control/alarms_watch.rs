@@ -98,6 +98,12 @@ impl Watch {
             let finding = stall_finding(context, CoreId(core), settings).await;
             found.push((format!("core_stall/{core}"), finding));
         }
+        for (name, is_down) in context.authn.backends() {
+            found.push((
+                format!("resource_down/{name}"),
+                backend_finding(&name, is_down),
+            ));
+        }
         for path in &self.certificates {
             let name = format!("certificate_expiry/{}", path.display());
             found.push((name, certificate_finding(path, settings)));
@@ -179,6 +185,14 @@ fn drops_finding(dropped: u64) -> Finding {
     let message =
         format!("{dropped} deliveries were dropped for want of room since the last check");
     Finding::Bad(message, json!({ "dropped": dropped }))
+}
+
+fn backend_finding(name: &str, is_down: bool) -> Finding {
+    if !is_down {
+        return Finding::Good;
+    }
+    let message = format!("resource down: {name} does not answer");
+    Finding::Bad(message, json!({ "resource": name }))
 }
 
 async fn stall_finding(context: &Context, core: CoreId, settings: &Sysmon) -> Finding {

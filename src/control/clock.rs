@@ -18,7 +18,12 @@ pub fn unix_s() -> u64 {
 
 /// A moment as RFC 3339 has it, in UTC.
 pub fn rfc3339_ms(unix_ms: u64) -> String {
-    let nanoseconds = i128::from(unix_ms) * 1_000_000;
+    rfc3339_us(unix_ms.saturating_mul(1000))
+}
+
+/// The same of microseconds.
+pub fn rfc3339_us(unix_us: u64) -> String {
+    let nanoseconds = i128::from(unix_us) * 1000;
     OffsetDateTime::from_unix_timestamp_nanos(nanoseconds)
         .ok()
         .and_then(|moment| moment.format(&Rfc3339).ok())

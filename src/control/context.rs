@@ -12,9 +12,13 @@ use crate::control::cores::Cores;
 use crate::control::http::pages::Places;
 use crate::control::http::session::Sessions;
 use crate::control::monitor::Monitor;
+use crate::control::slow_subs::SlowSubs;
 use crate::control::state::State;
+use crate::control::topic_metrics::TopicMetrics;
+use crate::control::trace::Traces;
 use crate::control::webhook;
 use crate::gate::listeners::ListenerControl;
+use crate::gate::log::LogControl;
 use crate::metrics::MetricsRegistry;
 
 /// What is known of a listener by its number.
@@ -42,10 +46,17 @@ pub struct Context {
     pub announcer: Announcer,
     /// What became of the webhook's events.
     pub webhook: Arc<webhook::Figures>,
+    /// Traces.
+    pub traces: Traces,
+    /// Figures of chosen topics.
+    pub topic_metrics: TopicMetrics,
+    /// Slow subscriptions.
+    pub slow_subs: SlowSubs,
     started_ms: u64,
     messages: AtomicU64,
     /// The listeners, and their ids and ports in their order.
     listeners: OnceLock<(Arc<dyn ListenerControl>, Vec<IdAndPort>)>,
+    log: OnceLock<Arc<dyn LogControl>>,
     stopping: AtomicBool,
 }
 
@@ -71,9 +82,13 @@ impl Context {
             authn,
             announcer,
             webhook: Arc::default(),
+            traces: Traces::new(parts.data_dir),
+            topic_metrics: TopicMetrics::default(),
+            slow_subs: SlowSubs::default(),
             started_ms: clock::unix_ms(),
             messages: AtomicU64::new(0),
             listeners: OnceLock::new(),
+            log: OnceLock::new(),
             stopping: AtomicBool::new(false),
         })
     }
@@ -130,6 +145,16 @@ impl Context {
             .collect();
         // Set once, by the start.
         let _ = self.listeners.set((listeners, ids));
+    }
+
+    /// The log, if it can be changed.
+    pub fn log(&self) -> Option<Arc<dyn LogControl>> {
+        self.log.get().map(Arc::clone)
+    }
+
+    pub(super) fn set_log(&self, log: Arc<dyn LogControl>) {
+        // Set once, by the start.
+        let _ = self.log.set(log);
     }
 
     pub(super) fn set_stopping(&self) {

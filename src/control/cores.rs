@@ -111,6 +111,31 @@ impl Cores {
         }
     }
 
+    /// Makes the cores forget what others have answered about access: for one client, or for all.
+    ///
+    /// # Errors
+    /// A core does not take the command.
+    pub async fn forget_answers(&self, client_id: Option<&str>) -> Result<(), Unanswered> {
+        let cores = match client_id {
+            Some(client_id) => vec![self.home_of_client(client_id)],
+            None => (0..self.count()).map(CoreId).collect(),
+        };
+        for core in cores {
+            let mut command = Command::DrainAccessCache(client_id.map(Into::into));
+            let deadline = Instant::now() + ANSWER_WITHIN;
+            while let Err(back) = self.gate.ask(core, command) {
+                if Instant::now() >= deadline {
+                    return Err(Unanswered);
+                }
+                command = back;
+                sleep(TRY_AGAIN_AFTER).await;
+            }
+            // Commands keep their order: with this answer that one is done.
+            self.ask(core, |reply| Manage::Refresh { reply }).await?;
+        }
+        Ok(())
+    }
+
     /// Brings the gauges of all cores up to date. A core that does not answer keeps its last ones.
     pub async fn refresh(&self) {
         for core in 0..self.count() {

@@ -3,12 +3,13 @@
 //!
 //! - [`context`]: what every part of it sees; [`cores`]: asking the cores; [`clock`]: the wall clock
 //! - [`state`]: what is kept over restarts
-//! - [`http`]: the API
+//! - [`http`]: the API; [`dashboard`]: the web page that uses it
 //! - [`monitor`]: figures over time; [`alarms`], [`alarms_watch`], [`bans`]: what is wrong, and who is not let in
 //! - [`prometheus`], [`sys_topics`]: figures for others; [`names`]: those of EMQX
 //! - [`observers`]: who wants to know what cores see; [`presence`]: comings and goings as messages;
 //!   [`announce`]: publishes them; [`webhook`]: sends them to a service
-//! - [`authn`]: who may enter
+//! - [`authn`]: who may enter; [`stapling`]: OCSP responses
+//! - [`trace`], [`topic_metrics`], [`slow_subs`]: what operators look into
 //! - [`machine`]: what the kernel tells
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)] // Here are locks: no core waits for one.
 
@@ -20,6 +21,7 @@ pub mod bans;
 pub mod clock;
 pub mod context;
 pub mod cores;
+pub mod dashboard;
 pub mod http;
 pub mod machine;
 pub mod monitor;
@@ -27,8 +29,12 @@ pub mod names;
 pub mod observers;
 pub mod presence;
 pub mod prometheus;
+pub mod slow_subs;
+pub mod stapling;
 pub mod state;
 pub mod sys_topics;
+pub mod topic_metrics;
+pub mod trace;
 pub mod webhook;
 
 use std::net::SocketAddr;
@@ -46,7 +52,9 @@ use crate::control::context::Context;
 use crate::control::http::serve::Server;
 use crate::control::http::serve::socket::ControlSocket;
 use crate::gate::listeners::ListenerControl;
+use crate::gate::log::LogControl;
 use crate::gate::port::Gate;
+use crate::gate::tls::TlsDesk;
 use crate::metrics::MetricsRegistry;
 
 /// Threads of the runtime: what they do is rare or waits for others.
@@ -66,6 +74,16 @@ pub struct ControlParts<'a> {
     pub metrics: MetricsRegistry,
     /// Which core is the home of a client id.
     pub homes: Homes,
+    /// The way to the threads that do TLS handshakes, if there are any.
+    pub tls: Option<TlsDesk>,
+}
+
+/// What operators look into is looked at from now on, as it was before the start.
+async fn start_lenses(context: &Arc<Context>) -> Result<(), String> {
+    let silent = |_| "a core does not answer".to_owned();
+    trace::start(context).await?;
+    topic_metrics::start(context).await.map_err(silent)?;
+    slow_subs::start(context).await.map_err(silent)
 }
 
 /// The control plane at work.
@@ -90,11 +108,13 @@ impl Control {
             .build()
             .map_err(|error| format!("the control plane's threads cannot be started: {error}"))?;
         let socket = ControlSocket::bind(parts.data_dir)?;
+        stapling::start(runtime.handle(), parts.config, parts.tls.as_ref())?;
         let authn = Authn::start(runtime.handle(), &parts.gate, parts.config)?;
         let (announcer, waiting) = Announcer::new();
         let context = Arc::new(Context::new(parts, authn, announcer)?);
         runtime.spawn(announce::speak(context.cores.clone(), waiting));
         observers::start(runtime.handle(), &context)?;
+        runtime.block_on(start_lenses(&context))?;
         let servers = http::serve::bind(&context.config)?;
         if !servers.is_empty() {
             http::users::make_first(&context)?;
@@ -105,6 +125,11 @@ impl Control {
             servers,
             socket,
         })
+    }
+
+    /// The log can be changed from now on.
+    pub fn set_log(&self, log: Arc<dyn LogControl>) {
+        self.context.set_log(log);
     }
 
     /// Tells the cores who is banned; to be called before the listeners are open.

@@ -17,6 +17,8 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::control::trace::record::TraceRecord;
+
 pub use records::{Alarm, ApiKey, Ban, BanKind, Role, User};
 
 /// Bytes of the store's page cache: the collections lie in memory anyway.
@@ -29,6 +31,13 @@ const API_KEYS_MAX: usize = 1_000;
 const BANS_MAX: usize = 100_000;
 /// Alarms that were deactivated and are remembered.
 pub const ALARM_HISTORY_MAX: usize = 1_000;
+
+/// Traces: `trace.max_traces` says less.
+const TRACES_MAX: usize = 1_000;
+/// Topics whose messages are counted: EMQX's number.
+pub const TOPIC_METRICS_MAX: usize = 512;
+/// Settings that were changed at run time.
+const LENSES_MAX: usize = 16;
 
 /// Why something was not kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +73,12 @@ pub struct State {
     pub alarms: Collection<Alarm>,
     /// Alarms that are over, by the time of their end and name.
     pub alarm_history: Collection<Alarm>,
+    /// Traces, by name.
+    pub traces: Collection<TraceRecord>,
+    /// Topics whose messages are counted, by name: when they were chosen, UNIX time in seconds.
+    pub topic_metrics: Collection<u64>,
+    /// Settings that were changed at run time and have no place in the configuration, by name.
+    pub lenses: Collection<serde_json::Value>,
 }
 
 impl State {
@@ -80,6 +95,9 @@ impl State {
             bans: Collection::load(keep("banned", BANS_MAX))?,
             alarms: Collection::load(keep("alarms", ALARM_HISTORY_MAX))?,
             alarm_history: Collection::load(keep("alarm_history", ALARM_HISTORY_MAX + 1))?,
+            traces: Collection::load(keep("traces", TRACES_MAX))?,
+            topic_metrics: Collection::load(keep("topic_metrics", TOPIC_METRICS_MAX))?,
+            lenses: Collection::load(keep("lenses", LENSES_MAX))?,
         })
     }
 }

@@ -1,5 +1,7 @@
 //! Each command: which words it has, what it asks, in which form it tells the answer.
 
+mod diagnose;
+
 use std::io::Write;
 
 use serde_json::{Value, json};
@@ -12,7 +14,7 @@ use crate::ctl::forms;
 const PAGE: usize = 1000;
 
 /// Words of a command, and what it does.
-const COMMANDS: &[(&str, &str)] = &[
+pub const COMMANDS: &[(&str, &str)] = &[
     ("status", "Whether the broker runs; exit code 1 if not"),
     ("ping", "Says pong"),
     ("broker [stats|metrics]", "Version and uptime; figures"),
@@ -52,6 +54,10 @@ const COMMANDS: &[(&str, &str)] = &[
         "Bans; for ever unless said otherwise",
     ),
     ("banned del clientid|username|peerhost <Who>", "Ends a ban"),
+    (
+        "acl cache-clean all|<ClientId>",
+        "Forgets what sources have answered about access (also: authz)",
+    ),
     ("retainer info", "How many messages are retained"),
     ("retainer topics", "Their topics"),
     ("retainer clean [<Filter>]", "Forgets them"),
@@ -59,6 +65,30 @@ const COMMANDS: &[(&str, &str)] = &[
         "conf show [<Section>]",
         "Settings with their origin, such as of mqtt",
     ),
+    ("trace list", "Traces that go on"),
+    (
+        "trace start client|topic|ip_address <Which> <File> [<Level>] [text|json]",
+        "Writes what it does to a file in trace/ of the data directory (also: trace client <Which> <File>)",
+    ),
+    (
+        "trace stop client|topic|ip_address <Which>",
+        "Ends a trace (also: trace client <Which> off)",
+    ),
+    ("traces list", "All traces, by their names"),
+    (
+        "traces start <Name> client|topic|ip_address <Which> [<Seconds>] [text|json]",
+        "Begins one; ten minutes unless said otherwise",
+    ),
+    ("traces stop <Name>", "Ends one"),
+    ("traces delete <Name>", "Removes one and its file"),
+    (
+        "log primary-level [<Level>]",
+        "The log's level, or another one until the restart",
+    ),
+    ("log set-level <Level>", "Another one"),
+    ("log handlers list", "Where the log goes"),
+    ("log handlers set-level <Id> <Level>", "Another level"),
+    ("vm [all|load|memory|io]", "Load and memory of the machine"),
     ("admins list", "Users of the HTTP API"),
     (
         "admins add <Name> <Password> [<Description>] [administrator|viewer|publisher]",
@@ -72,6 +102,14 @@ const COMMANDS: &[(&str, &str)] = &[
         "Makes one and tells its secret, this once",
     ),
     ("api_keys del <Name>", "Removes one"),
+    ("mgmt list", "EMQX 4's applications, which are API keys"),
+    (
+        "mgmt insert <AppId> <Name> [<Secret>]",
+        "Makes one with this id; with a secret of 16 characters or more if scripts have one",
+    ),
+    ("mgmt lookup <AppId>", "One of them"),
+    ("mgmt update <AppId> start|stop", "Lets it in, or not"),
+    ("mgmt delete <AppId>", "Removes one"),
 ];
 
 /// How commands whose first word is this are used; all if there are none.
@@ -83,6 +121,7 @@ pub fn usage(first: &str) -> String {
     };
     let group = match first {
         "routes" => "topics",
+        "authz" => "acl",
         other => other,
     };
     let mut lines = of(&|words| words.split(' ').next() == Some(group));
@@ -130,9 +169,15 @@ pub fn run(
         ["subscriptions", rest @ ..] => command.subscriptions(rest),
         ["listeners", rest @ ..] => command.listeners(rest),
         ["banned", rest @ ..] => command.banned(rest),
+        ["acl" | "authz", rest @ ..] => command.acl(rest),
         ["retainer", rest @ ..] => command.retainer(rest),
+        ["trace", rest @ ..] => command.trace(rest),
+        ["traces", rest @ ..] => command.traces(rest),
+        ["log", rest @ ..] => command.log(rest),
+        ["vm", rest @ ..] => command.vm(rest),
         ["admins", rest @ ..] => command.admins(rest),
         ["api_keys", rest @ ..] => command.api_keys(rest),
+        ["mgmt", rest @ ..] => command.applications(rest),
         _ => Ok(None),
     }?
     .ok_or_else(|| Failure::Usage(usage(words.first().unwrap_or(&""))))
@@ -366,6 +411,22 @@ impl Command<'_> {
         }
     }
 
+    fn acl(&mut self, words: &[&str]) -> Done {
+        match words {
+            ["cache-clean", "all"] => self.act("DELETE", "/api/v5/authorization/cache", None),
+            ["cache-clean", "node", node] => {
+                let node = format!("/api/v5/nodes/{}", encoded(node));
+                self.client.ask("GET", &node, None)?;
+                self.act("DELETE", "/api/v5/authorization/cache", None)
+            }
+            ["cache-clean", id] => {
+                let path = format!("/api/v5/clients/{}/authorization/cache", encoded(id));
+                self.act("DELETE", &path, None)
+            }
+            _ => Ok(None),
+        }
+    }
+
     fn retainer(&mut self, words: &[&str]) -> Done {
         let messages = "/api/v5/mqtt/retainer/messages";
         match words {
@@ -431,6 +492,38 @@ impl Command<'_> {
     }
 }
 
+/// EMQX 4's applications: an API key of which the user chose id and, maybe, secret.
+impl Command<'_> {
+    fn applications(&mut self, words: &[&str]) -> Done {
+        let of = |id: &str| format!("/api/v5/api_key/{}", encoded(id));
+        match words {
+            ["list"] => self.look_at_rows("/api/v5/api_key", forms::application),
+            ["lookup", id] => {
+                let row = self.client.ask("GET", &of(id), None)?;
+                self.say(&row, |row| forms::application(row).replace(", ", "\n"))
+            }
+            ["insert", id, name, rest @ ..] if rest.len() <= 1 => {
+                let mut key = json!({ "name": id, "api_key": id, "desc": name });
+                if let Some(secret) = rest.first() {
+                    key["api_secret"] = json!(secret);
+                }
+                let made = self.client.ask("POST", "/api/v5/api_key", Some(&key))?;
+                self.say(&made, |made| {
+                    format!("AppSecret: {}", forms::word(&made["api_secret"]))
+                })
+            }
+            ["update", id, status @ ("start" | "stop" | "true" | "false")] => {
+                let enable = ["start", "true"].contains(status);
+                let change = json!({ "enable": enable });
+                self.client.ask("PUT", &of(id), Some(&change))?;
+                self.say(&json!("ok"), |_| "update successfully.".to_owned())
+            }
+            ["delete", id] => self.act("DELETE", &of(id), None),
+            _ => Ok(None),
+        }
+    }
+}
+
 /// The moment so many seconds from now, in seconds of UNIX time; nothing for what is no number.
 fn until(seconds: &str) -> Option<i64> {
     let seconds: i64 = seconds.parse().ok().filter(|seconds| *seconds > 0)?;
@@ -468,6 +561,11 @@ mod tests {
             "listeners stop",
             "admins add x",
             "conf",
+            "trace start user x f",
+            "trace stop client",
+            "traces start n client c soon",
+            "log",
+            "vm ports",
             "cluster join x",
             "banned add clientid c 5 why more",
         ] {
@@ -484,8 +582,17 @@ mod tests {
             let words = words.replace("[stats|metrics]", "stats");
             let words = words.replace("start|stop|restart", "stop");
             let words = words.replace("clientid|username|peerhost", "clientid");
+            let words = words.replace("client|topic|ip_address", "client");
+            let words = words
+                .replace("<Level>", "debug")
+                .replace("text|json", "json");
+            let words = words.replace("all|load|memory|io", "load");
+            let words = words.replace("set-level <Id>", "set-level console");
+            let words = words.replace("[<Seconds>]", "60");
             let words = words.replace("<QoS>", "1").replace(['[', ']'], "");
             let words = words.replace("<Seconds>|infinity", "60");
+            let words = words.replace("all|<ClientId>", "all");
+            let words = words.replace("start|stop", "stop");
             let words = words.replace("administrator|viewer|publisher", "viewer");
             assert!(matches!(tried(&words), Err(Failure::Failed(_))), "{words}");
         }

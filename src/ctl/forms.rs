@@ -166,6 +166,25 @@ pub fn api_key(row: &Value) -> String {
     text
 }
 
+/// An API key as EMQX 4 tells of an application. Its secret is not kept.
+pub fn application(row: &Value) -> String {
+    let of = |field: &str| word(&row[field]);
+    let expired = match of("expired_at") {
+        end if end == "infinity" => "undefined".to_owned(),
+        end => end,
+    };
+    // One that was made as an application has its id for a name, and its name beside it.
+    let (name, about) = match row["name"] == row["api_key"] {
+        true => (of("desc"), String::new()),
+        false => (of("name"), of("desc")),
+    };
+    format!(
+        "app_id: {}, secret: ******, name: {name}, desc: {about}, status: {}, expired: {expired}",
+        of("api_key"),
+        of("enable"),
+    )
+}
+
 /// A setting as a line of the configuration file.
 pub fn setting(row: &Value) -> String {
     let (key, origin) = (word(&row["key"]), word(&row["origin"]));

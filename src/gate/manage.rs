@@ -10,8 +10,12 @@ use std::sync::Arc;
 
 use compact_str::CompactString;
 
+use crate::gate::event::Tables;
 use crate::gate::observe::Announcements;
 use crate::gate::reply::Reply;
+use crate::gate::slow_subs::{SlowRow, SlowSettings};
+use crate::gate::topic_counts::TopicTable;
+use crate::gate::trace::TraceRules;
 use crate::mqtt::decode_subscribe::SubscribeOptions;
 use crate::mqtt::qos::QoS;
 use crate::mqtt::topic::{SharedFilter, topic_matches};
@@ -179,6 +183,89 @@ pub enum Manage {
         /// Done.
         reply: Reply<()>,
     },
+    /// How large the tables are, as far as that is known without a walk over one.
+    Tables {
+        /// Takes their sizes.
+        reply: Reply<Tables>,
+    },
+    /// From now on look at this.
+    Look {
+        /// At what.
+        at: Look,
+        /// Done.
+        reply: Reply<()>,
+    },
+    /// The slow subscriptions that this core has found.
+    SlowSubs {
+        /// Forget them then.
+        forget: bool,
+        /// Takes them, in no order.
+        reply: Reply<Vec<SlowRow>>,
+    },
+    /// Something about delayed messages.
+    Delayed(AboutDelayed),
+}
+
+/// What a core looks at for operators.
+#[derive(Debug)]
+pub enum Look {
+    /// These traces.
+    Traces(TraceRules),
+    /// These topics; none if nothing is chosen.
+    Topics(Option<Arc<TopicTable>>),
+    /// Slow subscriptions, or not.
+    SlowSubs(Option<SlowSettings>),
+}
+
+/// A step about the delayed messages of a core.
+#[derive(Debug)]
+pub enum AboutDelayed {
+    /// The next of them.
+    List {
+        /// 0, or the cursor of the page before.
+        from: u64,
+        /// At most so many.
+        max: usize,
+        /// Takes the page.
+        reply: Reply<Page<DelayedRow>>,
+    },
+    /// One of them, with its payload.
+    One {
+        /// Its number on this core.
+        id: u64,
+        /// Takes it.
+        reply: Reply<Option<DelayedRow>>,
+    },
+    /// Forget one.
+    Forget {
+        /// Its number on this core.
+        id: u64,
+        /// Whether it was there.
+        reply: Reply<bool>,
+    },
+}
+
+/// A delayed message.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DelayedRow {
+    /// Its number on its core, not used twice.
+    pub id: u64,
+    /// Its core.
+    pub core: u8,
+    /// Where it is going.
+    pub topic: String,
+    /// Its payload, if the whole message was asked for.
+    pub payload: Option<Vec<u8>>,
+    /// QoS as published.
+    pub qos: u8,
+    /// RETAIN as published.
+    pub retain: bool,
+    /// The client that published it; empty if that was the broker.
+    pub client_id: CompactString,
+    /// When it was received, microseconds of UNIX time.
+    pub received_us: u64,
+    /// When it is published, microseconds of UNIX time.
+    pub publish_us: u64,
 }
 
 /// Part of a list.

@@ -12,6 +12,7 @@ use crate::gate::authn::{AuthnAnswer, AuthnRequest};
 use crate::gate::command::Command;
 use crate::gate::event::{Event, What};
 use crate::gate::observe::Seen;
+use crate::gate::trace::Traced;
 
 /// Commands that may wait for one core.
 const COMMANDS_MAX: usize = 256;
@@ -28,6 +29,11 @@ const AUTHN_ANSWERS_MAX: usize = 1024;
 const SEEN_MAX: usize = 16_384;
 /// Bytes of that: messages are among it.
 const SEEN_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Events of traces that may wait for the control plane, of all cores: some tenths of a second of what one
+/// thread writes.
+const TRACED_MAX: usize = 16_384;
+/// Bytes of those.
+const TRACED_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// A core's end.
 #[derive(Debug)]
@@ -40,6 +46,8 @@ pub struct GatePort {
     authn_answers: Receiver<Box<AuthnAnswer>>,
     seen: Sender<Box<Seen>>,
     seen_bytes: Arc<AtomicUsize>,
+    traced: Sender<Box<Traced>>,
+    traced_bytes: Arc<AtomicUsize>,
 }
 
 /// Wakes a core that sleeps.
@@ -55,6 +63,8 @@ pub struct Gate {
     authn_answers: Vec<Sender<Box<AuthnAnswer>>>,
     seen: Receiver<Box<Seen>>,
     seen_bytes: Arc<AtomicUsize>,
+    traced: Receiver<Box<Traced>>,
+    traced_bytes: Arc<AtomicUsize>,
     wake: WakeCore,
 }
 
@@ -65,6 +75,8 @@ pub fn gate(cores: u8, wake: WakeCore) -> (Gate, Vec<GatePort>) {
     let (authn_requests, authn_asked) = bounded(AUTHN_REQUESTS_MAX);
     let (seen, told) = bounded(SEEN_MAX);
     let seen_bytes = Arc::new(AtomicUsize::new(0));
+    let (trace, traced) = bounded(TRACED_MAX);
+    let traced_bytes = Arc::new(AtomicUsize::new(0));
     let mut gate = Gate {
         commands: Vec::new(),
         events: heard,
@@ -73,6 +85,8 @@ pub fn gate(cores: u8, wake: WakeCore) -> (Gate, Vec<GatePort>) {
         authn_answers: Vec::new(),
         seen: told,
         seen_bytes: Arc::clone(&seen_bytes),
+        traced,
+        traced_bytes: Arc::clone(&traced_bytes),
         wake,
     };
     let ports = (0..cores)
@@ -90,6 +104,8 @@ pub fn gate(cores: u8, wake: WakeCore) -> (Gate, Vec<GatePort>) {
                 authn_answers: answers,
                 seen: seen.clone(),
                 seen_bytes: Arc::clone(&seen_bytes),
+                traced: trace.clone(),
+                traced_bytes: Arc::clone(&traced_bytes),
             }
         })
         .collect();
@@ -150,6 +166,26 @@ impl GatePort {
             self.seen_bytes.fetch_sub(bytes, Ordering::Relaxed);
         }
         told
+    }
+
+    /// Tells of an event of a trace.
+    ///
+    /// # Errors
+    /// The event, if the control plane does not keep up.
+    pub fn tell_traced(&self, traced: Box<Traced>) -> Result<(), Box<Traced>> {
+        let bytes = traced.bytes();
+        let held = self.traced_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let sent = match held < TRACED_BYTES_MAX {
+            true => self
+                .traced
+                .try_send(traced)
+                .map_err(TrySendError::into_inner),
+            false => Err(traced),
+        };
+        if sent.is_err() {
+            self.traced_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        sent
     }
 
     /// Tells the control plane; false if it does not keep up and the event is lost.
@@ -223,6 +259,17 @@ impl Gate {
         let seen = self.seen.recv().ok()?;
         self.seen_bytes.fetch_sub(seen.bytes(), Ordering::Relaxed);
         Some(seen)
+    }
+
+    /// Events of traces; who takes one says so by [`Self::took_traced`].
+    pub fn traced(&self) -> &Receiver<Box<Traced>> {
+        &self.traced
+    }
+
+    /// An event of a trace was taken.
+    pub fn took_traced(&self, traced: &Traced) {
+        self.traced_bytes
+            .fetch_sub(traced.bytes(), Ordering::Relaxed);
     }
 
     /// What cores tell.

@@ -1,9 +1,11 @@
 //! What the control plane asks of the threads that do TLS handshakes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
+use crate::base::ocsp::CertId;
 use crate::gate::reply::Reply;
 
 /// Requests that may wait: they are an operator's.
@@ -15,6 +17,47 @@ pub enum TlsRequest {
     /// Read certificates, keys and revocation lists of all TLS listeners again. Connections stay;
     /// handshakes that begin afterwards use the new files.
     Reload(Reply<TlsReloaded>),
+    /// Say which certificates OCSP responses are to be fetched for.
+    Staplings(Reply<Vec<Stapling>>),
+    /// Staple what was fetched from the next handshake on.
+    Staple(Fetched),
+}
+
+/// A certificate that a response is fetched for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stapling {
+    /// The listener's id, `ssl:default`.
+    pub listener: String,
+    /// Its certificate.
+    pub certificate: CertId,
+    /// Whom to ask.
+    pub responder_url: String,
+    /// How long after a response the next one is fetched.
+    pub refresh_interval: Duration,
+    /// How long the responder may take.
+    pub timeout: Duration,
+}
+
+/// What came of asking a responder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetched {
+    /// The listener's id.
+    pub listener: String,
+    /// The certificate that was asked about; another one may be in use by now.
+    pub certificate: CertId,
+    /// What to do.
+    pub staple: Staple,
+}
+
+/// What is sent to clients from now on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Staple {
+    /// This response.
+    New(Vec<u8>),
+    /// What was sent before: it still holds, and no new one came.
+    Keep,
+    /// None: what there was has ended, and no new one came.
+    Drop,
 }
 
 /// What became of a reload.

@@ -366,6 +366,10 @@ catalogue! {
         TlsReloads = "tls.reloads",
         /// Times that they could not be, and the old ones stayed.
         TlsReloadsFailed = "tls.reloads.failed",
+        /// OCSP responses that were fetched and are stapled.
+        TlsOcspFetched = "tls.ocsp.fetched",
+        /// Times that none that holds could be had.
+        TlsOcspFailed = "tls.ocsp.failed",
 
         /// Calls of io_uring_enter on connection rings.
         RingEnters = "ring.enters",
@@ -416,6 +420,12 @@ catalogue! {
         ObservedTold = "observed.told",
         /// Those dropped because the control plane had fallen behind.
         ObservedDropped = "observed.dropped",
+        /// Events that were told to whoever traces.
+        TraceTold = "trace.told",
+        /// Those dropped because the control plane had fallen behind; their traces say so.
+        TraceDropped = "trace.dropped",
+        /// Messages whose way to a slow subscriber could not be measured for want of room.
+        SlowSubsUnmeasured = "slow_subs.unmeasured",
     }
 }
 
@@ -447,7 +457,7 @@ catalogue! {
         RetainedBytes = "retained.bytes",
         /// Bytes of messages in queues of sessions and connections.
         QueuedBytes = "memory.queued_bytes",
-        /// Bytes of incomplete packets.
+        /// Bytes of memory for incomplete packets.
         PartialBytes = "memory.partial_bytes",
         /// Bytes in outboxes to other cores.
         OutboxBytes = "mesh.outbox_bytes",

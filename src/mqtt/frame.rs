@@ -102,6 +102,15 @@ impl Frame<'_> {
 
 const DUP: u8 = 0b1000;
 
+/// Bytes of the first packet of `bytes`, fixed header included, as its header says; none while the
+/// header is not complete or not valid.
+#[must_use]
+pub fn declared_len(bytes: &[u8]) -> Option<usize> {
+    let (_, rest) = bytes.split_first()?;
+    let (remaining, header_bytes) = varint::decode(rest).ok()??;
+    Some(1 + header_bytes + remaining as usize)
+}
+
 /// Takes the first packet of `bytes`; `Ok(None)` says that more bytes are needed.
 ///
 /// `max_packet_size` bounds the whole packet, fixed header included, and is checked as soon as

@@ -28,6 +28,10 @@ pub struct IndexReader {
     levels: Box<TopicLevels>,
     text: Vec<u8>,
     stack: Stack,
+    /// Probes of the table and filters compared since the last look: what a match costs, in a measure
+    /// that is the same on every machine.
+    #[cfg(test)]
+    pub(super) work: u64,
 }
 
 impl IndexReader {
@@ -38,6 +42,8 @@ impl IndexReader {
             levels: Box::new(TopicLevels::new()),
             text: Vec::new(),
             stack: Stack::new(),
+            #[cfg(test)]
+            work: 0,
         }
     }
 
@@ -48,11 +54,15 @@ impl IndexReader {
         let shared = &*self.shared;
         let bytes = topic.as_bytes();
         let arena = &*shared.arena;
+        let mut work = 1;
         let exact = shared
             .filters
             .find(arena, shared.hashes.whole(bytes), |address| {
+                work += 1;
                 node::text_is(arena, address, bytes)
             });
+        self.note_work(work);
+        let shared = &*self.shared;
         if let Some(address) = exact {
             push(shared, address, out);
         }
@@ -85,9 +95,12 @@ impl IndexReader {
         };
         let (levels, text) = (&mut *self.levels, &mut self.text);
         levels.split(&shared.hashes, topic, list.deepest());
+        let mut work = 0;
         list.for_each_candidate(&shared.hashes, levels, |shape, hash| {
             let mut written = false;
+            work += 1;
             let found = shared.filters.find(&shared.arena, hash, |address| {
+                work += 1;
                 if !written {
                     levels.write_filter(topic, shape, text);
                     written = true;
@@ -102,6 +115,18 @@ impl IndexReader {
             text.clear();
             text.shrink_to(SCRATCH_BYTES_MAX);
         }
+        self.note_work(work);
+    }
+
+    /// Counts in tests; outside of them the compiler removes the counting.
+    #[inline]
+    fn note_work(&mut self, work: u64) {
+        #[cfg(test)]
+        {
+            self.work += work;
+        }
+        #[cfg(not(test))]
+        let _ = work;
     }
 
     #[cold]

@@ -7,3 +7,5 @@ mod model;
 mod oracle;
 #[cfg(not(loom))]
 mod stress;
+#[cfg(not(loom))]
+mod work;

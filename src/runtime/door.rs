@@ -39,6 +39,10 @@ const PLACES_KEPT: usize = 256;
 /// trip and one packet sent again.
 const PATIENCE_MS: u64 = 2_000;
 
+/// Bytes of a client that are taken when it is accepted: a CONNECT with a will and a password. What is
+/// longer comes by the ring.
+const FIRST_BYTES_MAX: usize = 2048;
+
 /// The door of one core.
 pub struct Door {
     /// By the plane's number.
@@ -442,7 +446,7 @@ impl Door {
             front.share.closed();
             return metrics.inc(counter);
         }
-        let websocket = front.websocket.as_ref();
+        let (websocket, unix) = (front.websocket.as_ref(), front.unix);
         let entry = Entry {
             fd,
             listener: number,
@@ -461,7 +465,22 @@ impl Door {
         if let Some(header_ms) = header_ms {
             self.await_header(handshake, number, now_ms + header_ms);
         }
-        plane.handshake_receive(handshake);
+        if unix {
+            plane.handshake_receive(handshake);
+        } else {
+            self.first_bytes(shard, plane, handshake);
+        }
+    }
+
+    /// Accepting has waited for the client's first bytes (see `listener.rs`), so they are taken at once:
+    /// by a receive in the ring they would come with the next enter, a turn later.
+    fn first_bytes(&mut self, shard: &mut Shard, plane: &mut Actions, number: u32) {
+        let mut piece = [0; FIRST_BYTES_MAX];
+        match plane.handshake_receive_now(number, &mut piece) {
+            Ok(None) => plane.handshake_receive(number),
+            Ok(Some(0)) | Err(_) => self.refuse(shard, plane, number, &[], CloseReason::Closed),
+            Ok(Some(len)) => self.handshake_bytes(shard, plane, number, &piece[..len]),
+        }
     }
 
     /// Accepts nothing on a listener for a while.

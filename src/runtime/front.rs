@@ -3,14 +3,21 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use crate::config::{AccessRule, Listener, ListenerKind, Network, Piggyback, WebSocketSettings};
+use crate::config::{
+    AccessRule, DeflateOpts, Listener, ListenerKind, Network, Piggyback, Takeover,
+    WebSocketSettings,
+};
 use crate::metrics::Counter;
 use crate::runtime::admission::ListenerShare;
+use crate::ws::deflate::DeflateRules;
 use crate::ws::socket::WebSocket;
 use crate::ws::upgrade::WebSocketRules;
 
 /// The address of clients that have none, on a Unix socket.
 pub const LOCAL_PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// What comes before the part of a packet that its length counts.
+const PACKET_HEAD_BYTES_MAX: u64 = 5;
 
 /// One listener, the same for all cores.
 #[derive(Debug)]
@@ -60,8 +67,8 @@ impl Front {
         }
     }
 
-    /// As configured.
-    pub fn of(listener: &Listener) -> Self {
+    /// As configured; a packet has at most `packet_bytes_max`.
+    pub fn of(listener: &Listener, packet_bytes_max: u32) -> Self {
         let settings = &listener.settings;
         let share = ListenerShare::new(
             settings.max_connections,
@@ -77,7 +84,10 @@ impl Front {
                 trusted: settings.proxy_protocol_trusted.clone(),
             }),
             access: settings.access_rules.clone(),
-            websocket: listener.websocket.as_ref().map(WebSocketFront::of),
+            websocket: listener
+                .websocket
+                .as_ref()
+                .map(|settings| WebSocketFront::of(settings, packet_bytes_max)),
             ..Self::plain(share)
         }
     }
@@ -105,8 +115,20 @@ impl ProxyFront {
     }
 }
 
+/// What is agreed to with clients that offer compression.
+fn deflate(opts: &DeflateOpts) -> DeflateRules {
+    DeflateRules {
+        level: opts.level.number(),
+        server_takeover: opts.server_context_takeover == Takeover::Takeover,
+        client_takeover: opts.client_context_takeover == Takeover::Takeover,
+        server_window_bits: opts.server_max_window_bits,
+        client_window_bits: opts.client_max_window_bits,
+    }
+}
+
 impl WebSocketFront {
-    fn of(settings: &WebSocketSettings) -> Self {
+    fn of(settings: &WebSocketSettings, packet_bytes_max: u32) -> Self {
+        let frame_bytes_max = settings.max_frame_size.unwrap_or(u64::MAX);
         let rules = WebSocketRules {
             path: settings.mqtt_path.clone(),
             protocols: settings.supported_subprotocols.clone(),
@@ -116,9 +138,11 @@ impl WebSocketFront {
             origins: settings.check_origins.clone(),
             address_header: settings.proxy_address_header.clone(),
             port_header: settings.proxy_port_header.clone(),
-            frame_bytes_max: settings.max_frame_size.unwrap_or(u64::MAX),
+            frame_bytes_max,
             one_packet_a_frame: settings.mqtt_piggyback == Piggyback::Single,
-            compress: false,
+            deflate: settings.compress.then(|| deflate(&settings.deflate_opts)),
+            inflated_bytes_max: frame_bytes_max
+                .min(u64::from(packet_bytes_max) + PACKET_HEAD_BYTES_MAX),
         };
         Self {
             rules: Arc::new(rules),

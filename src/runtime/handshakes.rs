@@ -4,6 +4,7 @@
 //!
 //! One that is refused with a last packet lingers for a while, as closed connections do.
 
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
@@ -109,6 +110,26 @@ impl Actions {
             .build()
             .flags(Flags::BUFFER_SELECT);
         self.push(receive, data);
+    }
+
+    /// Receives what has come already, by a plain system call; none when nothing has, 0 at the end. Only
+    /// while no receive is armed.
+    ///
+    /// # Errors
+    /// Those of `recv(2)`: the connection is broken.
+    pub fn handshake_receive_now(
+        &mut self,
+        handshake: u32,
+        into: &mut [u8],
+    ) -> io::Result<Option<usize>> {
+        let entry = self.handshakes.at(handshake);
+        assert!(
+            !entry.receiving && !entry.starved,
+            "a handshake receives one piece at a time"
+        );
+        let received = socket::receive_now(self.handshakes.fd(handshake), into)?;
+        self.ring.counters.bytes_in += received.unwrap_or(0) as u64;
+        Ok(received)
     }
 
     /// Sends bytes that need no order with anything; false when the socket did not take all of them,

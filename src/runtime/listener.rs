@@ -11,6 +11,12 @@ use std::time::Duration;
 
 use super::socket;
 
+/// Seconds after which a client that has connected and says nothing is accepted anyway
+/// (TCP_DEFER_ACCEPT). In every protocol spoken here the client speaks first (MQTT, TLS, WebSocket, a
+/// PROXY header), so accepting waits for its first bytes: the core is woken once for a connect and not
+/// twice, and who says nothing holds no descriptor for this time.
+const DEFER_ACCEPT_S: i32 = 1;
+
 /// Where to listen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListenerConfig {
@@ -56,6 +62,12 @@ pub fn bind(config: &ListenerConfig, cores: usize) -> io::Result<(SocketAddr, Ve
             libc::IPPROTO_TCP,
             libc::TCP_USER_TIMEOUT,
             send_timeout_ms,
+        )?;
+        socket::set_option(
+            &fd,
+            libc::IPPROTO_TCP,
+            libc::TCP_DEFER_ACCEPT,
+            DEFER_ACCEPT_S,
         )?;
         socket::bind(&fd, address)?;
         address = socket::local_address(&fd)?;

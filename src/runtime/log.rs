@@ -10,7 +10,7 @@
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -21,9 +21,12 @@ use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::{fmt as lines_of, reload};
 
 use crate::config::{Log, LogFormat, LogLevel};
+use crate::gate::log::LogControl;
 
 /// Lines that may wait for the writer: at 200 bytes each about 1.6 MB, a second of a flood.
 const LINES_MAX: usize = 8192;
@@ -37,6 +40,14 @@ pub struct LogGuard {
     done: Receiver<()>,
     writer: Option<JoinHandle<()>>,
     flush_timeout: Duration,
+    control: Arc<dyn LogControl>,
+}
+
+impl LogGuard {
+    /// For changing the log while it is written.
+    pub fn control(&self) -> Arc<dyn LogControl> {
+        Arc::clone(&self.control)
+    }
 }
 
 impl Drop for LogGuard {
@@ -53,28 +64,71 @@ impl Drop for LogGuard {
 
 /// Starts the log of this process on standard error. Only the first call of a process succeeds.
 pub fn start(settings: &Log) -> io::Result<LogGuard> {
-    let (lines, guard) = start_writer(io::stderr(), LINES_MAX, FLUSH_TIMEOUT)?;
-    let level = match settings.level {
-        LogLevel::Error => LevelFilter::ERROR,
-        LogLevel::Warn => LevelFilter::WARN,
-        LogLevel::Info => LevelFilter::INFO,
-        LogLevel::Debug => LevelFilter::DEBUG,
-        LogLevel::Trace => LevelFilter::TRACE,
-    };
-    let builder = tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(lines);
+    let (lines, mut guard) = start_writer(io::stderr(), LINES_MAX, FLUSH_TIMEOUT)?;
+    let (filter, handle) = reload::Layer::new(filter_of(settings.level));
+    let written = tracing_subscriber::registry().with(filter);
+    let layer = lines_of::layer().with_writer(lines);
     let set = match settings.format {
         LogFormat::Text => {
             let colours = io::stderr().is_terminal();
-            tracing::subscriber::set_global_default(builder.with_ansi(colours).finish())
+            let layer = layer.with_ansi(colours);
+            tracing::subscriber::set_global_default(written.with(layer))
         }
         LogFormat::Json => {
-            tracing::subscriber::set_global_default(builder.event_format(JsonLines).finish())
+            let layer = layer.event_format(JsonLines);
+            tracing::subscriber::set_global_default(written.with(layer))
         }
     };
+    let change: Change =
+        Box::new(move |filter| handle.reload(filter).map_err(|why| why.to_string()));
     set.map_err(io::Error::other)?;
+    guard.control = Arc::new(Level {
+        at: AtomicU8::new(place_of(settings.level)),
+        change,
+    });
     Ok(guard)
+}
+
+/// Puts another filter in place.
+type Change = Box<dyn Fn(LevelFilter) -> Result<(), String> + Send + Sync>;
+
+/// The level in force.
+struct Level {
+    /// Its place in [`LEVELS`].
+    at: AtomicU8,
+    change: Change,
+}
+
+/// All levels with their filters.
+const LEVELS: [(LogLevel, LevelFilter); 5] = [
+    (LogLevel::Error, LevelFilter::ERROR),
+    (LogLevel::Warn, LevelFilter::WARN),
+    (LogLevel::Info, LevelFilter::INFO),
+    (LogLevel::Debug, LevelFilter::DEBUG),
+    (LogLevel::Trace, LevelFilter::TRACE),
+];
+
+fn place_of(level: LogLevel) -> u8 {
+    let place = LEVELS.iter().position(|(named, _)| *named == level);
+    u8::try_from(place.unwrap_or(0)).unwrap_or(0)
+}
+
+fn filter_of(level: LogLevel) -> LevelFilter {
+    let found = LEVELS.iter().find(|(named, _)| *named == level);
+    found.map_or(LevelFilter::INFO, |(_, filter)| *filter)
+}
+
+impl LogControl for Level {
+    fn level(&self) -> LogLevel {
+        let at = usize::from(self.at.load(Ordering::Relaxed));
+        LEVELS.get(at).map_or(LogLevel::Info, |(level, _)| *level)
+    }
+
+    fn set_level(&self, level: LogLevel) -> Result<(), String> {
+        (self.change)(filter_of(level))?;
+        self.at.store(place_of(level), Ordering::Relaxed);
+        Ok(())
+    }
 }
 
 /// The producers' end: makes a writer for each event.
@@ -131,6 +185,10 @@ fn start_writer(
         done,
         writer: Some(writer),
         flush_timeout,
+        control: Arc::new(Level {
+            at: AtomicU8::new(place_of(LogLevel::Info)),
+            change: Box::new(|_| Err("the log has not been started".to_owned())),
+        }),
     };
     Ok((lines, guard))
 }
@@ -368,6 +426,25 @@ mod tests {
         let got = text(&seen);
         assert_eq!(got.matches("line\n").count() as u64, 20 - lost);
         assert!(got.contains(&want), "{got}");
+    }
+
+    #[test]
+    fn another_level_is_in_force_once_it_could_be_put_in_place() {
+        let level = Level {
+            at: AtomicU8::new(place_of(LogLevel::Info)),
+            change: Box::new(|filter| match filter {
+                LevelFilter::TRACE => Err("no".to_owned()),
+                _ => Ok(()),
+            }),
+        };
+        assert_eq!(level.level(), LogLevel::Info);
+        level.set_level(LogLevel::Debug).unwrap();
+        assert_eq!(level.level(), LogLevel::Debug);
+        level.set_level(LogLevel::Trace).unwrap_err();
+        assert_eq!(level.level(), LogLevel::Debug);
+        for (level, filter) in LEVELS {
+            assert_eq!(filter_of(level), filter);
+        }
     }
 
     #[test]

@@ -12,7 +12,8 @@
 //! - [`listener`] and [`socket`] make the sockets; [`probe`] asks what the kernel can; [`log`] writes
 //!   the log; [`clock`] reads the time
 //! - [`tls_threads`] do TLS handshakes for [`tls_listener`]s; [`tls_names`] is what stays of a client's
-//!   certificate, [`tls_faults`] how failures are told
+//!   certificate, [`tls_faults`] how failures are told;
+//!   `tls_staple` puts OCSP responses into them
 //! - [`transport`] is what may lie between MQTT and a socket; [`front`] is what each listener wants
 
 mod accepts;
@@ -57,6 +58,7 @@ pub mod tls_names;
 #[cfg(test)]
 mod tls_pki;
 mod tls_poll;
+mod tls_staple;
 #[cfg(test)]
 mod tls_tests;
 pub mod tls_threads;

@@ -68,6 +68,26 @@ pub(super) fn send_now(fd: &OwnedFd, bytes: &[u8]) -> io::Result<usize> {
     }
 }
 
+/// Receives what has come already; none when nothing has, 0 when the peer has ended its side.
+pub(super) fn receive_now(fd: &OwnedFd, into: &mut [u8]) -> io::Result<Option<usize>> {
+    // SAFETY: pointer and length are those of a slice that is ours alone during the call.
+    let received = unsafe {
+        libc::recv(
+            fd.as_raw_fd(),
+            into.as_mut_ptr().cast(),
+            into.len(),
+            libc::MSG_DONTWAIT,
+        )
+    };
+    match usize::try_from(received) {
+        Ok(received) => Ok(Some(received)),
+        Err(_) => match io::Error::last_os_error() {
+            error if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            error => Err(error),
+        },
+    }
+}
+
 /// Ends our side: the peer reads an orderly end after what was sent. A socket that is gone already
 /// stays so.
 pub(super) fn shutdown_send(fd: &OwnedFd) {

@@ -70,7 +70,7 @@ impl<'a> NamedFile<'a> {
     }
 
     /// The certificates in PEM bytes of this file; at least one.
-    fn certificates(&self, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    pub(super) fn certificates(&self, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
         let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
         let read = read.map_err(|error| self.wrong(format_args!("not PEM: {error}")))?;
         if read.is_empty() {

@@ -24,7 +24,10 @@ use rustls::{
 
 use super::tls_certificates::{Certificates, Resolver};
 use super::tls_files::{self, NamedFile};
+use super::tls_staple;
+use crate::base::ocsp::CertId;
 use crate::config::{SessionTickets, TlsCipher, TlsListenerSettings, TlsVerify, TlsVersion};
+use crate::gate::tls::Stapling;
 
 /// Tickets sent after a TLS 1.3 handshake: a device that comes back uses one, and gets another then.
 const TLS13_TICKETS: usize = 1;
@@ -48,6 +51,11 @@ struct Live {
     configs: Vec<ThreadConfig>,
     clients: Clients,
     resumption: Resumption,
+    certificates: Arc<Certificates>,
+    /// What OCSP responses are fetched for.
+    stapling: Option<Stapling>,
+    /// What was fetched for it.
+    staple: Option<Vec<u8>>,
 }
 
 /// rustls' configuration for one handshake thread.
@@ -88,7 +96,7 @@ impl TlsListener {
         settings: &TlsListenerSettings,
         threads: usize,
     ) -> Result<(Self, Vec<String>), String> {
-        let (live, warnings) = make(settings, threads, None)?;
+        let (live, warnings) = make(&name, settings, threads, None)?;
         let listener = Self {
             name,
             handshake_timeout: settings.options.handshake_timeout,
@@ -104,13 +112,35 @@ impl TlsListener {
     /// # Errors
     /// A sentence that names the setting and the file; the listener stays as it was.
     pub fn reload(&self) -> Result<Vec<String>, String> {
-        let before = {
+        let (before, fetched) = {
             let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
-            (live.clients.clone(), live.resumption.clone())
+            let fetched = (live.stapling.clone(), live.staple.clone());
+            ((live.clients.clone(), live.resumption.clone()), fetched)
         };
-        let (live, warnings) = make(&self.settings, self.threads, Some(before))?;
+        let (mut live, warnings) = make(&self.name, &self.settings, self.threads, Some(before))?;
+        if let (true, (_, Some(response))) = (live.stapling == fetched.0, fetched) {
+            live.staple(Some(response));
+        }
         *self.live.lock().unwrap_or_else(PoisonError::into_inner) = live;
         Ok(warnings)
+    }
+
+    /// What OCSP responses are to be fetched for.
+    pub(super) fn stapling(&self) -> Option<Stapling> {
+        let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        live.stapling.clone()
+    }
+
+    /// Handshakes that begin from now on send this response, or none. Says whether it is for the
+    /// certificate that is in use.
+    pub(super) fn staple(&self, certificate: &CertId, response: Option<Vec<u8>>) -> bool {
+        let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        let wanted = live.stapling.as_ref().map(|stapling| &stapling.certificate);
+        let fits = wanted == Some(certificate);
+        if fits {
+            live.staple(response);
+        }
+        fits
     }
 
     /// What a handshake that begins now uses on that thread.
@@ -120,7 +150,31 @@ impl TlsListener {
     }
 }
 
+impl Live {
+    /// Puts a response, or none, in the place of the one there is.
+    fn staple(&mut self, response: Option<Vec<u8>>) {
+        self.certificates = Arc::new(self.certificates.stapled(response.clone()));
+        self.staple = response;
+        for thread in &mut self.configs {
+            *thread = ThreadConfig::new(&thread.config, &self.certificates);
+        }
+    }
+}
+
+impl ThreadConfig {
+    fn new(config: &ServerConfig, certificates: &Arc<Certificates>) -> Self {
+        let resolver = Arc::new(Resolver::new(Arc::clone(certificates)));
+        let mut config = config.clone();
+        config.cert_resolver = Arc::clone(&resolver) as _;
+        Self {
+            config: Arc::new(config),
+            resolver,
+        }
+    }
+}
+
 fn make(
+    name: &str,
     settings: &TlsListenerSettings,
     threads: usize,
     before: Option<(Clients, Resumption)>,
@@ -129,6 +183,7 @@ fn make(
     let prefix = &settings.prefix;
     let provider = Arc::new(provider(settings));
     let (certificates, warnings) = certificates(settings, &provider)?;
+    let stapling = tls_staple::stapling(name, settings, &certificates.default)?;
     let (verifier, clients) = client_verifier(settings, &provider)?;
     let resumption = match before {
         Some((same, resumption)) if same == clients => resumption,
@@ -160,20 +215,15 @@ fn make(
         config.send_tls13_tickets = TLS13_TICKETS;
     }
     let configs = (0..threads)
-        .map(|_| {
-            let resolver = Arc::new(Resolver::new(Arc::clone(&certificates)));
-            let mut config = config.clone();
-            config.cert_resolver = Arc::clone(&resolver) as _;
-            ThreadConfig {
-                config: Arc::new(config),
-                resolver,
-            }
-        })
+        .map(|_| ThreadConfig::new(&config, &certificates))
         .collect();
     let live = Live {
         configs,
         clients,
         resumption,
+        certificates,
+        stapling,
+        staple: None,
     };
     Ok((live, warnings))
 }

@@ -13,7 +13,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, SupportedProtocolVersion};
 
-use crate::config::{SniOptions, SslOptions, TlsListenerSettings};
+use crate::config::{OcspOptions, SniOptions, SslOptions, TlsListenerSettings};
 
 /// A CA.
 pub(super) struct Ca {
@@ -151,6 +151,7 @@ impl Files {
                 keyfile: Some(self.write("server.key", &own.key)),
                 ..SslOptions::default()
             },
+            ocsp: OcspOptions::default(),
             sni: Vec::new(),
         }
     }

@@ -22,7 +22,7 @@ use super::transport::tls::{Progress, TlsEnvelope};
 use super::wake::Wakers;
 use crate::base::envelope::PeerNames;
 use crate::base::ids::CoreId;
-use crate::gate::tls::{TlsReloaded, TlsRequest};
+use crate::gate::tls::{Fetched, Staple, TlsReloaded, TlsRequest};
 use crate::metrics::{CoreMetrics, Counter, Gauge};
 
 /// Bytes received at once.
@@ -543,7 +543,27 @@ impl Worker {
         while let Ok(request) = requests.try_recv() {
             match request {
                 TlsRequest::Reload(reply) => reply.send(self.reload()),
+                TlsRequest::Staplings(reply) => {
+                    let listeners = self.parts.listeners.iter().flatten();
+                    reply.send(listeners.filter_map(|one| one.stapling()).collect());
+                }
+                TlsRequest::Staple(fetched) => self.staple(fetched),
             }
+        }
+    }
+
+    /// What came of asking an OCSP responder.
+    fn staple(&self, fetched: Fetched) {
+        let mut listeners = self.parts.listeners.iter().flatten();
+        let listener = listeners.find(|one| one.name == fetched.listener);
+        let (counter, response) = match fetched.staple {
+            Staple::New(response) => (Counter::TlsOcspFetched, Some(Some(response))),
+            Staple::Keep => (Counter::TlsOcspFailed, None),
+            Staple::Drop => (Counter::TlsOcspFailed, Some(None)),
+        };
+        self.parts.metrics.inc(counter);
+        if let (Some(listener), Some(response)) = (listener, response) {
+            listener.staple(&fetched.certificate, response);
         }
     }
 

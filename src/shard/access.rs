@@ -57,6 +57,8 @@ const WILL: u64 = u64::MAX;
 pub struct Asking {
     open: usize,
     packets: u64,
+    /// How often the answers of all clients were forgotten.
+    epoch: u64,
 }
 
 /// Whether each filter of a SUBSCRIBE is allowed, in their order.
@@ -204,10 +206,7 @@ impl Shard {
     /// Others have answered.
     pub fn access_answered(&mut self, answer: AccessAnswer) {
         let ticket = answer.ticket;
-        let (version, rules) = {
-            let access = &self.clients.rules.access;
-            (access.version, access.cache)
-        };
+        let (version, rules) = (self.answers_version(), self.clients.rules.access.cache);
         let permission = match answer.reply {
             AccessReply::Allow => Permission::Allow,
             AccessReply::Deny => Permission::Deny,
@@ -324,27 +323,25 @@ impl Shard {
         }
     }
 
-    /// Forgets the answers a client has had, or all clients'; says how many clients had some.
-    pub fn drain_access_cache(&mut self, client_id: Option<&str>) -> usize {
-        let only = match client_id.map(|id| self.clients.registry.find(id)) {
-            None => None,
-            Some(None) => return 0,
-            Some(Some(session)) => Some(session),
+    /// Forgets the answers a client has had, or all clients'. No connection but the client's is looked
+    /// at: what is kept from before the present epoch is void.
+    pub fn drain_access_cache(&mut self, client_id: Option<&str>) {
+        let Some(client_id) = client_id else {
+            self.asking.epoch += 1;
+            return;
         };
-        let mut drained = 0;
-        for slot in 0..self.clients.connections.index_bound() {
-            let Some(connection) = self.clients.connections.at_mut(slot) else {
-                continue;
-            };
-            if only.is_some_and(|session| connection.session != session) {
-                continue;
-            }
-            if let Some(asked) = asked_of(connection).filter(|asked| !asked.cache.is_empty()) {
-                asked.cache.drain();
-                drained += 1;
-            }
+        let session = self.clients.registry.find(client_id);
+        let session = session.and_then(|index| self.clients.registry.at(index));
+        let slot = session.map(|session| session.connection);
+        let connection = slot.and_then(|slot| self.clients.connections.at_mut(slot));
+        if let Some(asked) = connection.and_then(asked_of) {
+            asked.cache.drain();
         }
-        drained
+    }
+
+    /// What answers that are kept have to be as new as.
+    fn answers_version(&self) -> u64 {
+        self.clients.rules.access.version ^ self.asking.epoch << 32
     }
 
     /// What a client is told whose PUBLISH is refused: 5.0 the reason, 3.x nothing, which is what success
@@ -388,6 +385,7 @@ impl Shard {
         } else {
             Counter::AuthorizationDeny
         });
+        self.look_authorized(slot, action, topic, allowed);
         allowed
     }
 
@@ -442,7 +440,7 @@ impl Shard {
 
     /// What others have answered.
     fn answer_about(&mut self, slot: u32, action: Action, topic: &str) -> Option<Permission> {
-        let version = self.clients.rules.access.version;
+        let version = self.answers_version();
         let now_ms = self.clients.now.ms;
         let asked = asked_of(self.clients.connections.at_mut(slot)?)?;
         let found = asked

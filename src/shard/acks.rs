@@ -15,7 +15,9 @@ impl Shard {
     pub fn puback(&mut self, slot: u32, ack: Ack) {
         let acked = self
             .clients
-            .finish_delivery(slot, |inflight| inflight.puback(ack.packet_id));
+            .finish_delivery(slot, ack.packet_id, |inflight| {
+                inflight.puback(ack.packet_id)
+            });
         self.count_missed(acked, Counter::PacketsPubackMissed);
     }
 
@@ -25,7 +27,9 @@ impl Shard {
         let refused = ack.reason.is_error();
         let acked = self
             .clients
-            .finish_delivery(slot, |inflight| inflight.pubrec(ack.packet_id, refused));
+            .finish_delivery(slot, ack.packet_id, |inflight| {
+                inflight.pubrec(ack.packet_id, refused)
+            });
         self.count_missed(acked, Counter::PacketsPubrecMissed);
         match acked {
             Acked::Release => self
@@ -43,7 +47,9 @@ impl Shard {
     pub fn pubcomp(&mut self, slot: u32, ack: Ack) {
         let acked = self
             .clients
-            .finish_delivery(slot, |inflight| inflight.pubcomp(ack.packet_id));
+            .finish_delivery(slot, ack.packet_id, |inflight| {
+                inflight.pubcomp(ack.packet_id)
+            });
         self.count_missed(acked, Counter::PacketsPubcompMissed);
     }
 
@@ -65,6 +71,7 @@ impl Clients {
     fn finish_delivery(
         &mut self,
         slot: u32,
+        packet_id: u16,
         apply: impl FnOnce(&mut Inflight) -> (Acked, Option<Delivery>),
     ) -> Acked {
         let Some(session_index) = self.connections.at(slot).map(|c| c.session) else {
@@ -80,6 +87,7 @@ impl Clients {
         let (acked, delivery) = apply(&mut traffic.inflight);
         if let Some(delivery) = delivery {
             self.see_acked(session_index, &delivery);
+            self.look_acked(session_index, packet_id, &delivery);
             self.let_go(delivery);
         }
         if acked == Acked::Finished {
@@ -109,6 +117,7 @@ impl Clients {
             return;
         };
         self.metrics.inc(Counter::PacketsPubrelSent);
+        self.look_sent(slot, "PUBREL", packet_id, Some(reason.as_u8()));
         if let Some(out) = self.out(slot) {
             encode_pubrel(&mut out.bytes, version, packet_id, reason);
         }

@@ -2,6 +2,7 @@
 
 use std::num::{NonZeroU16, NonZeroU64};
 
+use crate::gate::trace::TracedWhat;
 use crate::metrics::{Counter, Latency};
 use crate::mqtt::decode_connect::{Connect, Will as ConnectWill, decode_connect};
 use crate::mqtt::encode_connack::{ConnAckProperties, encode_connack};
@@ -18,6 +19,7 @@ use crate::shard::aliases::OutAliases;
 use crate::shard::close::CloseReason;
 use crate::shard::connection::{Connection, Flags};
 use crate::shard::handshake::{Handover, refusal};
+use crate::shard::lens::About;
 use crate::shard::timers::Timer;
 
 /// Bytes of the largest packet there can be.
@@ -36,6 +38,7 @@ impl Shard {
         let banned = self.is_banned(&handover).then_some(ReasonCode::Banned);
         let no_entry = banned.or_else(|| self.no_room(&handover.client_id));
         if let Some(reason) = no_entry.or_else(|| self.unmountable(&handover)) {
+            self.trace_turned_away(&handover, reason);
             self.count_close(handover.listener, CloseReason::of_refusal(reason));
             self.count_refusal(reason);
             self.clients.metrics.inc(Counter::HandoverRefused);
@@ -50,10 +53,30 @@ impl Shard {
         self.shares_come_back(session_index);
         self.greet(slot, session_index, &handover, &connect, present);
         self.see_connected(session_index);
+        if self.clients.is_tracing() {
+            self.clients
+                .trace_session(session_index, None, |_| TracedWhat::ConnAck {
+                    reason: ReasonCode::Success.as_u8(),
+                    session_present: present,
+                });
+        }
         self.auto_subscribe(slot);
         self.clients.replay_session(session_index);
         if !unread.is_empty() {
             self.take_bytes(slot, unread);
+        }
+    }
+
+    fn trace_turned_away(&mut self, handover: &Handover, reason: ReasonCode) {
+        if self.clients.is_tracing() {
+            let identity = handover.identity.as_deref();
+            let about = About {
+                client_id: &handover.client_id,
+                username: identity.and_then(|identity| identity.username.as_deref()),
+                peer: Some(handover.peer),
+            };
+            let why = CloseReason::of_refusal(reason);
+            self.clients.trace_end(about, why, Some(reason));
         }
     }
 

@@ -11,11 +11,13 @@ use crate::base::wheel::TimerWheel;
 use crate::gate::access::AccessQuestion;
 use crate::gate::authn::AuthnRequest;
 use crate::gate::observe::{Seen, Watch};
+use crate::gate::trace::Traced;
 use crate::metrics::{CoreMetrics, Counter};
 use crate::session::state::NONE;
 use crate::shard::addons::DeliverySwitches;
 use crate::shard::connection::{Connection, Flags, HEARD_UNIT_MS};
 use crate::shard::handshake::ClientSocket;
+use crate::shard::lens::Lens;
 use crate::shard::memory::Budget;
 use crate::shard::outgoing::{Outgoing, SpareOutgoing};
 use crate::shard::registry::Registry;
@@ -34,6 +36,8 @@ pub struct Clients {
     pub switches: DeliverySwitches,
     /// What the control plane wants to know, if anything.
     pub watch: Option<Arc<Watch>>,
+    /// What operators look at, if at anything.
+    pub lens: Option<Box<Lens>>,
     /// The moment of this turn.
     pub now: Now,
     /// Connected clients; the index is the slot in the connection plane.
@@ -51,7 +55,7 @@ pub struct Clients {
     pub shares_done: Vec<u32>,
     /// Sessions with replays whose clients have taken something.
     pub replays_fed: Vec<u32>,
-    /// Received bytes that wait in the boxes of connections.
+    /// Memory of the boxes of connections, for received bytes that wait.
     pub partial_bytes: usize,
     /// Keep-alives, session ends, delayed wills.
     pub wheel: TimerWheel,
@@ -83,6 +87,8 @@ pub struct Effects {
     pub ask: Vec<Box<AuthnRequest>>,
     /// What is to be told to those who watch.
     pub seen: Vec<Box<Seen>>,
+    /// What is to be told to those who trace.
+    pub traced: Vec<Box<Traced>>,
 }
 
 impl Effects {
@@ -97,6 +103,7 @@ impl Effects {
             && self.questions.is_empty()
             && self.ask.is_empty()
             && self.seen.is_empty()
+            && self.traced.is_empty()
     }
 
     /// Asks for everything that `more` asks for as well, and empties it.
@@ -110,6 +117,7 @@ impl Effects {
         self.questions.append(&mut more.questions);
         self.ask.append(&mut more.ask);
         self.seen.append(&mut more.seen);
+        self.traced.append(&mut more.traced);
     }
 
     /// Frees what a burst made the lists take. The driver has emptied them.
@@ -123,6 +131,7 @@ impl Effects {
         self.questions.shrink_to(LIST_ENTRIES_KEPT);
         self.ask.shrink_to(LIST_ENTRIES_KEPT);
         self.seen.shrink_to(LIST_ENTRIES_KEPT);
+        self.traced.shrink_to(LIST_ENTRIES_KEPT);
     }
 
     /// Memory in bytes.
@@ -135,6 +144,7 @@ impl Effects {
             + self.questions.capacity() * size_of::<Box<AccessQuestion>>()
             + self.ask.capacity() * size_of::<Box<AuthnRequest>>()
             + self.seen.capacity() * size_of::<Box<Seen>>()
+            + self.traced.capacity() * size_of::<Box<Traced>>()
     }
 }
 

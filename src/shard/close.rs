@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU32;
 
+use crate::gate::trace::TracedWhat;
 use crate::metrics::Counter;
 use crate::mqtt::encode_disconnect::encode_disconnect;
 use crate::mqtt::message::Message;
@@ -202,6 +203,11 @@ impl Shard {
         let connection = self.clients.connections.at(slot)?;
         let (listener, session) = (connection.listener, connection.session);
         self.see_disconnected(session, reason);
+        if self.clients.is_tracing() {
+            let reason = reason.emqx_name();
+            self.clients
+                .trace_session(session, None, |_| TracedWhat::Disconnected { reason });
+        }
         let connection = self.clients.connections.at(slot)?;
         if let Some(code) = tell.filter(|_| connection.version.is_v5()) {
             let most = connection.max_packet_size as usize;
@@ -213,7 +219,7 @@ impl Shard {
         let connection = self.clients.connections.at_mut(slot)?;
         connection.flags.set(Flags::CLOSING);
         let received = connection.received.take();
-        self.clients.partial_bytes -= received.map_or(0, |bytes| bytes.len());
+        self.clients.partial_bytes -= received.map_or(0, |bytes| bytes.capacity());
         let extra = connection.extra.take();
         self.authn.forget(extra.as_deref());
         let session = connection.session;
@@ -321,6 +327,7 @@ impl Clients {
     /// Sends DISCONNECT, with a reason in words as far as the client takes packets of its size.
     fn say_goodbye(&mut self, slot: u32, most: usize, reason: CloseReason, code: ReasonCode) {
         self.metrics.inc(Counter::PacketsDisconnectSent);
+        self.look_sent(slot, "DISCONNECT", 0, Some(code.as_u8()));
         let elsewhere = matches!(code, ReasonCode::UseAnotherServer | ReasonCode::ServerMoved);
         let reference = self.rules.server_reference.clone().filter(|_| elsewhere);
         let Some(out) = self.out(slot) else {

@@ -13,9 +13,11 @@ use std::collections::VecDeque;
 
 use compact_str::CompactString;
 
-use crate::base::limits::DELAYED_PER_TURN;
+use crate::base::ids::CoreId;
+use crate::base::limits::{DELAYED_PER_TURN, MANAGE_SCAN_PER_STEP};
 use crate::base::slab::{Key, Slab};
 use crate::base::time::Now;
+use crate::gate::manage::DelayedRow;
 use crate::metrics::Counter;
 use crate::mqtt::message::{Message, Publication};
 use crate::mqtt::reason::ReasonCode;
@@ -82,27 +84,6 @@ struct Delayed {
     due_ms: u64,
 }
 
-/// A delayed message as an operator sees it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct DelayedInfo {
-    /// Its name on its core, not used twice.
-    pub id: u64,
-    /// Where it is going.
-    pub topic: String,
-    /// Its payload, if the whole message was asked for.
-    pub payload: Option<Vec<u8>>,
-    /// QoS as published.
-    pub qos: u8,
-    /// RETAIN as published.
-    pub retain: bool,
-    /// The client that published it.
-    pub client_id: CompactString,
-    /// When it was received, microseconds of UNIX time.
-    pub received_us: u64,
-    /// When it is published, microseconds of UNIX time.
-    pub publish_us: u64,
-}
-
 impl DelayedMessages {
     /// None, and the part of one of `cores` of the most there may be (0 = unlimited).
     pub fn new(max_messages: usize, cores: u8) -> Self {
@@ -146,11 +127,12 @@ impl DelayedMessages {
         }
     }
 
-    fn info(&self, key: Key, now: Now, whole: bool) -> Option<DelayedInfo> {
+    fn row(&self, key: Key, (core, now): (CoreId, Now), whole: bool) -> Option<DelayedRow> {
         let delayed = self.waiting.get(key)?;
         let view = delayed.message.view();
-        Some(DelayedInfo {
+        Some(DelayedRow {
             id: key.pack(),
+            core: core.0,
             topic: view.topic.to_owned(),
             payload: whole.then(|| view.payload.to_vec()),
             qos: view.qos.as_u8(),
@@ -261,21 +243,28 @@ impl Shard {
     }
 
     /// Delayed messages from the place `from` on, at most `limit`, without their payloads; and the place
-    /// where the next page begins. (Places are not in the order of time.)
-    pub fn delayed_page(&self, from: u32, limit: usize) -> (Vec<DelayedInfo>, Option<u32>) {
-        let now = self.clients.now;
-        let keys = self.delayed.waiting.iter_from(from).map(|(key, _)| key);
-        let mut keys = keys.take(limit.saturating_add(1));
+    /// where the next page begins. (Places are not in the order of time.) Looks at a bounded number of
+    /// places, so a page may have less than there is.
+    pub fn delayed_page(&self, from: u32, limit: usize) -> (Vec<DelayedRow>, Option<u32>) {
+        let here = (self.clients.core, self.clients.now);
+        let bound = self.delayed.waiting.index_bound();
+        let most = u32::try_from(MANAGE_SCAN_PER_STEP).unwrap_or(u32::MAX);
+        let mut to = from.saturating_add(most).min(bound);
         let mut page = Vec::new();
-        for key in keys.by_ref().take(limit) {
-            page.extend(self.delayed.info(key, now, false));
+        for (key, _) in self.delayed.waiting.iter_range(from, to) {
+            if page.len() == limit {
+                to = key.index;
+                break;
+            }
+            page.extend(self.delayed.row(key, here, false));
         }
-        (page, keys.next().map(|key| key.index))
+        (page, (to < bound).then_some(to))
     }
 
     /// One delayed message with its payload.
-    pub fn delayed_message(&self, id: u64) -> Option<DelayedInfo> {
-        self.delayed.info(Key::unpack(id), self.clients.now, true)
+    pub fn delayed_message(&self, id: u64) -> Option<DelayedRow> {
+        let here = (self.clients.core, self.clients.now);
+        self.delayed.row(Key::unpack(id), here, true)
     }
 
     /// Forgets a delayed message; false if it is not there.
@@ -285,17 +274,6 @@ impl Shard {
         };
         self.clients.budget.release(delayed.message);
         true
-    }
-
-    /// Forgets up to `limit` delayed messages to a topic; says how many. Looks at all that wait.
-    pub fn delete_delayed_to(&mut self, topic: &str, limit: usize) -> usize {
-        let waiting = self.delayed.waiting.iter();
-        let there = waiting.filter(|(_, delayed)| delayed.message.view().topic == topic);
-        let keys: Vec<Key> = there.map(|(key, _)| key).take(limit).collect();
-        for key in &keys {
-            self.delete_delayed(key.pack());
-        }
-        keys.len()
     }
 }
 

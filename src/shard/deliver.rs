@@ -41,6 +41,7 @@ impl Clients {
         };
         if is_too_large(connection, &fanout.publication, wire) {
             self.metrics.inc(Counter::DeliveryDroppedTooLarge);
+            self.look_dropped(session_index, fanout.publication.topic, "too_large");
             return self.share_done(grant.share, qos);
         }
         let waits = |queue: &Queue| {
@@ -57,7 +58,8 @@ impl Clients {
         match (qos, self.has_room(slot)) {
             // A replay asks for no more than the queue has room for.
             (QoS::AtMostOnce, false) if !fanout.replay => {
-                self.metrics.inc(Counter::DeliveryDroppedOutQueueFull)
+                self.metrics.inc(Counter::DeliveryDroppedOutQueueFull);
+                self.look_dropped(session_index, fanout.publication.topic, "out_queue_full");
             }
             (QoS::AtMostOnce, true) if !overtakes => self.send(slot, fanout, wire),
             (_, true) if !overtakes => self.send_acked(slot, session_index, fanout, wire, grant),
@@ -130,6 +132,7 @@ impl Clients {
                 let expires = delivery.qos != QoS::ExactlyOnce;
                 if expires && is_expired(&delivery.message.view(), self.now.unix_us) {
                     self.metrics.inc(Counter::DeliveryDroppedExpired);
+                    self.look_dropped(session_index, delivery.message.view().topic, "expired");
                     self.give_up(slot, session_index, packet_id, delivery.qos);
                 } else if self.fits(slot, &delivery) {
                     self.resend(slot, &delivery, packet_id, true);
@@ -171,6 +174,7 @@ impl Clients {
     fn send_queued(&mut self, slot: u32, session_index: u32, delivery: Delivery) {
         if is_expired(&delivery.message.view(), self.now.unix_us) {
             self.metrics.inc(Counter::DeliveryDroppedExpired);
+            self.look_dropped(session_index, delivery.message.view().topic, "expired");
             self.share_done(delivery.share, delivery.qos);
         } else if self.fits(slot, &delivery) {
             let packet_id = match delivery.qos {
@@ -230,14 +234,16 @@ impl Clients {
     }
 
     /// Whether the client takes a delivery; if not, it is counted as dropped.
-    fn fits(&self, slot: u32, delivery: &Delivery) -> bool {
+    fn fits(&mut self, slot: u32, delivery: &Delivery) -> bool {
         let Some(connection) = self.connections.at(slot) else {
             return false;
         };
         let wire = self.wire_of(connection, delivery, 0, false);
         let fits = !is_too_large(connection, &delivery.message.view(), wire);
+        let session_index = connection.session;
         if !fits {
             self.metrics.inc(Counter::DeliveryDroppedTooLarge);
+            self.look_dropped(session_index, delivery.message.view().topic, "too_large");
         }
         fits
     }
@@ -273,6 +279,7 @@ impl Clients {
         fanout.write(out, wire, &mut self.budget);
         self.count_sent(wire.qos);
         self.see_delivered(slot, &fanout.publication, wire.qos);
+        self.look_delivered(slot, &fanout.publication, &wire);
     }
 
     fn send_acked(
@@ -322,6 +329,7 @@ impl Clients {
         }
         self.count_sent(delivery.qos);
         self.see_delivered(slot, &publication, delivery.qos);
+        self.look_delivered(slot, &publication, &wire);
     }
 
     /// Puts a message into a session's queue, under the limits of session and core.
@@ -333,14 +341,18 @@ impl Clients {
         retain: bool,
         grant: &Grant,
     ) {
+        let topic = fanout.publication.topic;
         if qos == QoS::AtMostOnce && !self.rules.mqueue_store_qos0 && !fanout.replay {
-            return self.metrics.inc(Counter::DeliveryDroppedQos0Msg);
+            self.metrics.inc(Counter::DeliveryDroppedQos0Msg);
+            return self.look_dropped(session_index, topic, "qos0_msg");
         }
         if qos == QoS::AtMostOnce && !self.budget.allows_qos0() {
-            return self.metrics.inc(Counter::DeliveryDroppedMemory);
+            self.metrics.inc(Counter::DeliveryDroppedMemory);
+            return self.look_dropped(session_index, topic, "memory");
         }
         if self.budget.is_full() && !self.make_room(session_index) {
             self.metrics.inc(Counter::DeliveryDroppedMemory);
+            self.look_dropped(session_index, topic, "memory");
             return self.share_done(grant.share, qos);
         }
         let delivery = Delivery {
@@ -366,10 +378,12 @@ impl Clients {
             self.longest_queue = (session_index, len);
         }
         if let Overflow::Dropped(victim) = overflow {
-            self.metrics.inc(match victim.qos {
-                QoS::AtMostOnce => Counter::DeliveryDroppedQos0Msg,
-                _ => Counter::DeliveryDroppedQueueFull,
-            });
+            let (counter, why) = match victim.qos {
+                QoS::AtMostOnce => (Counter::DeliveryDroppedQos0Msg, "qos0_msg"),
+                _ => (Counter::DeliveryDroppedQueueFull, "queue_full"),
+            };
+            self.metrics.inc(counter);
+            self.look_dropped(session_index, victim.message.view().topic, why);
             self.let_go(victim);
         }
     }
@@ -402,6 +416,7 @@ impl Clients {
             self.longest_queue = (victim, traffic.queue.len());
             if let Some(delivery) = dropped {
                 self.metrics.inc(Counter::DeliveryDroppedMemory);
+                self.look_dropped(victim, delivery.message.view().topic, "memory");
                 self.let_go(delivery);
                 return true;
             }

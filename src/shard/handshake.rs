@@ -33,6 +33,7 @@ use crate::mqtt::version::Version;
 use crate::shard::Shard;
 use crate::shard::auth::{Applicant, Entry, Identity, Pending, identity_of, question};
 use crate::shard::close::CloseReason;
+use crate::shard::lens::About;
 
 /// Bytes of the largest CONNACK without a client id: a header of 5 and 9 properties of fixed size.
 const CONNACK_BYTES_MAX: u32 = 36;
@@ -158,13 +159,13 @@ impl Shard {
         } else {
             self.judge(handshake)
         };
-        self.step(handshake.listener, judged)
+        self.step(handshake, judged)
     }
 
     /// The control plane has answered the open question about a handshake.
     pub fn handshake_answer(&mut self, handshake: &mut Handshake, verdict: Verdict) -> Step {
         let judged = self.decide(handshake, verdict);
-        self.step(handshake.listener, judged)
+        self.step(handshake, judged)
     }
 
     /// A handshake with its socket ended before its client was accepted.
@@ -181,11 +182,12 @@ impl Shard {
         self.count_close(listener, reason);
     }
 
-    fn step(&mut self, listener: u8, judged: Result<Step, Refusal>) -> Step {
+    fn step(&mut self, handshake: &Handshake, judged: Result<Step, Refusal>) -> Step {
         match judged {
             Ok(step) => step,
             Err(refusal) => {
-                self.count_close(listener, refusal.reason);
+                self.trace_refusal(handshake, &refusal);
+                self.count_close(handshake.listener, refusal.reason);
                 if !refusal.last.is_empty() {
                     self.count_refusal(refusal.code);
                 }
@@ -228,6 +230,7 @@ impl Shard {
             .rules
             .authn
             .client_id(&connect, names, username);
+        self.trace_connect(handshake.peer, &connect, (client_id, username));
         self.turned_away(client_id, username, handshake.peer.ip())
             .map_err(refused)?;
         self.admit(&connect, client_id).map_err(refused)?;
@@ -245,6 +248,7 @@ impl Shard {
         let entry = self.entry(handshake.listener, &applicant);
         if let Entry::Closed(reason) = entry {
             self.clients.metrics.inc(Counter::AuthenticationFailure);
+            self.trace_decision(handshake.peer, &applicant, (reason, false));
             return Err(refused(reason));
         }
         if applicant.client_id.is_empty() {
@@ -268,6 +272,8 @@ impl Shard {
         metrics.inc(Counter::ClientAuthAnonymous);
         metrics.inc(Counter::AuthenticationSuccess);
         metrics.inc(Counter::AuthenticationSuccessAnonymous);
+        let success = (ReasonCode::Success, true);
+        self.trace_decision(handshake.peer, &applicant, success);
         Ok(self.go_home(handshake, applicant, None))
     }
 
@@ -415,10 +421,13 @@ impl Shard {
             Verdict::Allow(grant) => {
                 self.count_answer(trial.pending.asked_us, true);
                 let Trial { applicant, .. } = *trial;
+                let success = (ReasonCode::Success, false);
+                self.trace_decision(handshake.peer, &applicant, success);
                 Ok(self.go_home(handshake, applicant, Some(*grant)))
             }
             Verdict::Deny(reason) => {
                 self.count_answer(trial.pending.asked_us, false);
+                self.trace_decision(handshake.peer, &trial.applicant, (reason, false));
                 refused(reason)
             }
             Verdict::Continue { data, state } => {
@@ -451,6 +460,30 @@ impl Shard {
                 refused(ReasonCode::ServerUnavailable)
             }
         }
+    }
+
+    /// Tells those who trace of a handshake that ends, with as much of its client as is known.
+    fn trace_refusal(&mut self, handshake: &Handshake, refusal: &Refusal) {
+        if !self.clients.is_tracing() {
+            return;
+        }
+        let max = self.clients.rules.max_packet_size;
+        let frame = next_frame(&handshake.received, max).ok().flatten();
+        let connect = frame.and_then(|frame| decode_connect(&frame).ok());
+        let (names, authn) = (handshake.peer_names.as_deref(), &self.clients.rules.authn);
+        let username = connect
+            .as_ref()
+            .and_then(|connect| authn.username(connect, names));
+        let client_id = connect
+            .as_ref()
+            .map(|connect| authn.client_id(connect, names, username));
+        let about = About {
+            client_id: client_id.unwrap_or_default(),
+            username,
+            peer: Some(handshake.peer),
+        };
+        self.clients
+            .trace_end(about, refusal.reason, refusal.told());
     }
 
     /// Whether a well-formed CONNECT is welcome.
@@ -540,6 +573,11 @@ impl Refusal {
             code: ReasonCode::MalformedPacket,
             reason,
         }
+    }
+
+    /// The reason code that the client is told.
+    fn told(&self) -> Option<ReasonCode> {
+        (!self.last.is_empty()).then_some(self.code)
     }
 
     /// Bytes that are no packet have no answer.

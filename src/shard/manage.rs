@@ -10,6 +10,7 @@
 //! [`MANAGE_STEPS_PER_TURN`]: crate::base::limits::MANAGE_STEPS_PER_TURN
 
 mod clients;
+mod delayed;
 mod messages;
 mod subscriptions;
 #[cfg(test)]
@@ -97,6 +98,13 @@ impl Shard {
                 self.publish_figures();
                 reply.send(());
             }
+            Manage::Tables { reply } => reply.send(self.tables_at_a_glance()),
+            Manage::Look { at, reply } => {
+                self.look(at);
+                reply.send(());
+            }
+            Manage::SlowSubs { forget, reply } => reply.send(self.slow_subs(forget)),
+            Manage::Delayed(about) => self.manage_delayed(about),
             _ => debug_assert!(false, "every request has its step"),
         }
     }

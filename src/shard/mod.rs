@@ -18,7 +18,7 @@
 //! - [`share`]: shared subscriptions; [`replay`]: stored messages; [`timers`], [`close`]: what ends
 //! - [`addons`]: what EMQX adds to MQTT: [`delayed`], [`exclusive`], [`rewrite`], [`mountpoint`],
 //!   `auto_subscribe`; `retry` sends again
-//! - [`observe`]: what is told to those who watch
+//! - [`observe`]: what is told to those who watch; [`lens`]: what operators look at
 //! - [`manage`]: what operators ask; [`stop`] holds the steps of a shutdown
 //! - [`clients`], [`connection`], [`registry`], [`memory`]: the tables; [`census`] counts them
 
@@ -42,6 +42,7 @@ pub mod exclusive;
 pub mod fanout;
 pub mod handshake;
 pub mod home;
+pub mod lens;
 pub mod manage;
 pub mod memory;
 pub mod mountpoint;
@@ -57,6 +58,7 @@ mod retry;
 pub mod rewrite;
 pub mod rules;
 pub mod share;
+mod slow_subs;
 pub mod stop;
 pub mod subscribe;
 #[cfg(test)]
@@ -210,6 +212,7 @@ impl Shard {
             effects: Effects::default(),
             switches: DeliverySwitches::new(&addons),
             watch: None,
+            lens: None,
             rules,
         };
         let retained =

@@ -55,9 +55,11 @@ impl Shard {
         let topic = self.resolve_alias(slot, publish, &mut alias_topic);
         let result = topic.and_then(|topic| {
             if !self.is_within_quota(slot, publish) {
+                self.look_refused(slot, topic, "quota_exceeded");
                 return self.refuse_publish(slot, publish, ReasonCode::QuotaExceeded);
             }
             if !self.may_publish(slot, publish, topic)? {
+                self.look_refused(slot, topic, "not_authorized");
                 return self.refuse_publish(slot, publish, ReasonCode::NotAuthorized);
             }
             if topic.starts_with('$') || self.changes_topics {
@@ -93,6 +95,8 @@ impl Shard {
             ReasonCode::PacketIdentifierNotFound
         };
         self.clients.metrics.inc(Counter::PacketsPubcompSent);
+        self.clients
+            .look_sent(slot, "PUBCOMP", ack.packet_id, Some(reason.as_u8()));
         if let Some(out) = self.clients.out(slot) {
             encode_pubcomp(&mut out.bytes, version, ack.packet_id, reason);
         }
@@ -275,12 +279,16 @@ impl Shard {
             publisher: PublisherRef(self.clients.publisher(session_index)),
         };
         self.see_published(session_index, &publication);
+        self.look_published(session_index, &publication, publish.packet_id);
         let (reason, waits) = match fate {
             Fate::Route => self.route_for(&publication),
             Fate::Wait(delay_ms) => self.delay_for(session_index, &publication, delay_ms),
             Fate::Discard => (self.discard_delayed(), CoreSet::EMPTY),
         };
         self.properties = scratch;
+        if reason == ReasonCode::NoMatchingSubscribers {
+            self.look_refused(slot, topic, "no_subscribers");
+        }
         // Who is refused does not release [MQTT5 4.3.3]; a 3.x client does not know of it.
         if publish.qos == QoS::ExactlyOnce && !(reason.is_error() && self.is_v5(slot)) {
             self.await_release(session_index, publish.packet_id);
@@ -426,6 +434,9 @@ impl Shard {
         } else {
             Counter::PacketsPubackSent
         });
+        let name = if qos2 { "PUBREC" } else { "PUBACK" };
+        let code = Some(reason.as_u8());
+        self.clients.look_sent(slot, name, packet_id, code);
         let Some(out) = self.clients.out(slot) else {
             return;
         };

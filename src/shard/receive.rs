@@ -11,7 +11,7 @@ use crate::metrics::Counter;
 use crate::mqtt::decode_disconnect::Disconnect;
 use crate::mqtt::encode_ack::encode_pingresp;
 use crate::mqtt::error::DecodeError;
-use crate::mqtt::frame::{Frame, PacketType, next_frame};
+use crate::mqtt::frame::{Frame, PacketType, declared_len, next_frame};
 use crate::mqtt::packet::{ClientPacket, decode};
 use crate::mqtt::reason::ReasonCode;
 use crate::mqtt::version::Version;
@@ -24,6 +24,10 @@ use crate::shard::deliver::live;
 const PARTIAL_SHARE: usize = 4;
 /// And at least so many bytes.
 const PARTIAL_BYTES_MIN: usize = 1 << 20;
+
+/// A box has room for at most so many times what has come, and for no more than the packet: who declares
+/// much and sends little takes little.
+const BOX_GROWTH: usize = 2;
 
 /// The connection has to end: why, and what a 5.0 client is told.
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +69,22 @@ enum Progress {
     Ended,
 }
 
+/// Room for a box that begins with these bytes and will hold so many: for the whole of its first packet,
+/// within [`BOX_GROWTH`].
+fn room_for(begin: &[u8], needed: usize) -> usize {
+    let packet = declared_len(begin).unwrap_or(0);
+    packet.clamp(needed, BOX_GROWTH * needed)
+}
+
+/// Makes room for more bytes in a box.
+fn make_room(received: &mut Vec<u8>, more: usize) {
+    let needed = received.len() + more;
+    if needed > received.capacity() {
+        let room = room_for(received, needed).max(received.len());
+        received.reserve_exact(room - received.len());
+    }
+}
+
 impl Shard {
     /// Bytes came from a connection.
     pub fn receive(&mut self, slot: u32, bytes: &[u8]) {
@@ -86,8 +106,10 @@ impl Shard {
             return;
         }
         if let Some(received) = &mut connection.received {
+            let before = received.capacity();
+            make_room(received, bytes.len());
             received.extend_from_slice(bytes);
-            self.clients.partial_bytes += bytes.len();
+            self.clients.partial_bytes += received.capacity() - before;
             if !connection.flags.has(Flags::SUSPENDED) {
                 self.work_off(slot);
             }
@@ -164,15 +186,17 @@ impl Shard {
         else {
             return;
         };
-        self.clients.partial_bytes -= received.len();
+        self.clients.partial_bytes -= received.capacity();
         match self.handle_bytes(slot, &received) {
             Progress::Incomplete(done) | Progress::Suspended(done) if done < received.len() => {
                 received.drain(..done);
-                if received.capacity() > 2 * RECEIVED_BYTES_PAUSE.max(received.len()) {
+                // A stream of large packets keeps its room.
+                let next = declared_len(&received).unwrap_or(0);
+                if received.capacity() > 2 * RECEIVED_BYTES_PAUSE.max(received.len()).max(next) {
                     received.shrink_to_fit();
                 }
                 if let Some(connection) = live(&mut self.clients.connections, slot) {
-                    self.clients.partial_bytes += received.len();
+                    self.clients.partial_bytes += received.capacity();
                     connection.received = Some(received);
                 }
             }
@@ -189,8 +213,11 @@ impl Shard {
             return;
         }
         if let Some(connection) = live(&mut self.clients.connections, slot) {
-            connection.received = Some(Box::new(bytes[*done..].to_vec()));
-            self.clients.partial_bytes += bytes.len() - done;
+            let rest = &bytes[*done..];
+            let mut received = Vec::with_capacity(room_for(rest, rest.len()));
+            received.extend_from_slice(rest);
+            self.clients.partial_bytes += received.capacity();
+            connection.received = Some(Box::new(received));
         }
     }
 
@@ -266,6 +293,7 @@ impl Shard {
                 return Err(error.into());
             }
         };
+        self.look_received(slot, &packet);
         match packet {
             ClientPacket::Publish(publish) => self.publish(slot, &publish),
             ClientPacket::PubAck(ack) => {
@@ -298,8 +326,22 @@ impl Shard {
         }
     }
 
+    /// Tells those who trace of packets that have no topic; the others are told of where they are
+    /// handled.
+    #[inline]
+    fn look_received(&mut self, slot: u32, packet: &ClientPacket<'_>) {
+        if self.clients.is_tracing()
+            && let Some((name, packet_id, reason)) = described(packet)
+        {
+            let reason = reason.map(ReasonCode::as_u8);
+            self.clients
+                .trace_packet(slot, (false, name), packet_id, reason);
+        }
+    }
+
     fn ping(&mut self, slot: u32) {
         self.clients.metrics.inc(Counter::PacketsPingrespSent);
+        self.clients.look_sent(slot, "PINGRESP", 0, None);
         if let Some(out) = self.clients.out(slot) {
             encode_pingresp(&mut out.bytes);
         }
@@ -399,4 +441,20 @@ impl Shard {
             _ => Counter::PacketsAuthReceived,
         });
     }
+}
+
+/// Name, packet identifier and reason code of a packet that has no topic.
+fn described(packet: &ClientPacket<'_>) -> Option<(&'static str, u16, Option<ReasonCode>)> {
+    Some(match packet {
+        ClientPacket::PubAck(ack) => ("PUBACK", ack.packet_id, Some(ack.reason)),
+        ClientPacket::PubRec(ack) => ("PUBREC", ack.packet_id, Some(ack.reason)),
+        ClientPacket::PubRel(ack) => ("PUBREL", ack.packet_id, Some(ack.reason)),
+        ClientPacket::PubComp(ack) => ("PUBCOMP", ack.packet_id, Some(ack.reason)),
+        ClientPacket::PingReq => ("PINGREQ", 0, None),
+        ClientPacket::Disconnect(packet) => ("DISCONNECT", 0, Some(packet.reason)),
+        ClientPacket::Auth(packet) => ("AUTH", 0, Some(packet.reason)),
+        ClientPacket::Subscribe(packet) => ("SUBSCRIBE", packet.packet_id, None),
+        ClientPacket::Unsubscribe(packet) => ("UNSUBSCRIBE", packet.packet_id, None),
+        ClientPacket::Publish(_) => return None,
+    })
 }

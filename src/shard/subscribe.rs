@@ -32,7 +32,7 @@ use crate::shard::Shard;
 use crate::shard::close::CloseReason;
 use crate::shard::cross::Filters;
 use crate::shard::exclusive::EXCLUSIVE_PREFIX;
-use crate::shard::fanout::{Fanout, Grant};
+use crate::shard::fanout::{Fanout, Grant, identifiers};
 use crate::shard::receive::Fault;
 use crate::shard::replay::{StoredMessage, stored_version};
 use crate::shard::share::GROUPS_FROM;
@@ -168,6 +168,7 @@ impl Shard {
             if let Some(pending) = self.subacks.get_mut(key) {
                 pending.reasons.push(reason.as_u8());
             }
+            self.look_subscribed(session, &entry, reason);
             if !reason.is_error() {
                 self.see_subscribed(session, entry.filter, entry.options);
             }
@@ -226,8 +227,8 @@ impl Shard {
         };
         self.clients.metrics.inc(Counter::ClientUnsubscribe);
         let mut reasons: SmallVec<[u8; 8]> = SmallVec::new();
-        for filter in packet.filters() {
-            let filter = self.own_filter(slot, filter);
+        for asked in packet.filters() {
+            let filter = self.own_filter(slot, asked);
             let removed = filter.is_some_and(|f| {
                 let removed = self.unsubscribe_one(session_index, &f);
                 if removed {
@@ -241,10 +242,13 @@ impl Shard {
                 ReasonCode::NoSubscriptionExisted
             };
             reasons.push(reason.as_u8());
+            self.look_unsubscribed(session_index, asked, reason);
         }
         let count = if version.is_v5() { reasons.len() } else { 0 };
         if self.takes_answer(slot, count) {
             self.clients.metrics.inc(Counter::PacketsUnsubackSent);
+            self.clients
+                .look_sent(slot, "UNSUBACK", packet.packet_id, None);
             if let Some(out) = self.clients.out(slot) {
                 encode_unsuback(&mut out.bytes, version, packet.packet_id, &reasons);
             }
@@ -610,6 +614,7 @@ impl Shard {
             return false;
         }
         self.clients.metrics.inc(Counter::PacketsSubackSent);
+        self.clients.look_sent(slot, "SUBACK", packet_id, None);
         if let Some(out) = self.clients.out(slot) {
             encode_suback(&mut out.bytes, version, packet_id, &reasons);
         }
@@ -706,7 +711,7 @@ fn grant_of(subscriber: &Subscriber) -> Grant {
     Grant {
         qos: QoS::from_u8(subscriber.options.qos()).unwrap_or_default(),
         retain_as_published: subscriber.options.retain_as_published(),
-        identifiers: subscriber.subscription_identifier.into_iter().collect(),
+        identifiers: identifiers(subscriber.subscription_identifier),
         share: ShareTag::NONE,
     }
 }

@@ -4,19 +4,22 @@
 use std::sync::Arc;
 
 use crate::base::envelope::{Envelope, EnvelopeEnd, ToldPeer};
-use crate::ws::frame::{self, Event, FrameLimits, Frames, Kind};
-use crate::ws::http::{Request, head_end};
+use crate::ws::deflate::Deflate;
+use crate::ws::frame::{self, CloseCode, Event, FrameLimits, Frames, Kind};
+use crate::ws::http::head_end;
 use crate::ws::upgrade::{Accepted, Refused, WebSocketRules, judge};
-
-/// The extension as it is agreed on: no window is kept from message to message, on either side.
-pub(super) const COMPRESSION_ANSWER: &str =
-    "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
 
 /// One connection's WebSocket.
 pub struct WebSocket {
     state: State,
     rules: Arc<WebSocketRules>,
-    told: Option<Box<ToldPeer>>,
+    more: Option<Box<More>>,
+}
+
+/// What few connections have.
+struct More {
+    told: Option<ToldPeer>,
+    deflate: Option<Deflate>,
 }
 
 enum State {
@@ -39,15 +42,20 @@ impl WebSocket {
         Self {
             state: State::Request(Vec::new(), trusted),
             rules,
-            told: None,
+            more: None,
         }
     }
 
     fn limits(&self) -> FrameLimits {
         FrameLimits {
             frame_bytes_max: self.rules.frame_bytes_max,
-            compression: false,
+            compression: self.more.as_ref().is_some_and(|m| m.deflate.is_some()),
         }
+    }
+
+    /// Compression, where it was agreed on.
+    fn deflate(&mut self) -> Option<&mut Deflate> {
+        self.more.as_mut()?.deflate.as_mut()
     }
 
     /// Collects the request; says what came behind it when it is whole.
@@ -70,8 +78,17 @@ impl WebSocket {
             Err(fault) => Err(Refused::from(fault)),
         };
         match judged {
-            Ok((Accepted { answer, told, .. }, end)) => {
-                self.told = told.map(Box::new);
+            Ok((accepted, end)) => {
+                let Accepted {
+                    answer,
+                    told,
+                    compression,
+                } = accepted;
+                let bytes_max = self.rules.inflated_bytes_max;
+                let deflate = compression.map(|agreed| Deflate::new(agreed, bytes_max));
+                if told.is_some() || deflate.is_some() {
+                    self.more = Some(Box::new(More { told, deflate }));
+                }
                 reply.extend_from_slice(&answer);
                 self.state = State::Open(Frames::default());
                 Ok(wire.get(end - before..).unwrap_or_default())
@@ -87,6 +104,29 @@ impl WebSocket {
         }
     }
 
+    /// A piece of a compressed message; `inflated` bytes have come of this receive's bytes before.
+    fn inflate(
+        &mut self,
+        piece: &[u8],
+        last: bool,
+        plain: &mut Vec<u8>,
+        inflated: u64,
+    ) -> Result<(), CloseCode> {
+        let room = self.rules.inflated_bytes_max.saturating_sub(inflated);
+        match self.deflate() {
+            Some(deflate) => deflate.inflate(piece, last, plain, room),
+            None => Err(frame::PROTOCOL_ERROR),
+        }
+    }
+
+    /// Appends a message to `wire`.
+    fn push(&mut self, payload: &[u8], wire: &mut Vec<u8>) {
+        match self.deflate() {
+            Some(deflate) => deflate.push(Kind::Binary, payload, wire),
+            None => frame::push_data(wire, Kind::Binary, false, payload),
+        }
+    }
+
     /// Takes frames.
     fn take_frames(
         &mut self,
@@ -95,10 +135,11 @@ impl WebSocket {
         reply: &mut Vec<u8>,
     ) -> Result<(), EnvelopeEnd> {
         let limits = self.limits();
-        let State::Open(frames) = &mut self.state else {
-            return Ok(());
-        };
+        let mut inflated = 0;
         loop {
+            let State::Open(frames) = &mut self.state else {
+                return Ok(());
+            };
             let before = plain.len();
             let (code, end) = match frames.next(&mut wire, plain, limits) {
                 Ok(None) => return Ok(()),
@@ -108,6 +149,20 @@ impl WebSocket {
                     // [MQTT-6.0.0-1]
                     plain.truncate(before);
                     (Some(frame::UNSUPPORTED_DATA), EnvelopeEnd::Broken)
+                }
+                Ok(Some(Event::Data {
+                    compressed: true,
+                    last,
+                    ..
+                })) => {
+                    let piece = plain.split_off(before);
+                    match self.inflate(&piece, last, plain, inflated) {
+                        Ok(()) => {
+                            inflated += (plain.len() - before) as u64;
+                            continue;
+                        }
+                        Err(code) => (Some(code), EnvelopeEnd::Broken),
+                    }
                 }
                 Ok(Some(Event::Data { .. } | Event::Pong)) => continue,
                 Ok(Some(Event::Ping)) => {
@@ -144,12 +199,12 @@ impl Envelope for WebSocket {
             return;
         }
         if !self.rules.one_packet_a_frame {
-            return frame::push_data(wire, Kind::Binary, false, plain);
+            return self.push(plain, wire);
         }
         let mut rest = plain;
         while !rest.is_empty() {
             let (packet, behind) = rest.split_at(packet_len(rest).min(rest.len()));
-            frame::push_data(wire, Kind::Binary, false, packet);
+            self.push(packet, wire);
             rest = behind;
         }
     }
@@ -169,11 +224,17 @@ impl Envelope for WebSocket {
             State::Open(frames) => frames.held_bytes(),
             State::Over(_) => 0,
         };
-        size_of::<Self>() + more
+        let deflate = self.more.as_ref().and_then(|rare| rare.deflate.as_ref());
+        let rare = deflate.map_or(0, |deflate| size_of::<More>() + deflate.held_bytes());
+        size_of::<Self>() + more + rare
     }
 
     fn told_peer(&mut self) -> Option<ToldPeer> {
-        self.told.take().map(|told| *told)
+        let told = self.more.as_mut()?.told.take();
+        if self.more.as_ref().is_some_and(|m| m.deflate.is_none()) {
+            self.more = None;
+        }
+        told
     }
 }
 
@@ -187,12 +248,6 @@ fn packet_len(bytes: &[u8]) -> usize {
         }
     }
     bytes.len()
-}
-
-/// Whether a client offers what [`COMPRESSION_ANSWER`] agrees to.
-pub(super) fn offers_compression(request: &Request<'_>) -> bool {
-    let _ = request;
-    false
 }
 
 #[cfg(test)]

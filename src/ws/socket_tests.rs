@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::ws::deflate::{DeflateRules, agree};
 
 const REQUEST: &[u8] =
     b"GET /mqtt HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -182,4 +183,94 @@ proptest! {
         }
         let _ = hear(&mut socket, [&bytes[..]]);
     }
+}
+
+const DEFLATE: DeflateRules = DeflateRules {
+    level: 6,
+    server_takeover: false,
+    client_takeover: false,
+    server_window_bits: 15,
+    client_window_bits: 15,
+};
+
+/// A connection with which compression was agreed on.
+fn open_compressed(rules: WebSocketRules) -> WebSocket {
+    let head = REQUEST.strip_suffix(b"\r\n").unwrap();
+    let offer = b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n";
+    let mut socket = new(rules);
+    let (_, reply, end) = hear(&mut socket, [&[head, &offer[..]].concat()[..]]);
+    let answer = String::from_utf8(reply).unwrap();
+    assert!(end.is_ok() && answer.contains("\r\nSec-WebSocket-Extensions: permessage-deflate; "));
+    socket
+}
+
+fn deflating() -> WebSocketRules {
+    WebSocketRules {
+        deflate: Some(DEFLATE),
+        inflated_bytes_max: 2000,
+        ..WebSocketRules::default()
+    }
+}
+
+#[test]
+fn compressed_messages_and_others_are_one_stream() {
+    let mut socket = open_compressed(deflating());
+    let stream = [
+        client_frame(0x42, b"\xf2\x48\xcd"),
+        client_frame(0x89, b"hi"),
+        client_frame(0x80, b"\xc9\xc9\x07\x00"),
+        client_frame(0x82, b", world"),
+    ];
+    let (plain, reply, end) = hear(&mut socket, [&stream.concat()[..]]);
+    assert_eq!(
+        (&plain[..], &reply[..]),
+        (&b"Hello, world"[..], &b"\x8a\x02hi"[..])
+    );
+    assert!(end.is_ok());
+    let mut wire = Vec::new();
+    socket.send(&[0; 1000], &mut wire);
+    assert!(wire[0] == 0xc2 && wire.len() < 40, "{wire:?}");
+    let told = socket.told_peer();
+    assert!(
+        told.is_some() && socket.limits().compression,
+        "what is told goes, the rest stays"
+    );
+}
+
+#[test]
+fn more_than_a_packet_may_have_is_not_inflated() {
+    // 1500 zero bytes each.
+    let mut packer = Deflate::new(
+        agree(DEFLATE, ["permessage-deflate"].into_iter()).unwrap(),
+        1,
+    );
+    let mut wire = Vec::new();
+    packer.push(Kind::Binary, &[0; 1500], &mut wire);
+    let frame = client_frame(0xc2, &wire[2..]);
+    let mut socket = open_compressed(deflating());
+    for _ in 0..3 {
+        let (plain, _, end) = hear(&mut socket, [&frame[..]]);
+        assert_eq!((plain.len(), end), (1500, Ok(())));
+    }
+    // Two in one receive are more than a packet, as one that is too long by itself is.
+    let (plain, reply, end) = hear(&mut socket, [&[&frame[..], &frame].concat()[..]]);
+    assert_eq!((plain.len(), &reply[..]), (1500, &b"\x88\x02\x03\xf1"[..]));
+    assert_eq!(end, Err(EnvelopeEnd::Broken));
+}
+
+#[test]
+fn compression_is_for_those_who_agreed_on_it() {
+    let mut socket = open();
+    let (plain, reply, end) = hear(&mut socket, [&client_frame(0xc2, b"\xf2\x48\x05\0")[..]]);
+    assert!(plain.is_empty() && end == Err(EnvelopeEnd::Broken));
+    assert_eq!(reply, b"\x88\x02\x03\xea");
+    // Off: an offer is not answered, and nothing is held for it.
+    let idle = open().held_bytes();
+    let head = REQUEST.strip_suffix(b"\r\n").unwrap();
+    let offer = b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n";
+    let mut socket = new(WebSocketRules::default());
+    let (_, reply, _) = hear(&mut socket, [&[head, &offer[..]].concat()[..]]);
+    assert!(!String::from_utf8(reply).unwrap().contains("Extensions"));
+    assert_eq!(socket.held_bytes(), idle);
+    assert_eq!(idle, size_of::<WebSocket>());
 }

@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use sha1::{Digest, Sha1};
 
 use crate::base::envelope::ToldPeer;
+use crate::ws::deflate::{Agreed, DeflateRules, agree};
 use crate::ws::http::{HttpFault, Request};
 
 /// What every key is hashed with [RFC 6455, 1.3].
@@ -35,8 +36,10 @@ pub struct WebSocketRules {
     pub frame_bytes_max: u64,
     /// Whether each packet is sent in a frame of its own.
     pub one_packet_a_frame: bool,
-    /// Whether messages are compressed for clients that offer it.
-    pub compress: bool,
+    /// What is agreed to with clients that offer compression; none of them is, without it.
+    pub deflate: Option<DeflateRules>,
+    /// Bytes that a compressed message, and all of those in one receive, may give.
+    pub inflated_bytes_max: u64,
 }
 
 impl Default for WebSocketRules {
@@ -54,7 +57,8 @@ impl Default for WebSocketRules {
             port_header: "X-Forwarded-Port".to_owned(),
             frame_bytes_max: u64::MAX,
             one_packet_a_frame: false,
-            compress: false,
+            deflate: None,
+            inflated_bytes_max: 1024 * 1024,
         }
     }
 }
@@ -66,8 +70,8 @@ pub struct Accepted {
     pub answer: Vec<u8>,
     /// Who the client is, as a proxy says.
     pub told: Option<ToldPeer>,
-    /// Whether messages may be compressed.
-    pub compression: bool,
+    /// How messages may be compressed, if they may.
+    pub compression: Option<Agreed>,
 }
 
 /// A request that was not.
@@ -131,7 +135,8 @@ pub fn judge(head: &[u8], rules: &WebSocketRules, trusted: bool) -> Result<Accep
     let key = judge_websocket(&request)?;
     judge_origin(&request, rules)?;
     let protocol = choose_protocol(&request, rules)?;
-    let compression = rules.compress && crate::ws::socket::offers_compression(&request);
+    let offers = request.words("sec-websocket-extensions");
+    let compression = rules.deflate.and_then(|rules| agree(rules, offers));
     let mut answer = format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Accept: {}\r\n",
@@ -142,9 +147,9 @@ pub fn judge(head: &[u8], rules: &WebSocketRules, trusted: bool) -> Result<Accep
         answer.push_str(protocol);
         answer.push_str("\r\n");
     }
-    if compression {
+    if let Some(agreed) = &compression {
         answer.push_str("Sec-WebSocket-Extensions: ");
-        answer.push_str(crate::ws::socket::COMPRESSION_ANSWER);
+        answer.push_str(&agreed.answer());
         answer.push_str("\r\n");
     }
     answer.push_str("\r\n");

@@ -3,6 +3,7 @@
 pub(crate) mod tls;
 pub(crate) mod watch;
 mod worker;
+mod ws;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -62,6 +63,8 @@ struct Plan {
     subscribe_own: bool,
     abort: bool,
     tls: Option<TlsPlan>,
+    /// The request for a WebSocket, if one is spoken.
+    ws_request: Option<Vec<u8>>,
 }
 
 /// Client ids of one length: prefix, zeros, number.
@@ -295,7 +298,10 @@ fn plan(args: &ConnectArgs) -> Result<Plan, Failure> {
     let (connect_template, client_id_offset) = connect_template(args);
     let tls = args
         .tls
-        .then(|| TlsPlan::new(&args.tls_server, args.tls_version, args.tls_resume))
+        .then(|| {
+            let own = args.tls_cert.as_deref().zip(args.tls_key.as_deref());
+            TlsPlan::new(&args.tls_server, args.tls_version, args.tls_resume, own)
+        })
         .transpose()
         .map_err(Failure::Usage)?;
     let workers = load::worker_count(&args.common, args.connections)?;
@@ -338,6 +344,10 @@ fn plan(args: &ConnectArgs) -> Result<Plan, Failure> {
         subscribe_own: args.subscribe_own,
         abort: args.abort,
         tls,
+        ws_request: args
+            .ws
+            .as_ref()
+            .map(|path| ws::request(path, &target.to_string())),
     })
 }
 

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, Read, Write};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -13,7 +14,8 @@ use rustls::client::{
     ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue,
 };
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, HandshakeKind, NamedGroup,
     SignatureScheme, SupportedProtocolVersion,
@@ -35,19 +37,38 @@ pub(crate) struct TlsPlan {
 }
 
 impl TlsPlan {
-    /// Clients of these versions that ask for `server`.
-    pub(crate) fn new(server: &str, version: TlsVersionArg, resume: bool) -> Result<Self, String> {
+    /// Clients of these versions that ask for `server`, maybe with certificate and key of their own.
+    pub(crate) fn new(
+        server: &str,
+        version: TlsVersionArg,
+        resume: bool,
+        own: Option<(&Path, &Path)>,
+    ) -> Result<Self, String> {
         let provider = Arc::new(ring::default_provider());
         let versions: &[&SupportedProtocolVersion] = match version {
             TlsVersionArg::V12 => &[&rustls::version::TLS12],
             TlsVersionArg::V13 => &[&rustls::version::TLS13],
         };
-        let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(versions)
             .map_err(|error| error.to_string())?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Trusting(provider)))
-            .with_no_client_auth();
+            .with_custom_certificate_verifier(Arc::new(Trusting(provider)));
+        let mut config = match own {
+            None => builder.with_no_client_auth(),
+            Some((certificate, key)) => {
+                let wrong = |file: &Path, error: String| format!("{}: {error}", file.display());
+                let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(certificate)
+                    .map_err(|error| wrong(certificate, error.to_string()))?
+                    .collect();
+                let chain = chain.map_err(|error| wrong(certificate, error.to_string()))?;
+                let secret = PrivateKeyDer::from_pem_file(key)
+                    .map_err(|error| wrong(key, error.to_string()))?;
+                builder
+                    .with_client_auth_cert(chain, secret)
+                    .map_err(|error| wrong(key, error.to_string()))?
+            }
+        };
         config.resumption = if resume {
             Resumption::store(Arc::new(Sessions::default()))
         } else {

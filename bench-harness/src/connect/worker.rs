@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::tls::{Came, Tls};
+use super::ws;
 use super::{Counters, Plan, Shared, Tally};
 use crate::codec::{self, Packet, Subscribe, SubscriptionOptions};
 use crate::interval::{Kind, Part};
@@ -26,6 +27,7 @@ enum State {
     Unborn,
     TcpConnecting,
     TlsHandshaking,
+    WsUpgrading,
     AwaitingConnAck,
     AwaitingSubAck,
     Ready,
@@ -352,9 +354,13 @@ impl<'a> Worker<'a> {
         let (State::Ready, Some(socket)) = (connection.state, &connection.socket) else {
             return;
         };
+        let ping: &[u8] = match self.plan.ws_request {
+            Some(_) => &ws::PING,
+            None => &[0xC0, 0],
+        };
         let written = match self.tls.get_mut(index) {
-            Some(Some(tls)) => tls.write(&[0xC0, 0], socket),
-            _ => socket.write(&[0xC0, 0]).map(drop),
+            Some(Some(tls)) => tls.write(ping, socket),
+            _ => socket.write(ping).map(drop),
         };
         match written {
             Ok(()) => {
@@ -391,7 +397,7 @@ impl<'a> Worker<'a> {
             let begun = match (socket.pending_error(), &self.plan.tls) {
                 (Err(error), _) => Err(error),
                 (Ok(()), Some(_)) => self.begin_tls(index),
-                (Ok(()), None) => self.send_connect(index),
+                (Ok(()), None) => self.begin_mqtt(index),
             };
             let us = self.since(self.connections[index].asked_us) / 1000;
             self.recent.note_tcp(self.global_index(index), us);
@@ -445,10 +451,28 @@ impl<'a> Worker<'a> {
         } else {
             self.tally.tls_full += 1;
         }
-        self.send_connect(index)
+        self.begin_mqtt(index)
+    }
+
+    /// CONNECT, or the request for a WebSocket to send it in.
+    fn begin_mqtt(&mut self, index: usize) -> io::Result<()> {
+        let Some(request) = &self.plan.ws_request else {
+            return self.send_connect(index);
+        };
+        self.connections[index].state = State::WsUpgrading;
+        self.packet.clone_from(request);
+        self.send_bytes(index)
     }
 
     fn send_packet(&mut self, index: usize) -> io::Result<()> {
+        if self.plan.ws_request.is_some() {
+            let packet = std::mem::take(&mut self.packet);
+            ws::wrap(&packet, &mut self.packet);
+        }
+        self.send_bytes(index)
+    }
+
+    fn send_bytes(&mut self, index: usize) -> io::Result<()> {
         let Some(socket) = &self.connections[index].socket else {
             return Ok(());
         };
@@ -492,7 +516,10 @@ impl<'a> Worker<'a> {
             let came = came.and_then(|came| self.goes_on_with_tls(index).map(|()| came));
             match came {
                 Ok(Came::End) => return self.end(index, "closed by the broker"),
-                Ok(Came::Bytes(count)) => self.take_packets(index, kept + count),
+                Ok(Came::Bytes(count)) if self.plan.ws_request.is_some() => {
+                    self.take_frames(index, kept + count);
+                }
+                Ok(Came::Bytes(count)) => self.take_packets(index, 0, kept + count),
                 Ok(Came::Nothing) => {
                     if kept > 0 {
                         self.keep_partial(index, 0, kept);
@@ -504,8 +531,37 @@ impl<'a> Worker<'a> {
         }
     }
 
-    fn take_packets(&mut self, index: usize, end: usize) {
+    /// The answer to the request for a WebSocket, then frames with whole packets.
+    fn take_frames(&mut self, index: usize, end: usize) {
         let mut start = 0;
+        while start < end && self.connections[index].socket.is_some() {
+            let bytes = &self.buffer[start..end];
+            if self.connections[index].state == State::WsUpgrading {
+                match ws::answer_len(bytes) {
+                    Ok(Some(length)) => start += length,
+                    Ok(None) => return self.keep_partial(index, start, end),
+                    Err(reason) => return self.end(index, &reason),
+                }
+                if let Err(error) = self.send_connect(index) {
+                    return self.end(index, &load::reason(&error));
+                }
+                continue;
+            }
+            match ws::frame(bytes) {
+                Ok(Some((head, length))) => {
+                    self.take_packets(index, start + head, start + length);
+                    if self.connections[index].partial.take().is_some() {
+                        return self.end(index, "a packet that is not in one frame");
+                    }
+                    start += length;
+                }
+                Ok(None) => return self.keep_partial(index, start, end),
+                Err(reason) => return self.end(index, &reason),
+            }
+        }
+    }
+
+    fn take_packets(&mut self, index: usize, mut start: usize, end: usize) {
         while start < end {
             match codec::decode(&self.buffer[start..end], self.plan.version) {
                 Ok(Some((packet, length))) => {
@@ -664,7 +720,7 @@ impl<'a> Worker<'a> {
                 continue;
             };
             // A socket that cannot take 2 bytes or an option is closed all the same.
-            if self.plan.abort || self.plan.tls.is_some() {
+            if self.plan.abort || self.plan.tls.is_some() || self.plan.ws_request.is_some() {
                 drop(socket.reset_on_close());
             } else {
                 drop(socket.write(&[0xE0, 0]));

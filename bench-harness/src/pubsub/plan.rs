@@ -41,6 +41,7 @@ pub(super) struct Plan {
     pub(super) version: Version,
     pub(super) run: u32,
     pub(super) topology: Topology,
+    plus: bool,
     pub(super) publishers: usize,
     pub(super) subscribers: usize,
     pub(super) slow_subscribers: usize,
@@ -94,6 +95,7 @@ impl Plan {
             version: args.common.mqtt_version.into(),
             run,
             topology: args.topology,
+            plus: args.plus,
             publishers: args.publishers,
             subscribers: args.subscribers,
             slow_subscribers: args.slow_subscribers,
@@ -234,6 +236,9 @@ impl Plan {
                     [exact, multi, plus, format!("bench/+/{p}")]
                 })
                 .collect(),
+            Topology::Pairs | Topology::FanOut if self.plus => {
+                publishers.map(|p| format!("bench/+/{p}")).collect()
+            }
             Topology::Pairs | Topology::FanOut => {
                 publishers.map(|p| self.topics[p].clone()).collect()
             }

@@ -14,6 +14,7 @@ mod http;
 #[path = "../support/http_stub.rs"]
 mod http_stub;
 mod listeners;
+mod malformed;
 mod matrices;
 mod messages;
 mod observe;
@@ -27,7 +28,9 @@ mod shares;
 mod shutdown;
 mod start;
 mod storms;
+mod table;
 mod tls;
+mod tls_ocsp;
 mod tls_peer;
 mod websocket;
 mod wills;

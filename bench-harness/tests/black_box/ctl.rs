@@ -1,5 +1,6 @@
 //! `broker ctl`, `doctor` and `estimate`: what they print, and what they do to clients.
 
+mod diagnose;
 mod tools;
 
 use std::os::unix::fs::PermissionsExt;
@@ -405,4 +406,43 @@ fn users_and_keys_made_here_open_the_api() {
     );
     assert_eq!(told(broker, &["api_keys", "del", "probe"]), "ok");
     assert_eq!(status(), 401);
+}
+
+#[test]
+fn applications_of_emqx_4_are_api_keys() {
+    let api = Api::start(1);
+    let broker = &api.broker;
+    let own = "a-secret-of-the-user";
+    let words = ["mgmt", "insert", "901abdba8eb8c", "hello", own];
+    assert_eq!(told(broker, &words), format!("AppSecret: {own}"));
+    let made = told(broker, &["mgmt", "insert", "other", "world"]);
+    let made = made.strip_prefix("AppSecret: ").unwrap().to_owned();
+    let status = |id: &str, secret: &str| {
+        let who = crate::http::basic(id, secret);
+        api.ask_as(&who, "GET", "/api/v4/clients", None).status
+    };
+    let both = || (status("901abdba8eb8c", own), status("other", &made));
+    assert_eq!(both(), (200, 200));
+    let list = told(broker, &["mgmt", "list"]);
+    let line = "app_id: 901abdba8eb8c, secret: ******, name: hello, desc: , status: true, expired: undefined";
+    assert!(list.lines().any(|is| is == line), "{list}");
+    let stop = ["mgmt", "update", "901abdba8eb8c", "stop"];
+    assert_eq!(told(broker, &stop), "update successfully.");
+    assert_eq!(both(), (401, 200));
+    let shown = told(broker, &["mgmt", "lookup", "901abdba8eb8c"]);
+    assert!(shown.lines().any(|is| is == "status: false"), "{shown}");
+    let start = ["mgmt", "update", "901abdba8eb8c", "start"];
+    assert_eq!(told(broker, &start), "update successfully.");
+    assert_eq!(told(broker, &["mgmt", "delete", "other"]), "ok");
+    assert_eq!(both(), (200, 401));
+    for (words, why) in [
+        (&["mgmt", "lookup", "other"][..], "no API key `other`"),
+        (&["mgmt", "delete", "other"], "no API key `other`"),
+        (&["mgmt", "update", "other", "stop"], "no API key `other`"),
+        (&["mgmt", "insert", "901abdba8eb8c", "x"], "already"),
+        (&["mgmt", "insert", "new", "x", "public"], "16 to 255 bytes"),
+        (&["mgmt", "insert", "a b", "x"], "a name has"),
+    ] {
+        assert!(refused(broker, words).contains(why), "{words:?}");
+    }
 }

@@ -13,7 +13,7 @@ use crate::peer::{PATIENCE, clean, connect, leave, message, subscriber, vanish};
 const V5: Version = Version::V5;
 
 /// The latest report, after one was asked for.
-fn report(broker: &Broker) -> serde_json::Value {
+pub fn report(broker: &Broker) -> serde_json::Value {
     let reports = |log: &str| {
         let lines = log.split_inclusive('\n');
         let whole = lines.filter(|line| line.starts_with('{') && line.ends_with("}\n"));

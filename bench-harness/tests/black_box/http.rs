@@ -2,6 +2,10 @@
 
 mod access;
 mod clients;
+mod dashboard;
+mod diagnose;
+mod effects;
+mod every;
 mod figures;
 mod lists;
 mod messages;

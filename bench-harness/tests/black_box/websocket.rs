@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use bench_harness::codec::Version;
+use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
 
 use crate::broker::Broker;
 use crate::peer::{collect, message, subscriber, texts};
@@ -201,4 +202,102 @@ fn a_shutdown_closes_websockets_in_order() {
     ws.expect(CONNACK);
     broker.stop();
     ws.expect_close(1000);
+}
+
+/// A message's payload as the extension has it: deflate without the four bytes at its end.
+fn deflated(bytes: &[u8]) -> Vec<u8> {
+    let mut state = Compress::new(Compression::default(), false);
+    let mut out = Vec::with_capacity(bytes.len() + 100);
+    state
+        .compress_vec(bytes, &mut out, FlushCompress::Sync)
+        .unwrap();
+    assert!(out.ends_with(&[0, 0, 0xff, 0xff]));
+    out.truncate(out.len() - 4);
+    out
+}
+
+fn inflated(bytes: &[u8]) -> Vec<u8> {
+    let mut state = Decompress::new(false);
+    let mut out = Vec::with_capacity(1 << 16);
+    let whole = [bytes, &[0, 0, 0xff, 0xff]].concat();
+    state
+        .decompress_vec(&whole, &mut out, FlushDecompress::Sync)
+        .unwrap();
+    out
+}
+
+const OFFER: &str = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits";
+
+#[test]
+fn messages_are_compressed_for_those_who_ask_and_bombs_are_cut() {
+    let broker = broker(&[
+        "--set",
+        "listeners.ws.default.websocket.compress=true",
+        "--set",
+        "mqtt.max_packet_size=20KB",
+    ]);
+    let ask = request("/mqtt", &[MQTT, OFFER]);
+    let open = || {
+        let client = WsClient::ask(broker.addresses[1], &ask);
+        let agreed = "\r\nSec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; \
+                      client_no_context_takeover\r\n";
+        assert!(client.answer.contains(agreed), "{}", client.answer);
+        client
+    };
+    let send = |client: &mut WsClient, bytes: &[u8]| {
+        client
+            .stream
+            .write_all(&frame(0xc2, &deflated(bytes)))
+            .unwrap();
+    };
+    let mut client = open();
+    send(&mut client, &connect_packet("deflated"));
+    client.expect(CONNACK);
+    send(&mut client, b"\x82\x06\0\x01\0\x01t\0");
+    client.expect(b"\x90\x03\0\x01\0");
+    let publish = [&b"\x30\x8b\x27\0\x01t"[..], &[b'a'; 5000]].concat();
+    send(&mut client, &publish);
+    let got = client.next().unwrap();
+    assert!(
+        got.first == 0xc2 && got.payload.len() < 100,
+        "{}",
+        got.payload.len()
+    );
+    assert_eq!(inflated(&got.payload), publish);
+    // A message that is not compressed is one, too; and who does not ask gets none that is.
+    client.send(b"\xc0\0");
+    client.expect(b"\xd0\0");
+    let mut plain = WsClient::open(broker.addresses[1]);
+    assert!(!plain.answer.contains("Extensions"), "{}", plain.answer);
+    plain.send(&connect_packet("plain"));
+    plain.expect(CONNACK);
+
+    // Two megabytes in two kilobytes, of which nothing is a packet that is too large by itself.
+    for is_connected in [false, true] {
+        let mut bomb = open();
+        if is_connected {
+            bomb.send(&connect_packet("bomb"));
+            bomb.expect(CONNACK);
+        }
+        send(&mut bomb, &b"\xc0\0".repeat(1 << 20));
+        let mut last = bomb.next();
+        while last.as_ref().is_some_and(|frame| frame.first != 0x88) {
+            last = bomb.next();
+        }
+        let code = last.map(|frame| frame.payload);
+        assert_eq!(
+            code,
+            Some(1009_u16.to_be_bytes().to_vec()),
+            "{is_connected}"
+        );
+    }
+    let mut broken = open();
+    broken
+        .stream
+        .write_all(&frame(0xc2, b"\xff\xff\xff"))
+        .unwrap();
+    broken.expect_close(1007);
+    client.send(b"\xc0\0");
+    client.expect(b"\xd0\0");
+    broker.stop();
 }

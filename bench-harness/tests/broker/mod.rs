@@ -71,6 +71,8 @@ pub struct Broker {
     pub listening: Vec<String>,
     /// Where its HTTP API is: nowhere unless the arguments say otherwise.
     pub http: Option<SocketAddr>,
+    /// Where EMQX 4's tools find it as well.
+    pub http_v4: Option<SocketAddr>,
     scratch: Scratch,
 }
 
@@ -107,6 +109,7 @@ impl Broker {
             addresses: Vec::new(),
             listening: Vec::new(),
             http: None,
+            http_v4: None,
             scratch,
         };
         broker.wait_until_ready(&lines)?;
@@ -143,7 +146,9 @@ impl Broker {
                     }
                 }
                 ["listening", "http", address] => self.http = Some(address.parse().unwrap()),
-                ["listening", "http_v4", _] => {}
+                ["listening", "http_v4", address] => {
+                    self.http_v4 = Some(address.parse().unwrap());
+                }
                 _ => return Err(format!("an unknown line on standard output: {line}")),
             }
         }

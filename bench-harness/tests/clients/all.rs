@@ -9,6 +9,7 @@
 
 #[path = "../broker/mod.rs"]
 mod broker;
+mod emqx4;
 mod mosquitto;
 mod mosquitto_bridge;
 mod rumqttc_v4;

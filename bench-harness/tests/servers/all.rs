@@ -15,5 +15,6 @@ mod broker;
 mod browser;
 mod echo;
 mod process;
+mod prometheus;
 mod proxies;
 mod server;

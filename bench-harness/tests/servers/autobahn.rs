@@ -1,5 +1,6 @@
 //! The Autobahn suite's judgement of the WebSocket code: sections 1 to 7 (framing, pings, reserved
-//! bits, opcodes, fragmentation, UTF-8, closing) and 10; 9 (limits) as far as it takes little time.
+//! bits, opcodes, fragmentation, UTF-8, closing) and 10; 9 (limits) as far as it takes little time; 12 and
+//! 13 (compression).
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,6 +8,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+
+use millrace::ws::deflate::{DeflateRules, WINDOW_BITS_MAX};
 
 use crate::broker::{Scratch, run, source};
 use crate::echo;
@@ -17,6 +20,9 @@ const GOOD: [&str; 3] = ["OK", "NON-STRICT", "INFORMATIONAL"];
 /// Cases of the sections that are asked for; fewer are a suite that did not run.
 const CASES_MIN: usize = 240;
 
+/// The same of sections 12 and 13: 5 and 7 groups of 18.
+const COMPRESSION_CASES_MIN: usize = 216;
+
 /// The interpreter that the suite needs.
 fn python() -> Option<PathBuf> {
     let link = source("target/test-tools/autobahn/python");
@@ -25,6 +31,31 @@ fn python() -> Option<PathBuf> {
 
 #[test]
 fn autobahn_finds_no_failure() {
+    let cases = [
+        "1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "9.1.1", "9.2.1", "9.5.*", "10.*",
+    ];
+    judge("plain", None, &cases, CASES_MIN);
+}
+
+/// Sections 12 and 13: compression with what the client asks for, with windows kept and not.
+#[test]
+fn autobahn_finds_no_failure_of_compression() {
+    let rules = |takeover| DeflateRules {
+        level: 6,
+        server_takeover: takeover,
+        client_takeover: takeover,
+        server_window_bits: WINDOW_BITS_MAX,
+        client_window_bits: WINDOW_BITS_MAX,
+    };
+    let cases = ["12.*", "13.*"];
+    judge("takeover", Some(rules(true)), &cases, COMPRESSION_CASES_MIN);
+    // The frames with compression on and nothing compressed, too.
+    let cases = ["5.*", "6.1.*", "12.1.*", "13.1.*"];
+    judge("no takeover", Some(rules(false)), &cases, 40);
+}
+
+/// Runs these cases against an echo server with these rules.
+fn judge(name: &str, deflate: Option<DeflateRules>, cases: &[&str], cases_min: usize) {
     let suite = source("target/test-tools/autobahn");
     let (Some(python), true) = (python(), suite.join("bin/wstest").exists()) else {
         println!(
@@ -33,11 +64,11 @@ fn autobahn_finds_no_failure() {
         return;
     };
     let scratch = Scratch::new();
-    let address = echo::serve();
+    let address = echo::serve(deflate);
     let spec = json!({
         "outdir": scratch.path("reports"),
         "servers": [{ "agent": "millrace", "url": format!("ws://{address}/") }],
-        "cases": ["1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "9.1.1", "9.2.1", "9.5.*", "10.*"],
+        "cases": cases,
         "exclude-cases": [],
         "exclude-agent-cases": {},
     });
@@ -70,7 +101,11 @@ fn autobahn_finds_no_failure() {
             .count()
     };
     let counts = GOOD.map(|word| format!("{word} {}", count(word)));
-    println!("autobahn: {} cases, {}", cases.len(), counts.join(", "));
+    println!(
+        "autobahn, {name}: {} cases, {}",
+        cases.len(),
+        counts.join(", ")
+    );
     assert!(bad.is_empty(), "{bad:?}");
-    assert!(cases.len() >= CASES_MIN, "only {} cases ran", cases.len());
+    assert!(cases.len() >= cases_min, "only {} cases ran", cases.len());
 }

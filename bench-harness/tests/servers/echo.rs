@@ -6,18 +6,23 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread;
 
+use millrace::ws::deflate::{Deflate, DeflateRules};
 use millrace::ws::frame::{self, Event, FrameLimits, Frames, Kind};
 use millrace::ws::http::head_end;
 use millrace::ws::upgrade::{WebSocketRules, judge};
 use millrace::ws::utf8::Utf8;
 
-/// Serves on a port of its own until the process ends.
-pub fn serve() -> SocketAddr {
+/// The longest message that the suite sends.
+const MESSAGE_BYTES_MAX: u64 = 64 << 20;
+
+/// Serves on a port of its own until the process ends, with compression as the rules say.
+pub fn serve(deflate: Option<DeflateRules>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let rules = Arc::new(WebSocketRules {
         path: "/".to_owned(),
         fail_if_no_protocol: false,
+        deflate,
         ..WebSocketRules::default()
     });
     thread::spawn(move || {
@@ -49,7 +54,11 @@ fn echo(mut stream: TcpStream, rules: &WebSocketRules) -> std::io::Result<()> {
         Err(refused) => return stream.write_all(&refused.answer()),
     };
     stream.write_all(&accepted.answer)?;
-    let mut echo = Echo::default();
+    let agreed = accepted.compression;
+    let mut echo = Echo {
+        deflate: agreed.map(|agreed| Deflate::new(agreed, MESSAGE_BYTES_MAX)),
+        ..Echo::default()
+    };
     let mut rest = received.split_off(end);
     loop {
         let mut answer = Vec::new();
@@ -72,27 +81,36 @@ struct Echo {
     frames: Frames,
     message: Vec<u8>,
     text: Utf8,
+    deflate: Option<Deflate>,
 }
 
 impl Echo {
     /// Takes bytes; whether the connection goes on.
     fn take(&mut self, mut wire: &[u8], answer: &mut Vec<u8>) -> bool {
         let limits = FrameLimits {
-            frame_bytes_max: 64 << 20,
-            compression: false,
+            frame_bytes_max: MESSAGE_BYTES_MAX,
+            compression: self.deflate.is_some(),
         };
         loop {
             let before = self.message.len();
             match self.frames.next(&mut wire, &mut self.message, limits) {
                 Ok(None) => return true,
-                Ok(Some(Event::Data { kind, last, .. })) => {
-                    if kind == Kind::Text && !self.is_text(before, last) {
+                Ok(Some(Event::Data {
+                    kind,
+                    compressed,
+                    last,
+                })) => {
+                    let inflated = !compressed || self.inflate(before, last);
+                    if !inflated || (kind == Kind::Text && !self.is_text(before, last)) {
                         frame::push_close(answer, Some(frame::INVALID_PAYLOAD));
                         return false;
                     }
                     if last {
-                        frame::push_data(answer, kind, false, &self.message);
-                        self.message.clear();
+                        let message = std::mem::take(&mut self.message);
+                        match &mut self.deflate {
+                            Some(deflate) => deflate.push(kind, &message, answer),
+                            None => frame::push_data(answer, kind, false, &message),
+                        }
                     }
                 }
                 Ok(Some(Event::Ping)) => frame::push_pong(answer, self.frames.control()),
@@ -107,6 +125,18 @@ impl Echo {
                 }
             }
         }
+    }
+
+    /// Puts what a compressed piece holds in its place.
+    fn inflate(&mut self, from: usize, last: bool) -> bool {
+        let piece = self.message.split_off(from);
+        let deflate = self.deflate.as_mut();
+        deflate.is_some_and(|deflate| {
+            let room = MESSAGE_BYTES_MAX;
+            deflate
+                .inflate(&piece, last, &mut self.message, room)
+                .is_ok()
+        })
     }
 
     fn is_text(&mut self, from: usize, last: bool) -> bool {

@@ -55,11 +55,15 @@ enum Backend {
     Documents(Box<Documents>),
 }
 
-/// Starts to answer the cores' questions about access; nothing runs if nobody is to be asked.
+/// Those who are asked, with how they do.
+pub(super) type Asked = Vec<(&'static str, Breaker)>;
+
+/// Starts to answer the cores' questions about access; nothing runs if nobody is to be asked. Returns how
+/// each of those who are asked does.
 ///
 /// # Errors
 /// A sentence for the operator.
-pub(super) fn start(handle: &Handle, gate: &Gate, config: &Config) -> Result<(), String> {
+pub(super) fn start(handle: &Handle, gate: &Gate, config: &Config) -> Result<Asked, String> {
     let _context = handle.enter();
     let enabled = config.access_sources.iter().enumerate();
     let enabled = enabled.filter(|(_, source)| source.enable);
@@ -73,8 +77,12 @@ pub(super) fn start(handle: &Handle, gate: &Gate, config: &Config) -> Result<(),
         })
         .collect::<Result<_, _>>()?;
     if sources.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
+    let all = sources.iter();
+    let all = all
+        .map(|source| (source.id, source.breaker.clone()))
+        .collect();
     let sources = Arc::new(Sources {
         sources,
         listeners: config.listeners.iter().map(ToString::to_string).collect(),
@@ -94,7 +102,7 @@ pub(super) fn start(handle: &Handle, gate: &Gate, config: &Config) -> Result<(),
     thread::Builder::new()
         .name("authz".to_owned())
         .spawn(serve)
-        .map(drop)
+        .map(|_| all)
         .map_err(|error| format!("no thread for access: {error}"))
 }
 

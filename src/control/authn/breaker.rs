@@ -1,6 +1,6 @@
 //! Leaves a backend alone that has failed several times, and says so.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Failures in a row after which a backend is not asked for a while.
@@ -10,9 +10,9 @@ const PAUSE_MIN: Duration = Duration::from_millis(500);
 /// The longest.
 const PAUSE_MAX: Duration = Duration::from_secs(15);
 
-/// How a backend has done lately.
-#[derive(Debug, Default)]
-pub(super) struct Breaker(Mutex<Lately>);
+/// How a backend has done lately; clones are the same.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Breaker(Arc<Mutex<Lately>>);
 
 #[derive(Debug, Default)]
 struct Lately {
@@ -34,6 +34,12 @@ impl Breaker {
             }
             None => false,
         }
+    }
+
+    /// Whether it has failed so often that it is left alone, and has not worked since.
+    pub(super) fn is_down(&self) -> bool {
+        let lately = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lately.failures >= FAILURES_MAX
     }
 
     /// It has answered.
@@ -71,4 +77,22 @@ impl Breaker {
 fn pause_after(failures: u32) -> Duration {
     let doublings = failures.saturating_sub(FAILURES_MAX).min(10);
     (PAUSE_MIN * 2_u32.pow(doublings)).min(PAUSE_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backend_is_down_after_several_failures_until_it_works() {
+        let breaker = Breaker::default();
+        for _ in 1..FAILURES_MAX {
+            breaker.failed("b", "no");
+        }
+        assert!(!breaker.is_down() && !breaker.is_paused());
+        breaker.failed("b", "no");
+        assert!(breaker.is_down() && breaker.clone().is_down() && breaker.is_paused());
+        breaker.worked("b");
+        assert!(!breaker.is_down() && !breaker.is_paused());
+    }
 }

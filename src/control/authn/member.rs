@@ -102,6 +102,11 @@ impl Member {
         self.id
     }
 
+    /// Whether it has failed so often that it is left alone.
+    pub(super) fn is_down(&self) -> bool {
+        self.breaker.is_down()
+    }
+
     /// Its counters.
     pub fn figures(&self) -> Figures {
         let [success, failed, nomatch, errors] =

@@ -49,12 +49,28 @@ pub struct Authn {
     of_listener: Vec<Arc<Chain>>,
     /// Each chain once, by name.
     chains: Vec<Arc<Chain>>,
+    /// Those who are asked about access.
+    access: access::Asked,
 }
 
 impl Authn {
     /// The chains: the global one as `mqtt:global`, those of listeners under the listeners' names.
     pub fn chains(&self) -> &[Arc<Chain>] {
         &self.chains
+    }
+
+    /// Every backend by a name, and whether it has failed so often that it is left alone.
+    pub fn backends(&self) -> Vec<(String, bool)> {
+        let members = self.chains.iter().flat_map(|chain| {
+            let of = |member: &Member| {
+                let name = format!("authentication/{}/{}", chain.name(), member.id());
+                (name, member.is_down())
+            };
+            chain.members().iter().map(of).collect::<Vec<_>>()
+        });
+        let access = self.access.iter();
+        let access = access.map(|(id, how)| (format!("authorization/{id}"), how.is_down()));
+        members.chain(access).collect()
     }
 
     /// Starts to answer the cores' questions about clients; nothing runs if nobody is to be asked.
@@ -67,7 +83,7 @@ impl Authn {
         let automatic = (cpus / 2).clamp(1, HASH_THREADS_MAX);
         let threads = settings.hash_threads.map_or(automatic, usize::from);
         let queue = usize::try_from(settings.hash_queue).unwrap_or(usize::MAX);
-        access::start(handle, gate, config)?;
+        let access = access::start(handle, gate, config)?;
         let asks = config
             .listeners
             .iter()
@@ -76,6 +92,7 @@ impl Authn {
             return Ok(Arc::new(Self {
                 of_listener: Vec::new(),
                 chains: Vec::new(),
+                access,
             }));
         }
         let hashing = Hashing::start(threads, queue)
@@ -105,6 +122,7 @@ impl Authn {
         let authn = Arc::new(Self {
             of_listener,
             chains,
+            access,
         });
         listen(handle.clone(), gate.clone(), Arc::clone(&authn))
             .map_err(|error| format!("no thread for authentication: {error}"))?;

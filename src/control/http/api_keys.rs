@@ -20,6 +20,8 @@ use crate::control::state::{ApiKey, Role};
 
 /// Bytes of a key's name.
 const NAME_LEN_MAX: usize = 255;
+/// Bytes of a secret that is not made here.
+const SECRET_LEN: std::ops::RangeInclusive<usize> = 16..=255;
 
 /// The routes.
 pub fn routes() -> OpenApiRouter<Arc<Context>> {
@@ -98,6 +100,10 @@ pub struct NewKey {
     /// For people.
     #[serde(default)]
     desc: String,
+    /// The user name for `Basic` of a program that has one: letters, digits, `_`, `-`; made unless given.
+    api_key: Option<String>,
+    /// Its password for `Basic`, 16 to 255 characters; made unless given.
+    api_secret: Option<String>,
 }
 
 /// Make an API key
@@ -114,7 +120,7 @@ pub async fn add(
     Body(new): Body<NewKey>,
 ) -> Result<Json<ShownKey>, ApiError> {
     check_name(&new.name)?;
-    if context.state.api_keys.get(&new.name).is_some() {
+    if is_taken(&context, &new.name, new.api_key.as_deref()) {
         let message = format!("there is an API key `{}` already", new.name);
         return Err(ApiError::new(
             StatusCode::CONFLICT,
@@ -122,9 +128,17 @@ pub async fn add(
             message,
         ));
     }
-    let secret = random_text(43).map_err(|error| no_random(&error))?;
+    let random = |len| random_text(len).map_err(|error| no_random(&error));
+    let secret = match new.api_secret {
+        Some(secret) => checked_secret(secret)?,
+        None => random(43)?,
+    };
+    let key = match new.api_key {
+        Some(key) => check_name(&key).map(|()| key)?,
+        None => random(16)?,
+    };
     let row = ApiKey {
-        key: random_text(16).map_err(|error| no_random(&error))?,
+        key,
         secret_sha256: sha256_hex(secret.as_bytes()),
         role: new.role.unwrap_or(Role::Administrator),
         enable: new.enable.unwrap_or(true),
@@ -209,6 +223,26 @@ pub async fn remove(
 fn known(context: &Context, name: &str) -> Result<ApiKey, ApiError> {
     let row = context.state.api_keys.get(name);
     row.ok_or_else(|| ApiError::not_found(format!("there is no API key `{name}`")))
+}
+
+/// Whether there is a key of that name, or one that says the same of itself.
+fn is_taken(context: &Context, name: &str, key: Option<&str>) -> bool {
+    context.state.api_keys.read(|keys| {
+        keys.iter()
+            .any(|(known, row)| known == name || key == Some(row.key.as_str()))
+    })
+}
+
+/// A secret that a program brings along. It is kept as a fast hash, so it must not be one to be guessed.
+fn checked_secret(secret: String) -> Result<String, ApiError> {
+    match SECRET_LEN.contains(&secret.len()) && !secret.contains(char::is_whitespace) {
+        true => Ok(secret),
+        false => Err(ApiError::bad_request(format!(
+            "`api_secret` has {} to {} bytes without blanks",
+            SECRET_LEN.start(),
+            SECRET_LEN.end()
+        ))),
+    }
 }
 
 fn check_name(name: &str) -> Result<(), ApiError> {

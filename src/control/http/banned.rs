@@ -126,7 +126,10 @@ pub enum Moment {
 
 impl Moment {
     /// Seconds; nothing for `infinity`.
-    fn seconds(&self) -> Result<Option<u64>, ApiError> {
+    ///
+    /// # Errors
+    /// It is no moment.
+    pub fn seconds(&self) -> Result<Option<u64>, ApiError> {
         match self {
             Self::Seconds(seconds) => Ok(Some(*seconds)),
             Self::Text(text) if text == "infinity" => Ok(None),

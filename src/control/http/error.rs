@@ -46,15 +46,28 @@ pub const CODES: &[(&str, &str)] = &[
         "CROSS_SITE",
         "the request comes from a page of another site",
     ),
+    (
+        "DUPLICATE_CONDITION",
+        "another trace that has not ended looks for the same",
+    ),
     ("EXCEED_LIMIT", "a limit is reached"),
     ("INTERNAL_ERROR", "the broker failed"),
     ("INVALID_PARAMETER", "a parameter is not what it may be"),
     ("LOGIN_LOCKED", "too many wrong logins; try again later"),
+    (
+        "MESSAGE_ID_NOT_FOUND",
+        "there is no delayed message of that id",
+    ),
+    (
+        "MESSAGE_ID_SCHEMA_ERROR",
+        "that is no id of a delayed message",
+    ),
     ("METHOD_NOT_ALLOWED", "this path does not take that method"),
     ("NOT_ALLOWED", "your role does not allow this"),
     ("NOT_FOUND", "there is no such thing"),
     ("PAYLOAD_TOO_LARGE", "the body is larger than 1 MiB"),
     ("SERVICE_UNAVAILABLE", "a core does not answer; try again"),
+    ("TOPIC_NOT_FOUND", "the topic is not counted"),
     ("UNAUTHORIZED", "who are you?"),
 ];
 

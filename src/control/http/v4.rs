@@ -4,6 +4,7 @@
 //! Two paths of EMQX 2 and 3 by which clients are kicked are served as well.
 
 mod clients;
+mod diagnose;
 mod messages;
 mod operation;
 
@@ -11,18 +12,25 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::Router;
-use axum::http::StatusCode;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{FromRequest, Request};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post, put};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::control::context::Context;
 use crate::control::http::error::ApiError;
+use crate::control::http::trace;
 
 /// A parameter is missing.
 const MISSING: u32 = 107;
 /// A parameter is wrong.
 const BAD_PARAMETER: u32 = 108;
+/// The body is not JSON.
+const NOT_JSON: u32 = 109;
 /// The client is not there.
 const OFFLINE: u32 = 112;
 /// The topic is not valid.
@@ -68,6 +76,26 @@ impl IntoResponse for Failure {
                 let body = json!({ "code": error.status.as_u16(), "message": message });
                 (error.status, Json(body)).into_response()
             }
+        }
+    }
+}
+
+/// A JSON body, whatever its `Content-Type` says: the examples of EMQX 4's documentation send none, and so
+/// do the scripts that were made of them. (What a page of another site sends does not come this far.)
+struct PlainBody<T>(T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for PlainBody<T> {
+    type Rejection = Failure;
+
+    async fn from_request(mut request: Request, state: &S) -> Result<Self, Failure> {
+        let json = HeaderValue::from_static("application/json");
+        request.headers_mut().insert(CONTENT_TYPE, json);
+        match Json::from_request(request, state).await {
+            Ok(Json(value)) => Ok(Self(value)),
+            Err(JsonRejection::JsonSyntaxError(error)) => {
+                Err(Failure::Code(NOT_JSON, error.body_text()))
+            }
+            Err(rejection) => Err(ApiError::from(rejection).into()),
         }
     }
 }
@@ -213,6 +241,71 @@ const PATHS: &[(&str, &str, &str, &str)] = &[
         "clean_acl_cache_all",
         "Forget all remembered decisions",
     ),
+    (
+        "GET",
+        "/topic-metrics/",
+        "list_all_topic_metrics",
+        "Topics that are counted",
+    ),
+    (
+        "GET",
+        "/topic-metrics/:topic",
+        "list_topic_metrics",
+        "One of them",
+    ),
+    (
+        "POST",
+        "/topic-metrics/",
+        "register_topic_metrics",
+        "Count a topic",
+    ),
+    (
+        "PUT",
+        "/topic-metrics/:topic",
+        "reset_topic_metrics",
+        "Set the figures of a topic to 0",
+    ),
+    (
+        "PUT",
+        "/topic-metrics/",
+        "reset_all_topic_metrics",
+        "Set all of them to 0",
+    ),
+    (
+        "DELETE",
+        "/topic-metrics/:topic",
+        "unregister_topic_metrics",
+        "Count a topic no more",
+    ),
+    (
+        "DELETE",
+        "/topic-metrics/",
+        "unregister_all_topic_metrics",
+        "Count none",
+    ),
+    (
+        "GET",
+        "/slow_subscriptions",
+        "get_history",
+        "Slow subscriptions",
+    ),
+    (
+        "DELETE",
+        "/slow_subscriptions",
+        "clear_history",
+        "Forget them",
+    ),
+    ("GET", "/trace/", "list_trace", "Traces"),
+    ("POST", "/trace/", "create_trace", "Begin a trace"),
+    ("DELETE", "/trace/", "clear_traces", "Forget all traces"),
+    ("DELETE", "/trace/:name", "delete_trace", "Forget a trace"),
+    ("PUT", "/trace/:name/stop", "disable_trace", "End a trace"),
+    (
+        "GET",
+        "/trace/:name/download",
+        "download_zip_log",
+        "The file of a trace",
+    ),
 ];
 
 async fn index() -> Json<Value> {
@@ -265,11 +358,35 @@ pub fn routes() -> Router<Arc<Context>> {
         .route("/alarms/history", get(operation::deactivated))
         .route("/acl-cache", delete(clients::forget_all_acl))
         .route("/node/{node}/acl-cache", delete(clients::forget_all_acl));
+    let everywhere = everywhere.merge(diagnosis());
     let alarms = post(operation::deactivate).delete(operation::forget_alarms);
     everywhere
         .merge(of_node.clone())
         .nest("/nodes/{node}", of_node)
         .route("/alarms/deactivated", alarms)
+}
+
+/// What operators look into.
+fn diagnosis() -> Router<Arc<Context>> {
+    let topics = get(diagnose::topics)
+        .post(diagnose::count_topic)
+        .put(diagnose::reset_topics)
+        .delete(diagnose::forget_topics);
+    let topic = get(diagnose::topic)
+        .put(diagnose::reset_topics)
+        .delete(diagnose::forget_topics);
+    let slow = get(diagnose::slow).delete(diagnose::forget_slow);
+    let traces = get(diagnose::traces)
+        .post(diagnose::begin_trace)
+        .delete(diagnose::forget_traces);
+    Router::new()
+        .route("/topic-metrics", topics)
+        .route("/topic-metrics/{topic}", topic)
+        .route("/slow_subscriptions", slow)
+        .route("/trace", traces)
+        .route("/trace/{name}", delete(diagnose::forget_trace))
+        .route("/trace/{name}/stop", put(diagnose::stop_trace))
+        .route("/trace/{name}/download", get(trace::download))
 }
 
 /// What EMQX 2 and 3 had for kicking clients.

@@ -101,7 +101,7 @@ impl Shard {
         let now_us = self.clients.now.unix_us;
         let rules = &self.clients.rules;
         let qos = QoS::from_u8(message.qos.as_u8().min(rules.max_qos_allowed));
-        let routed = self.route(&Publication {
+        let publication = Publication {
             topic: &message.topic,
             payload: &message.payload,
             properties: &message.properties,
@@ -112,7 +112,9 @@ impl Shard {
                 .expiry_s
                 .and_then(|seconds| NonZeroU64::new(now_us + u64::from(seconds) * 1_000_000)),
             publisher: PublisherRef(session.map_or(nobody, |index| self.clients.publisher(index))),
-        });
+        };
+        let routed = self.route(&publication);
+        self.look_published_for(client, &publication, routed.wanted);
         self.clients.metrics.inc(Counter::MessagesPublishedByApi);
         if !routed.wanted {
             self.clients

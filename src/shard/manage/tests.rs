@@ -79,6 +79,104 @@ fn a_step_looks_at_a_bounded_number_of_places_whatever_the_table() {
     assert_eq!(walk(7, 8, (9, 9), Some).next, None);
 }
 
+/// A number of entries of which a step may look at a part only.
+const MANY: usize = 3 * MANAGE_SCAN_PER_STEP;
+
+/// A shard with many clients, subscriptions (a thousand a client, which is the limit of a session) and
+/// retained messages.
+fn crowded() -> Shard {
+    let mut shard = shard();
+    shard.begin_turn(Now {
+        ms: 1,
+        unix_us: 1_000_000,
+    });
+    for n in 0..MANY {
+        come(&mut shard, &format!("c{n}"), true, None);
+    }
+    for (client, from) in (0..MANY).step_by(1000).enumerate() {
+        shard.manage(Manage::Subscribe {
+            client_id: format!("c{client}").into(),
+            filters: (from..from + 1000)
+                .map(|n| (format!("t/{n}").into(), Default::default()))
+                .collect(),
+            reply: Reply::new(drop),
+        });
+    }
+    for n in 0..MANY {
+        let message = Box::new(NewMessage {
+            topic: format!("r/{n}"),
+            payload: b"x".to_vec(),
+            properties: Vec::new(),
+            qos: QoS::AtLeastOnce,
+            retain: true,
+            expiry_s: None,
+            client_id: None,
+        });
+        ask(&mut shard, |reply| Manage::Publish { message, reply });
+    }
+    shard
+}
+
+#[test]
+fn no_list_gives_out_more_than_a_step_may() {
+    let mut shard = crowded();
+    let (rows, max, from) = (MANAGE_ROWS_PER_STEP, usize::MAX, 0);
+    let all = Arc::new(ClientQuery::default());
+    let page = ask(&mut shard, |reply| Manage::Clients {
+        from,
+        query: all,
+        max,
+        reply,
+    });
+    assert_eq!(page.rows.len(), rows);
+    let all = Arc::new(SubscriptionQuery::default());
+    let page = ask(&mut shard, |reply| Manage::Subscriptions {
+        from,
+        query: all,
+        max,
+        reply,
+    });
+    assert_eq!(page.rows.len(), rows);
+    let page = ask(&mut shard, |reply| Manage::SubscriptionsOf {
+        client_id: "c0".into(),
+        from,
+        max,
+        reply,
+    });
+    assert_eq!(page.map(|page| page.rows.len()), Some(rows));
+    let (messages, bookmark) = ask(&mut shard, |reply| Manage::Retained {
+        filter: "r/#".into(),
+        payloads: false,
+        bookmark: None,
+        max,
+        reply,
+    });
+    assert_eq!((messages.len(), bookmark.is_some()), (rows, true));
+}
+
+#[test]
+fn no_list_looks_at_more_than_a_step_may() {
+    let mut shard = crowded();
+    let (rows, step) = (MANAGE_ROWS_PER_STEP, Some(MANAGE_SCAN_PER_STEP as u64));
+    let none = ClientQuery {
+        like_client_id: Some("nobody".to_owned()),
+        ..ClientQuery::default()
+    };
+    let page = shard.list_clients(0, &none, rows);
+    assert_eq!((page.rows.len(), page.next), (0, step));
+    let none = SubscriptionQuery {
+        filter: Some("nothing".to_owned()),
+        ..SubscriptionQuery::default()
+    };
+    let page = shard.list_subscriptions(0, &none, rows);
+    assert_eq!((page.rows.len(), page.next), (0, step));
+    // The index has not got these filters yet, so no core lists them.
+    let page = shard.list_topics(0, rows);
+    assert_eq!((page.rows.len(), page.next), (0, step));
+    let (messages, bookmark) = shard.list_retained(("+/+/+", false), None, rows);
+    assert_eq!((messages.len(), bookmark.is_some()), (0, true));
+}
+
 #[test]
 fn a_walk_over_all_clients_is_complete_while_others_come_and_go() {
     let mut shard = shard();

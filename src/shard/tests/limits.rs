@@ -272,7 +272,7 @@ fn subscribes_are_not_piled_up_while_the_index_is_busy() {
 
 #[test]
 fn incomplete_packets_have_a_share_of_the_memory() {
-    let mut broker = Broker::ruled(|rules| rules.queue_memory_bytes = 4 << 20);
+    let mut broker = Broker::ruled(|rules| rules.queue_memory_bytes = 6 << 20);
     let ids: Vec<String> = (0..3).map(|n| n.to_string()).collect();
     let slots: Vec<u32> = ids.iter().map(|id| broker.connect(&v5(id))).collect();
     let payload = padded(0, 600_000);
@@ -282,12 +282,29 @@ fn incomplete_packets_have_a_share_of_the_memory() {
         broker.send(*slot, &first.to_vec());
     }
     assert_eq!(broker.sent(slots[2]), ["disconnect 0x97"]);
-    assert_eq!(broker.shard.clients.partial_bytes, 900_000);
+    // Room for the whole packet, since most of it has come.
+    assert_eq!(broker.shard.clients.partial_bytes, 2 * whole.len());
     broker.send(slots[0], &rest.to_vec());
-    assert_eq!(broker.shard.clients.partial_bytes, 450_000);
+    assert_eq!(broker.shard.clients.partial_bytes, whole.len());
     broker.cut(slots[1]);
     assert_eq!(broker.shard.clients.partial_bytes, 0);
     assert_eq!(broker.count(Counter::PacketsPublishReceived), 1);
+}
+
+#[test]
+fn who_declares_much_and_sends_little_takes_little() {
+    let mut broker = Broker::new();
+    let slot = broker.connect(&v5("a"));
+    let whole = publish("t", &padded(0, 600_000)).bytes(Version::V5);
+    broker.send(slot, &whole[..1000].to_vec());
+    assert_eq!(broker.shard.clients.partial_bytes, 2000);
+    // Piece by piece, as a socket gives it, the box becomes no larger than the packet.
+    for piece in whole[1000..whole.len() - 1].chunks(16_000) {
+        broker.send(slot, &piece.to_vec());
+    }
+    assert_eq!(broker.shard.clients.partial_bytes, whole.len());
+    broker.send(slot, &whole[whole.len() - 1..].to_vec());
+    assert_eq!(broker.shard.clients.partial_bytes, 0);
 }
 
 #[test]

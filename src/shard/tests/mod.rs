@@ -8,6 +8,7 @@ mod auth;
 mod bans;
 mod connect;
 mod delayed;
+mod lens;
 mod limits;
 mod publish;
 mod retained;

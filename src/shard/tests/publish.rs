@@ -1,9 +1,12 @@
 //! PUBLISH and its acknowledgements, in both directions.
 
+use std::sync::Arc;
+
 use super::support::{Broker, Bye, Client, ack, publish, rules, run_of, subscribe, v5, v311};
 use crate::base::ids::CoreId;
 use crate::metrics::Counter;
 use crate::mqtt::reason::ReasonCode;
+use crate::shard::cross::Parcel;
 
 #[test]
 fn each_quality_of_service_is_answered() {
@@ -326,4 +329,37 @@ fn packets_may_come_in_pieces_of_any_size() {
         assert_eq!(broker.sent(slot), expected, "pieces of {piece}");
         assert_eq!(broker.closed, [slot]);
     }
+}
+
+#[test]
+fn a_large_message_takes_one_count_a_core_and_none_a_subscriber() {
+    let mut broker = Broker::with(3, rules());
+    for n in 0..4 {
+        let slot = broker.connect(&v5(&format!("s{n}")));
+        broker.send(slot, &subscribe(1, &[("t", 0)]));
+    }
+    for core in [1, 2] {
+        broker.subscribe_elsewhere(CoreId(core), "t");
+    }
+    let slot = broker.connect(&v5("p"));
+    broker.receive(slot, &publish("t", &"x".repeat(8000)));
+    let mut blocks = Vec::new();
+    for core in [1, 2] {
+        broker.shard.outboxes.flush(CoreId(core), |staged| {
+            let batch = staged.batch(usize::MAX, usize::MAX);
+            blocks.push(staged.take_parcel());
+            staged.consume(batch.bytes);
+            batch.records
+        });
+    }
+    let [
+        Some(Parcel::Publication(one)),
+        Some(Parcel::Publication(other)),
+    ] = &blocks[..]
+    else {
+        panic!("{blocks:?}");
+    };
+    assert!(Arc::ptr_eq(one, other), "the cores share one copy");
+    // One for each of the two, and one for the four subscribers here.
+    assert_eq!(Arc::strong_count(one), 3);
 }

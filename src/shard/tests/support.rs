@@ -62,6 +62,9 @@ pub(super) struct Broker {
     /// What the control plane was asked about connected clients.
     #[allow(clippy::vec_box, reason = "they come as boxes")]
     pub(super) questions: Vec<Box<AuthnRequest>>,
+    /// What was told to those who trace.
+    #[allow(clippy::vec_box, reason = "they come in boxes")]
+    pub(super) traced: Vec<Box<crate::gate::trace::Traced>>,
     pub(super) now: Now,
     writer: IndexWriter,
     /// The readers of the other cores, which sleep.
@@ -173,6 +176,7 @@ impl Broker {
             crossed: Vec::new(),
             closed: Vec::new(),
             access_questions: Vec::new(),
+            traced: Vec::new(),
             paused: BTreeSet::new(),
             refused: Vec::new(),
             questions: Vec::new(),
@@ -443,6 +447,7 @@ impl Broker {
             self.closed.push(key.index);
         }
         self.access_questions.append(&mut effects.questions);
+        self.traced.append(&mut effects.traced);
         effects.dirty.append(&mut self.shard.clients.effects.dirty);
         self.shard.clients.effects = effects;
     }

@@ -1,9 +1,11 @@
 //! Long lists, page by page, while clients come and go.
 
 use std::collections::BTreeSet;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use bench_harness::client::Client;
 use bench_harness::codec::Version;
 use serde_json::{Value, json};
 
@@ -110,6 +112,126 @@ fn ten_thousand_clients_are_listed_whole_and_once_while_others_come_and_go() {
         (far.status, &far.body["code"]),
         (400, &json!("INVALID_PARAMETER"))
     );
+}
+
+/// Lets this process hold the connections of a test.
+fn allow_descriptors(count: usize) {
+    let (pid, limit) = (std::process::id().to_string(), format!("--nofile={count}:"));
+    let status = Command::new("prlimit")
+        .args(["--pid", &pid, &limit])
+        .status();
+    assert!(status.unwrap().success(), "{count} open files are needed");
+}
+
+/// Connects the known ones: every second with version 5, a hundred with each user name, each with a
+/// subscription of its own.
+fn connect_known(api: &Api) -> Vec<Client> {
+    let address = api.mqtt();
+    let one = |n: usize| {
+        let version = [Version::V311, Version::V5][n % 2];
+        let mut options = clean(version, &format!("known-{n}"));
+        options.connect.username = Some(format!("user-{}", n % 100));
+        options.connect.keep_alive_s = 0;
+        let mut client = connect(address, &options);
+        assert_eq!(client.subscribe(&format!("own/{n}"), 1).unwrap(), 1);
+        client
+    };
+    thread::scope(|scope| {
+        let makers: Vec<_> = (0..MAKERS)
+            .map(|maker| scope.spawn(move || (maker..KNOWN).step_by(MAKERS).map(one).collect()))
+            .collect();
+        let made = makers.into_iter().map(|maker| maker.join().unwrap());
+        made.flat_map(|clients: Vec<Client>| clients).collect()
+    })
+}
+
+/// A field of all rows of a list, page by page.
+fn all_pages(api: &Api, path: &str, field: &str) -> Vec<String> {
+    let (page_name, limit) = match path.starts_with("/api/v4") {
+        true => ("_page", "_limit=3000"),
+        false => ("page", "limit=700"),
+    };
+    let mut seen = Vec::new();
+    for page in 1.. {
+        let join = if path.contains('?') { '&' } else { '?' };
+        let told = api.get(&format!("{path}{join}{limit}&{page_name}={page}"));
+        seen.extend(fields(&told["data"], field));
+        if told["meta"]["hasnext"] != true {
+            break;
+        }
+    }
+    seen
+}
+
+#[test]
+fn ten_thousand_connected_clients_are_found_by_every_list() {
+    allow_descriptors(KNOWN + 2_000);
+    let api = Api::start(2);
+    let clients = connect_known(&api);
+    assert_complete(&all_pages(
+        &api,
+        "/api/v5/clients?fields=clientid",
+        "clientid",
+    ));
+    let first = api.get("/api/v5/clients?limit=1");
+    assert_eq!(first["meta"]["count"], KNOWN, "{first}");
+    // Filters, of which each page has to look at many that are not meant.
+    for (query, count) in [
+        ("conn_state=connected", KNOWN),
+        ("conn_state=disconnected", 0),
+        ("proto_ver=5", KNOWN / 2),
+        ("proto_ver=4&username=user-7", 0),
+        ("proto_ver=5&username=user-7", 100),
+        ("username=user-7&username=user-8", 200),
+        ("like_username=user-9", 1_100),
+        ("like_clientid=known-99", 111),
+        ("like_clientid=-9999", 1),
+        ("clientid=known-4711&clientid=unknown", 1),
+        ("ip_address=127.0.0.1&like_clientid=00", 180),
+        ("clean_start=false", 0),
+        ("gte_created_at=2020-01-01T00:00:00Z&proto_ver=4", KNOWN / 2),
+        ("lte_connected_at=2020-01-01T00:00:00Z", 0),
+    ] {
+        let path = format!("/api/v5/clients?fields=clientid&{query}");
+        let seen = all_pages(&api, &path, "clientid");
+        let unique: BTreeSet<_> = seen.iter().collect();
+        assert_eq!((seen.len(), unique.len()), (count, count), "{query}");
+        let mut by_cursor = Vec::new();
+        let mut next = Some("none".to_owned());
+        while let Some(cursor) = next {
+            let path =
+                format!("/api/v5/clients_v2?fields=clientid&limit=999&cursor={cursor}&{query}");
+            let told = api.get(&path);
+            by_cursor.extend(fields(&told["data"], "clientid"));
+            next = told["meta"]["cursor"].as_str().map(str::to_owned);
+        }
+        // A look-up by id is no walk: `/clients` alone does it.
+        if !query.starts_with("clientid=") {
+            assert_eq!(by_cursor, seen, "{query}");
+        }
+    }
+    assert_complete(&all_pages(&api, "/api/v4/clients", "clientid"));
+    assert_eq!(
+        all_pages(&api, "/api/v4/clients?_like_clientid=known-99", "clientid").len(),
+        111
+    );
+    assert_eq!(
+        all_pages(&api, "/api/v4/clients?proto_ver=5", "clientid").len(),
+        KNOWN / 2
+    );
+    for path in ["/api/v5/subscriptions", "/api/v4/subscriptions"] {
+        assert_complete(&all_pages(&api, path, "clientid"));
+    }
+    let one = api.get("/api/v5/subscriptions?match_topic=own%2F77");
+    assert_eq!(fields(&one["data"], "clientid"), ["known-77"]);
+    let mut wanted: Vec<String> = (0..KNOWN).map(|n| format!("own/{n}")).collect();
+    wanted.sort_unstable();
+    for path in ["/api/v5/topics", "/api/v4/routes"] {
+        let mut topics = all_pages(&api, path, "topic");
+        topics.sort_unstable();
+        assert_eq!(topics, wanted, "{path}");
+    }
+    drop(clients);
 }
 
 #[test]

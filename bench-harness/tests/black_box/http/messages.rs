@@ -170,6 +170,32 @@ fn retained_messages_are_listed_read_and_forgotten() {
 }
 
 #[test]
+fn a_filter_that_is_none_forgets_nothing() {
+    let api = Api::start(2);
+    for topic in ["keep/1", "keep/2", "drop/1"] {
+        let message = json!({ "topic": topic, "payload": "x", "retain": true });
+        assert_eq!(api.post("/api/v5/publish", &message).status, 202);
+    }
+    let list = "/api/v5/mqtt/retainer/messages";
+    let all = |count: usize| {
+        api.until(list, |told| told["data"].as_array().unwrap().len() == count);
+    };
+    all(3);
+    for wrong in ["keep%2F%23%2Fx", "keep%2B"] {
+        let answer = api.delete(&format!("{list}?topic={wrong}"));
+        assert_eq!(
+            (answer.status, &answer.body["code"]),
+            (400, &json!("BAD_TOPIC"))
+        );
+    }
+    all(3);
+    assert_eq!(api.delete(&format!("{list}?topic=drop%2F%23")).status, 204);
+    let mut kept = fields(&api.get(list)["data"], "topic");
+    kept.sort();
+    assert_eq!(kept, ["keep/1", "keep/2"]);
+}
+
+#[test]
 fn topics_are_each_listed_once() {
     let api = Api::start(3);
     let mut clients = Vec::new();

@@ -222,3 +222,24 @@ fn a_port_of_its_own_and_bans_for_five_minutes() {
     assert_eq!(api.get("/api/v4/banned")["data"], json!([]));
     assert_eq!(api.delete("/api/v4/banned/shoe/bad").body["code"], 108);
 }
+
+#[test]
+fn bodies_are_json_whatever_their_type_says() {
+    let api = Api::start(1);
+    let mut client = subscriber(api.mqtt(), Version::V311, "c", "t", 1);
+    let key = api.key("curl", "publisher");
+    let body =
+        br#"{"topic":"t","payload":"Hello World","qos":1,"retain":false,"clientid":"example"}"#;
+    // As `curl -d` sends them, and without any.
+    for kind in ["Content-Type: application/x-www-form-urlencoded\r\n", ""] {
+        let headers = format!("Authorization: {key}\r\n{kind}");
+        let address = api.broker.http.unwrap();
+        let answer = super::raw(address, "POST", "/api/v4/mqtt/publish", &headers, body);
+        assert_eq!(answer.body, json!({ "code": 0 }), "{answer:?}");
+        assert_eq!(texts(&collect(&mut client, 1)), ["Hello World"]);
+        let answer = super::raw(address, "POST", "/api/v4/mqtt/publish", &headers, b"{");
+        assert_eq!((answer.status, &answer.body["code"]), (200, &json!(109)));
+        let answer = super::raw(address, "POST", "/api/v4/mqtt/publish", &headers, b"7");
+        assert_eq!((answer.status, &answer.body["code"]), (200, &json!(108)));
+    }
+}

@@ -8,12 +8,12 @@ use axum::extract::State;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Answer, Failure, MISSING, OFFLINE, data, done, no_node};
+use super::{Answer, Failure, MISSING, OFFLINE, PlainBody, data, done, no_node};
 use crate::control::clock;
 use crate::control::context::Context;
 use crate::control::http::clients::{by_ids, or_infinity, proto_name, proto_ver, query_of};
 use crate::control::http::error::ApiError;
-use crate::control::http::extract::{Body, Named, Paging, Params};
+use crate::control::http::extract::{Named, Paging, Params};
 use crate::control::http::pages::page_of;
 use crate::gate::manage::{ClientQuery, ClientRow, Manage};
 use crate::metrics::Gauge;
@@ -178,7 +178,7 @@ pub(super) struct KeepAlive {
 pub(super) async fn set_keepalive(
     State(context): State<Arc<Context>>,
     Named(parts): Parts,
-    Body(wanted): Body<KeepAlive>,
+    PlainBody(wanted): PlainBody<KeepAlive>,
 ) -> Answer {
     let client_id = part(&context, &parts, "clientid")?;
     let home = context.cores.home_of_client(client_id);
@@ -205,6 +205,12 @@ pub(super) async fn acl_cache(State(context): State<Arc<Context>>, Named(parts):
 pub(super) async fn forget_acl(State(context): State<Arc<Context>>, Named(parts): Parts) -> Answer {
     let client_id = part(&context, &parts, "clientid")?;
     known(&context, client_id).await?;
+    forget(&context, Some(client_id)).await
+}
+
+async fn forget(context: &Context, client_id: Option<&str>) -> Answer {
+    let forgotten = context.cores.forget_answers(client_id).await;
+    forgotten.map_err(|error| Failure::from(ApiError::from(error)))?;
     Ok(done())
 }
 
@@ -220,5 +226,5 @@ pub(super) async fn forget_all_acl(
     Named(parts): Parts,
 ) -> Answer {
     check_node(&context, &parts)?;
-    Ok(done())
+    forget(&context, None).await
 }

@@ -8,9 +8,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::clients::{Parts, check_node, meta, part};
-use super::{Answer, BAD_PARAMETER, Failure, MISSING, OFFLINE, data, done};
+use super::{Answer, BAD_PARAMETER, Failure, MISSING, OFFLINE, PlainBody, data, done};
 use crate::control::context::Context;
-use crate::control::http::extract::{Body, Named, Params};
+use crate::control::http::extract::{Named, Params};
 use crate::control::http::pages::page_of;
 use crate::control::http::publish::{MESSAGES_MAX, PayloadEncoding, Properties, Publish, send};
 use crate::control::http::subscriptions::{
@@ -182,7 +182,7 @@ async fn publish_one(context: &Context, message: &Message) -> Result<(), Failure
 
 pub(super) async fn publish(
     State(context): State<Arc<Context>>,
-    Body(message): Body<Message>,
+    PlainBody(message): PlainBody<Message>,
 ) -> Answer {
     publish_one(&context, &message).await?;
     Ok(done())
@@ -209,7 +209,7 @@ fn check_count(count: usize) -> Result<(), Failure> {
 
 pub(super) async fn publish_many(
     State(context): State<Arc<Context>>,
-    Body(messages): Body<Vec<Message>>,
+    PlainBody(messages): PlainBody<Vec<Message>>,
 ) -> Answer {
     check_count(messages.len())?;
     let mut outcomes = Vec::new();
@@ -257,7 +257,7 @@ async fn subscribe_one(context: &Context, wanted: &Subscription) -> Result<(), F
 
 pub(super) async fn subscribe(
     State(context): State<Arc<Context>>,
-    Body(wanted): Body<Subscription>,
+    PlainBody(wanted): PlainBody<Subscription>,
 ) -> Answer {
     subscribe_one(&context, &wanted).await?;
     Ok(done())
@@ -265,7 +265,7 @@ pub(super) async fn subscribe(
 
 pub(super) async fn subscribe_many(
     State(context): State<Arc<Context>>,
-    Body(all): Body<Vec<Subscription>>,
+    PlainBody(all): PlainBody<Vec<Subscription>>,
 ) -> Answer {
     check_count(all.len())?;
     let mut outcomes = Vec::new();
@@ -284,7 +284,7 @@ async fn unsubscribe_one(context: &Context, unwanted: &Subscription) -> Result<(
 
 pub(super) async fn unsubscribe(
     State(context): State<Arc<Context>>,
-    Body(unwanted): Body<Subscription>,
+    PlainBody(unwanted): PlainBody<Subscription>,
 ) -> Answer {
     unsubscribe_one(&context, &unwanted).await?;
     Ok(done())
@@ -292,7 +292,7 @@ pub(super) async fn unsubscribe(
 
 pub(super) async fn unsubscribe_many(
     State(context): State<Arc<Context>>,
-    Body(all): Body<Vec<Subscription>>,
+    PlainBody(all): PlainBody<Vec<Subscription>>,
 ) -> Answer {
     check_count(all.len())?;
     let mut outcomes = Vec::new();

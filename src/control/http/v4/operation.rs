@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::clients::{Parts, check_node, meta, part};
-use super::{Answer, BAD_PARAMETER, Failure, data, done};
+use super::{Answer, BAD_PARAMETER, Failure, PlainBody, data, done};
 use crate::control::alarms;
 use crate::control::bans;
 use crate::control::clock;
@@ -17,7 +17,7 @@ use crate::control::http::alarms::ShownAlarm;
 use crate::control::http::auth::Caller;
 use crate::control::http::banned::{Moment, NewBan};
 use crate::control::http::error::ApiError;
-use crate::control::http::extract::{Body, Named, Params};
+use crate::control::http::extract::{Named, Params};
 use crate::control::http::listeners::{all, command};
 use crate::control::http::metrics::{counters, gauges};
 use crate::control::http::nodes::Node;
@@ -148,9 +148,20 @@ pub(super) async fn restart_listener(
     Named(parts): Parts,
 ) -> Answer {
     let id = part(&context, &parts, "id")?;
-    let id = id.strip_prefix("mqtt:").unwrap_or(id).to_owned();
+    let id = listener_id(&context, id);
     command(&context, id, |control, id| control.restart(id)).await?;
     Ok(done())
+}
+
+/// The id of a listener that EMQX 4 calls, say, `mqtt:tcp:external`: that is its first one of a kind.
+fn listener_id(context: &Context, word: &str) -> String {
+    let bare = word.strip_prefix("mqtt:").unwrap_or(word);
+    let is_known = |id: &str| all(context).iter().any(|listener| listener.id == id);
+    let first = bare.strip_suffix(":external");
+    let first = first.map(|kind| format!("{kind}:default"));
+    first
+        .filter(|first| !is_known(bare) && is_known(first))
+        .unwrap_or_else(|| bare.to_owned())
 }
 
 fn ban_of(ban: &Ban) -> Value {
@@ -175,7 +186,7 @@ pub(super) async fn banned(State(context): State<Arc<Context>>, params: Params) 
 pub(super) async fn ban(
     State(context): State<Arc<Context>>,
     Extension(caller): Extension<Caller>,
-    Body(mut new): Body<NewBan>,
+    PlainBody(mut new): PlainBody<NewBan>,
 ) -> Answer {
     if new.until.is_none() {
         new.until = Some(Moment::Seconds(clock::unix_s() + BAN_S));
@@ -241,7 +252,7 @@ pub(super) struct AlarmName {
 
 pub(super) async fn deactivate(
     State(context): State<Arc<Context>>,
-    Body(alarm): Body<AlarmName>,
+    PlainBody(alarm): PlainBody<AlarmName>,
 ) -> Answer {
     match alarms::end(&context, &alarm.name).map_err(ApiError::from)? {
         true => Ok(done()),
