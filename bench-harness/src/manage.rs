@@ -191,7 +191,9 @@ fn ratios(phases: &[Phase], doing: Doing) -> Vec<f64> {
         [calm, phase] if phase.doing == doing => Some(phase.p99_us() / calm.p99_us().max(1.0)),
         _ => None,
     });
-    pairs.map(|ratio| (ratio * 1000.0).round() / 1000.0).collect()
+    pairs
+        .map(|ratio| (ratio * 1000.0).round() / 1000.0)
+        .collect()
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

@@ -94,6 +94,10 @@ pub const SUBSCRIBES_PENDING_MAX: u16 = 64;
 /// Messages that the longest queue loses at most to make room for one: about 10 us of work.
 pub const QUEUE_DROPS_MAX: usize = 64;
 
+/// Sessions that are looked at, when memory is used up and no long queue is known, to find one: about
+/// 5 us of work. The next search goes on where this one ended.
+pub const QUEUE_SEARCH_MAX: u32 = 256;
+
 /// Wills published in one turn: about 100 us.
 pub const WILLS_PER_TURN: usize = 64;
 

@@ -1,6 +1,6 @@
 //! Handing messages to clients: the window, the queue, and what happens when neither has room.
 
-use crate::base::limits::{QUEUE_DROPS_MAX, SHARED_PAYLOAD_BYTES_MIN};
+use crate::base::limits::{QUEUE_DROPS_MAX, QUEUE_SEARCH_MAX, SHARED_PAYLOAD_BYTES_MIN};
 use crate::base::slab::Slab;
 use crate::metrics::Counter;
 use crate::mqtt::encode_publish::{MAX_WIRE_LEN, publish_wire_len};
@@ -209,7 +209,7 @@ impl Clients {
             return None;
         }
         let session = self.registry.at_mut(session_index)?;
-        let window = session.window;
+        let window = self.budget.window(session.window);
         let traffic = session.traffic.as_mut()?;
         if next != QoS::AtMostOnce && !traffic.inflight.has_room(window) {
             return None;
@@ -293,7 +293,7 @@ impl Clients {
         let Some(session) = self.registry.at_mut(session_index) else {
             return;
         };
-        let window = session.window;
+        let window = self.budget.window(session.window);
         let traffic = session.traffic_mut();
         if !traffic.queue.is_empty() || !traffic.inflight.has_room(window) {
             return self.keep_for_later(session_index, fanout, wire.qos, wire.retain, grant);
@@ -404,6 +404,7 @@ impl Clients {
 
     /// The longest queue, or another if that is not known, loses its oldest message.
     fn drop_from_longest(&mut self, otherwise: u32) -> bool {
+        self.refresh_longest(otherwise);
         for victim in [self.longest_queue.0, otherwise] {
             let Some(traffic) = self
                 .registry
@@ -422,6 +423,32 @@ impl Clients {
             }
         }
         false
+    }
+
+    /// Looks for a longer queue when the one that is known has shrunk: somebody who reads may have had it
+    /// for a moment, or it has lost what it had.
+    fn refresh_longest(&mut self, otherwise: u32) {
+        let known = self.longest_queue.0;
+        let len = self.queue_len(known);
+        if known != otherwise && len > 1 {
+            return;
+        }
+        self.longest_queue = (known, len);
+        let bound = self.registry.index_bound();
+        for _ in 0..bound.min(QUEUE_SEARCH_MAX) {
+            self.queue_search = (self.queue_search + 1) % bound;
+            let len = self.queue_len(self.queue_search);
+            let is_longer = len > self.longest_queue.1 || self.longest_queue.0 == otherwise;
+            if len > 0 && is_longer && self.queue_search != otherwise {
+                self.longest_queue = (self.queue_search, len);
+            }
+        }
+    }
+
+    fn queue_len(&self, session_index: u32) -> usize {
+        let session = self.registry.at(session_index);
+        let traffic = session.and_then(|session| session.traffic.as_ref());
+        traffic.map_or(0, |traffic| traffic.queue.len())
     }
 
     /// Whether messages reach the client of a session now.

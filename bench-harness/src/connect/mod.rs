@@ -275,8 +275,8 @@ pub(crate) fn run_observed(
     Ok(report)
 }
 
-fn plan(args: &ConnectArgs) -> Result<Plan, Failure> {
-    let target = args.common.target_address()?;
+/// Options that contradict themselves.
+fn check(args: &ConnectArgs) -> Result<(), Failure> {
     if !(0.0..=1.0).contains(&args.storm) || args.reconnect.is_some_and(|delay| delay < 0.0) {
         return Failure::usage("--storm is a share of 0 to 1, --reconnect not negative");
     }
@@ -291,6 +291,13 @@ fn plan(args: &ConnectArgs) -> Result<Plan, Failure> {
             args.client_id_prefix
         ));
     }
+    Ok(())
+}
+
+fn plan(args: &ConnectArgs) -> Result<Plan, Failure> {
+    let target = args.common.target_address()?;
+    check(args)?;
+    let length = args.client_id_length;
     let client_ids = ClientIds {
         prefix: args.client_id_prefix.clone(),
         length,
