@@ -10,6 +10,7 @@ mod connect;
 mod delayed;
 mod lens;
 mod limits;
+mod many;
 mod publish;
 mod retained;
 mod session;
