@@ -2,7 +2,7 @@
 # Millrace and other brokers side by side: the same machine, the same run, the same load generator.
 #
 #   scripts/compare-peers.sh [--peers DIR] [--rows NAME,...] [--settings equal,installed]
-#                            [--rounds N] [--seconds S]
+#                            [--rounds N] [--seconds S] [--address NAME=HOST:PORT]...
 #   scripts/compare-peers.sh --list | --report FILE
 #
 # Writes results/compare-peers/<date>-<commit>.json and prints Markdown tables. Exit code: 0 all
@@ -13,7 +13,9 @@
 #   mosquitto/     cmake -B build -DCMAKE_BUILD_TYPE=Release -DDOCUMENTATION=OFF -DWITH_TESTS=OFF \
 #                        -DWITH_WEBSOCKETS=OFF (needs xsltproc) && make -C build mosquitto
 #   rumqttd/       cargo install rumqttd --root DIR/rumqttd    (its lock file does not build with Rust 1.95)
-# and from the PATH the distribution's mosquitto (apt-get install mosquitto).
+# and from the PATH the distribution's mosquitto (apt-get install mosquitto). Any other broker takes part
+# by its address: start it, and name it with --address. Its settings are as they are; its CPU is known if
+# it runs on this machine.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 case " $* " in

@@ -139,6 +139,17 @@ retained() {
     with_broker 2 harness retained --scenario retained --max-leaf-ratio 1.5 --max-stream-ratio 2
 }
 
+# Ten million sessions in one process with in-memory transports: what each takes, by table.
+ten_million() {
+    local sessions=${SESSIONS:-10000000}
+    MILLRACE_SESSIONS=$sessions cargo test --profile "${SIM_PROFILE:-release}" --lib --locked -- --ignored --nocapture \
+        shard::tests::many::ten_million >"$LOGS/ten-million.out"
+    # shellcheck disable=SC2046
+    scripts/record.py "sessions-$sessions-simulated" "SESSIONS=$sessions SIM_PROFILE=${SIM_PROFILE:-release} scripts/test-long.sh ten-million" \
+        $(grep -E '^(sessions|idle_|subscribed_)[a-z_]*=[0-9.]+$' "$LOGS/ten-million.out" | sort -u) \
+        'idle_tables_bytes_a_session<=256' 'subscribed_tables_bytes_a_session<=512'
+}
+
 # Seeds of the matrices: wills, shared groups, what comes again.
 matrices() {
     MILLRACE_SIM_SEEDS=${MATRIX_SEEDS:-10000} simulated simulation-matrices in_every_combination what_comes_again
@@ -190,7 +201,7 @@ tls_scan() {
 }
 
 export -f tls tls_scan refusals release simulation properties miri black_box harness million overload lossy_load \
-    simulated connections manage soak peers fuzz retained matrices
+    simulated connections manage soak peers fuzz retained matrices ten_million
 
 # name, seconds at most, function
 PARTS=(
@@ -206,6 +217,7 @@ PARTS=(
     "manage 1800 manage"
     "retained 900 retained"
     "matrices 1800 matrices"
+    "ten-million 3600 ten_million"
     "fuzz $((FUZZ_SECONDS + 1800)) fuzz"
     "soak $((SOAK_SECONDS + 300)) soak"
     "peers 1200 peers"

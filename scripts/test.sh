@@ -82,6 +82,11 @@ load() {
     for cores in 2 8; do
         with_broker "$cores" small_load
     done
+    # The budgets for connections and for queued messages, each with a broker of its own.
+    for scenario in memory-small queues-small; do
+        target/debug/bench-harness run "bench-harness/scenarios/$scenario.json" --broker "$BROKER" \
+            --no-results --quiet
+    done
     echo "NOTE: a small load was judged without fault"
 }
 

@@ -208,6 +208,9 @@ pub struct ConnectArgs {
     /// Open again what failed or was lost, after so many seconds.
     #[arg(long, value_name = "SECONDS")]
     pub reconnect: Option<f64>,
+    /// While holding, this many connections a second leave and come again at once.
+    #[arg(long, default_value_t = 0.0, value_name = "RATE")]
+    pub churn: f64,
     /// Before the hold, cut this share (0 to 1) of the connections at once and measure how long
     /// they take to come back, with at most --in-flight handshakes a worker.
     #[arg(long, default_value_t = 0.0, value_name = "SHARE")]

@@ -1,15 +1,19 @@
 //! The run's clock: nanoseconds since the harness started, the same in all of its threads.
 
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
+
+/// When the first clock of the process was started: loads that run together share their times.
+static ORIGIN: OnceLock<Instant> = OnceLock::new();
 
 /// A copyable clock; all copies share their origin.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock(Instant);
 
 impl Clock {
-    /// A clock that starts at 0 now.
+    /// A clock that started at 0 with the first of them.
     pub(crate) fn start() -> Self {
-        Self(Instant::now())
+        Self(*ORIGIN.get_or_init(Instant::now))
     }
 
     #[inline]

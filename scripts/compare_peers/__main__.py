@@ -38,6 +38,8 @@ def arguments():
     parser.add_argument("--wait-quiet", type=float, default=0, metavar="SECONDS",
                         help="wait so long at most, each time, for other work to let up")
     parser.add_argument("--only", default="", help="brokers, separated by commas")
+    parser.add_argument("--address", action="append", default=[], metavar="NAME=HOST:PORT",
+                        help="a broker that runs already; may be given several times")
     parser.add_argument("--out", type=Path, default=ROOT / "results")
     parser.add_argument("--report", type=Path, metavar="FILE", help="the tables of an earlier run")
     parser.add_argument("--readme", action="store_true",
@@ -181,6 +183,11 @@ def main():
         print(report.markdown(earlier))
         return 0
     found, missing = brokers.find(args.peers, ROOT, args.cores)
+    try:
+        found += [brokers.reached(named) for named in args.address]
+    except (ValueError, IndexError):
+        note("--address wants NAME=HOST:PORT")
+        return 2
     if args.only:
         found = [b for b in found if b.name in args.only.split(",")]
     if not found or not (ROOT / "target/release/bench-harness").is_file():

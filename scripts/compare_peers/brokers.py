@@ -42,6 +42,8 @@ class Broker:
     is_reference: bool = False
     # Prints its counters at SIGUSR1.
     counts_itself: bool = False
+    # Runs already, here: nothing is started, and its CPU is known only if it runs on this machine.
+    address: str = ""
 
     def identity(self):
         return {
@@ -100,6 +102,46 @@ class Running:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+
+
+class Reached:
+    """A broker that somebody else runs."""
+
+    log = Path(os.devnull)
+
+    def __init__(self, broker):
+        self.address = broker.address
+        host, port = broker.address.rsplit(":", 1)
+        self.pid = owner_of(port) if host in ("127.0.0.1", "localhost") else None
+        if not self.is_alive():
+            raise RuntimeError(f"{broker.name} does not listen on {broker.address}")
+
+    def is_alive(self):
+        host, port = self.address.rsplit(":", 1)
+        try:
+            socket.create_connection((host, int(port)), 2).close()
+            return True
+        except OSError:
+            return False
+
+    def stop(self):
+        """It is not ours."""
+
+
+def owner_of(port):
+    """The process that listens on a port of this machine, if it may be looked at."""
+    found = re.search(r"pid=(\d+)", output("ss", "-ltnpH", f"sport = :{port}"))
+    return int(found.group(1)) if found else None
+
+
+def reached(named):
+    """From NAME=HOST:PORT."""
+    name, address = named.split("=", 1)
+    int(address.rsplit(":", 1)[1])
+    as_found = {kind: f"as found at {address}" for kind in ("installed", "equal")}
+    return Broker(
+        name=name, version="unknown", commit="unknown", prepare=None, settings=as_found, address=address
+    )
 
 
 def find(peers_dir, root, cores):

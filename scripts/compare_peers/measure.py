@@ -9,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from brokers import IN_FLIGHT, Running
+from brokers import IN_FLIGHT, Reached, Running
 
 RUN_SECONDS_MAX = 30
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -51,7 +51,7 @@ def run(harness, broker, settings, row, port, seconds, rate=None):
     """What one run gave: its figures and faults, or `failed` with the reason."""
     with tempfile.TemporaryDirectory(prefix="compare-peers-") as folder:
         try:
-            running = Running(broker, settings, folder, port)
+            running = Reached(broker) if broker.address else Running(broker, settings, folder, port)
         except RuntimeError as error:
             return {"failed": str(error), "command": []}
         try:
@@ -60,12 +60,12 @@ def run(harness, broker, settings, row, port, seconds, rate=None):
             running.stop()
 
 
-def command_line(harness, row, settings, port, seconds, rate):
+def command_line(harness, row, settings, target, seconds, rate):
     if row.is_connect_row:
-        return [str(harness), "connect", *row.arguments.split(), "--target", f"127.0.0.1:{port}",
+        return [str(harness), "connect", *row.arguments.split(), "--target", target,
                 "--scenario", row.name, "--quiet"]
     command = [str(harness), "pubsub", *row.arguments.split()]
-    command += ["--target", f"127.0.0.1:{port}", "--duration", f"{seconds:g}"]
+    command += ["--target", target, "--duration", f"{seconds:g}"]
     # A keep-alive that outlasts the run: one peer refuses connections without.
     command += ["--keep-alive", "600", "--drain", "1", "--stall", "2", "--scenario", row.name, "--quiet"]
     if rate is not None:
@@ -78,18 +78,20 @@ def command_line(harness, row, settings, port, seconds, rate):
 
 
 def _drive(harness, running, settings, row, port, seconds, rate, folder, broker):
-    at = port + (broker.v5_port_offset if row.is_v5 else 0)
+    at = broker.address or f"127.0.0.1:{port + (broker.v5_port_offset if row.is_v5 else 0)}"
     command = command_line(harness, row, settings, at, seconds, rate)
     out = Path(folder) / "out"
     idle_percent = None
-    if row.is_latency_row:
+    if row.is_latency_row and running.pid:
         time.sleep(0.3)
         before = _threads_ns(running.pid)
         time.sleep(IDLE_SECONDS)
         idle_percent = round((_threads_ns(running.pid) - before) / IDLE_SECONDS / 1e7, 3)
-    full = command + ["--out", str(out), "--broker-pid", str(running.pid), "--commit", "run"]
+    full = command + ["--out", str(out), "--commit", "run"]
+    if running.pid:
+        full += ["--broker-pid", str(running.pid)]
     machine, own = _machine_ticks(), _process_ticks(running.pid)
-    beside = _begin_beside(harness, row, port, seconds)
+    beside = _begin_beside(harness, row, broker.address or f"127.0.0.1:{port}", seconds)
     try:
         process = subprocess.run(full, capture_output=True, text=True, timeout=RUN_SECONDS_MAX)
     except subprocess.TimeoutExpired:
@@ -130,11 +132,11 @@ def _drive(harness, running, settings, row, port, seconds, rate, folder, broker)
     return result
 
 
-def _begin_beside(harness, row, port, seconds):
+def _begin_beside(harness, row, target, seconds):
     """A load that runs beside the one that is measured, and longer."""
     if not row.beside:
         return None
-    command = [str(harness), "pubsub", *row.beside.split(), "--target", f"127.0.0.1:{port}",
+    command = [str(harness), "pubsub", *row.beside.split(), "--target", target,
                "--duration", f"{seconds + 1:g}", "--drain", "1", "--quiet", "--no-results",
                "--source-net", "9"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)

@@ -97,8 +97,12 @@ pub const SUBSCRIBES_PENDING_MAX: u16 = 64;
 /// Messages that the longest queue loses at most to make room for one: about 10 us of work.
 pub const QUEUE_DROPS_MAX: usize = 64;
 
-/// Sessions that are looked at for a long queue when memory is used up and none is known: about 10 us.
-pub const QUEUE_SEARCH_MAX: u32 = 1024;
+/// Sessions that are looked at, when memory is used up and no long queue is known, to find one: about
+/// 5 us of work. The next search goes on where this one ended.
+pub const QUEUE_SEARCH_MAX: u32 = 256;
+
+/// Such searches in vain before a message or a client is told that there is no room.
+pub const QUEUE_SEARCHES_MAX: usize = 4;
 
 /// Wills published in one turn: about 100 us.
 pub const WILLS_PER_TURN: usize = 64;

@@ -138,6 +138,8 @@ impl Rules {
             max_awaiting_rel: mqtt.max_awaiting_rel,
             await_rel_timeout_s: seconds(mqtt.await_rel_timeout),
             session_expiry_s: mqtt.session_expiry_interval.map_or(u32::MAX, seconds),
+            max_session_expiry_s: mqtt.max_session_expiry_interval.map_or(u32::MAX, seconds),
+            max_sessions: config.sizing.sessions_per_core,
             max_mqueue_len: mqtt.max_mqueue_len.map_or(0, |len| len as usize),
             mqueue_store_qos0: mqtt.mqueue_store_qos0,
             max_subscriptions: mqtt.max_subscriptions.unwrap_or(u32::MAX),
@@ -156,6 +158,8 @@ impl Rules {
             max_retained_messages: retainer.max_retained_messages.map_or(0, |max| max as usize),
             max_retained_payload: retainer.max_payload_size as usize,
             retained_expiry_s: retainer.expiry_interval.map_or(0, seconds),
+            retained_memory_bytes: usize::try_from(config.sizing.retained_bytes_per_core)
+                .unwrap_or(usize::MAX),
             queue_memory_bytes: usize::try_from(config.sizing.queue_bytes_per_core)
                 .unwrap_or(usize::MAX),
             max_connections: config.sizing.connections_per_core,

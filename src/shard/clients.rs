@@ -53,8 +53,8 @@ pub struct Clients {
     pub budget: Budget,
     /// The session that was last seen to have the longest queue, and how long that was.
     pub longest_queue: (u32, usize),
-    /// Where the search for a queue that is not known to be long goes on.
-    pub queue_search_at: u32,
+    /// Where the search for a long queue goes on.
+    pub queue_search: u32,
     /// Memberships of shared subscriptions, one for each delivery that is over and that the group has
     /// not been told of.
     pub shares_done: Vec<u32>,

@@ -1,6 +1,8 @@
 //! Handing messages to clients: the window, the queue, and what happens when neither has room.
 
-use crate::base::limits::{QUEUE_DROPS_MAX, QUEUE_SEARCH_MAX, SHARED_PAYLOAD_BYTES_MIN};
+use crate::base::limits::{
+    QUEUE_DROPS_MAX, QUEUE_SEARCH_MAX, QUEUE_SEARCHES_MAX, SHARED_PAYLOAD_BYTES_MIN,
+};
 use crate::base::slab::Slab;
 use crate::metrics::Counter;
 use crate::mqtt::encode_publish::{MAX_WIRE_LEN, publish_wire_len};
@@ -209,7 +211,7 @@ impl Clients {
             return None;
         }
         let session = self.registry.at_mut(session_index)?;
-        let window = session.window;
+        let window = self.budget.window(session.window);
         let traffic = session.traffic.as_mut()?;
         if next != QoS::AtMostOnce && !traffic.inflight.has_room(window) {
             return None;
@@ -293,7 +295,7 @@ impl Clients {
         let Some(session) = self.registry.at_mut(session_index) else {
             return;
         };
-        let window = session.window;
+        let window = self.budget.window(session.window);
         let traffic = session.traffic_mut();
         if !traffic.queue.is_empty() || !traffic.inflight.has_room(window) {
             return self.keep_for_later(session_index, fanout, wire.qos, wire.retain, grant);
@@ -391,43 +393,24 @@ impl Clients {
     /// The memory of the core is used up: the longest queue loses its oldest messages. Says whether
     /// there is room now; what is in flight cannot be had back.
     pub fn make_room(&mut self, otherwise: u32) -> bool {
-        let mut may_search = true;
+        let mut searches_in_vain = 0;
         for _ in 0..QUEUE_DROPS_MAX {
             if !self.budget.is_full() {
                 return true;
             }
-            let dropped = self.drop_from_longest(otherwise);
-            if !dropped && !(std::mem::take(&mut may_search) && self.find_long_queue()) {
-                return false;
+            if !self.drop_from_longest(otherwise) {
+                searches_in_vain += 1;
+                if searches_in_vain == QUEUE_SEARCHES_MAX {
+                    return false;
+                }
             }
         }
         !self.budget.is_full()
     }
 
-    /// Looks on through the sessions for a queue that is long: the longest that was known has gone. Says
-    /// whether it has found one.
-    fn find_long_queue(&mut self) -> bool {
-        let bound = self.registry.index_bound();
-        let mut longest = (u32::MAX, 0);
-        for _ in 0..bound.min(QUEUE_SEARCH_MAX) {
-            if self.queue_search_at >= bound {
-                self.queue_search_at = 0;
-            }
-            let index = self.queue_search_at;
-            self.queue_search_at += 1;
-            let session = self.registry.at(index);
-            let traffic = session.and_then(|session| session.traffic.as_ref());
-            let len = traffic.map_or(0, |traffic| traffic.queue.len());
-            if len > longest.1 {
-                longest = (index, len);
-            }
-        }
-        self.longest_queue = longest;
-        longest.1 > 0
-    }
-
     /// The longest queue, or another if that is not known, loses its oldest message.
     fn drop_from_longest(&mut self, otherwise: u32) -> bool {
+        self.refresh_longest(otherwise);
         for victim in [self.longest_queue.0, otherwise] {
             let Some(traffic) = self
                 .registry
@@ -446,6 +429,32 @@ impl Clients {
             }
         }
         false
+    }
+
+    /// Looks for a longer queue when the one that is known has shrunk: somebody who reads may have had it
+    /// for a moment, or it has lost what it had.
+    fn refresh_longest(&mut self, otherwise: u32) {
+        let known = self.longest_queue.0;
+        let len = self.queue_len(known);
+        if known != otherwise && len > 1 {
+            return;
+        }
+        self.longest_queue = (known, len);
+        let bound = self.registry.index_bound();
+        for _ in 0..bound.min(QUEUE_SEARCH_MAX) {
+            self.queue_search = (self.queue_search + 1) % bound;
+            let len = self.queue_len(self.queue_search);
+            let is_longer = len > self.longest_queue.1 || self.longest_queue.0 == otherwise;
+            if len > 0 && is_longer && self.queue_search != otherwise {
+                self.longest_queue = (self.queue_search, len);
+            }
+        }
+    }
+
+    fn queue_len(&self, session_index: u32) -> usize {
+        let session = self.registry.at(session_index);
+        let traffic = session.and_then(|session| session.traffic.as_ref());
+        traffic.map_or(0, |traffic| traffic.queue.len())
     }
 
     /// Whether messages reach the client of a session now.

@@ -15,6 +15,12 @@ use crate::mqtt::message::Message;
 /// Above this share of the budget QoS 0 is no longer queued, in percent.
 const QOS0_SHARE_PERCENT: usize = 80;
 
+/// Messages in flight to one session at most while memory is above that share: those that are in flight
+/// cannot be had back, those in a queue can.
+const SCARCE_WINDOW: u16 = 4;
+/// And while the budget is used up: what comes from each session one by one still comes.
+const FULL_WINDOW: u16 = 1;
+
 /// Spliced messages that are looked at in one turn.
 const SWEEP_PER_TURN: usize = 64;
 
@@ -81,6 +87,18 @@ impl Budget {
     /// Whether QoS 0 may still be queued.
     pub fn allows_qos0(&self) -> bool {
         self.used < self.limit / 100 * QOS0_SHARE_PERCENT
+    }
+
+    /// How many messages may be in flight to a session whose window is `window`. Many clients that do
+    /// not read would otherwise fill the memory with their windows, of which nothing can be dropped.
+    pub fn window(&self, window: u16) -> u16 {
+        if self.allows_qos0() {
+            window
+        } else if self.is_full() {
+            window.min(FULL_WINDOW)
+        } else {
+            window.min(SCARCE_WINDOW)
+        }
     }
 
     /// Whether anything may still be queued without something else going.

@@ -210,7 +210,7 @@ impl Shard {
             outs: OutQueues::default(),
             budget: Budget::new(rules.queue_memory_bytes),
             longest_queue: (u32::MAX, 0),
-            queue_search_at: 0,
+            queue_search: 0,
             shares_done: Vec::new(),
             replays_fed: Vec::new(),
             partial_bytes: 0,

@@ -52,6 +52,8 @@ struct Plan {
     ping_interval_ns: u64,
     /// How long after its end a connection is opened again; none leaves it.
     reconnect_ns: Option<u64>,
+    /// Between two connections of one worker that leave and come again while held; 0 = none does.
+    churn_interval_ns: f64,
     /// How many in a thousand connections a storm cuts.
     storm_steps: usize,
     client_ids: ClientIds,
@@ -98,6 +100,8 @@ struct Counters {
 struct Shared {
     counters: Vec<Counters>,
     storm: AtomicBool,
+    /// The hold has begun, and with it the churn.
+    churn: AtomicBool,
     stop: AtomicBool,
     intervals: Intervals,
 }
@@ -123,6 +127,7 @@ struct Tally {
     connected: u64,
     last_connected_ns: u64,
     cut: u64,
+    churned: u64,
     reconnected: u64,
     last_reconnected_ns: u64,
     pings: u64,
@@ -144,6 +149,7 @@ impl Tally {
             connected: 0,
             last_connected_ns: 0,
             cut: 0,
+            churned: 0,
             reconnected: 0,
             last_reconnected_ns: 0,
             pings: 0,
@@ -170,6 +176,7 @@ impl Tally {
         self.connected += other.connected;
         self.last_connected_ns = self.last_connected_ns.max(other.last_connected_ns);
         self.cut += other.cut;
+        self.churned += other.churned;
         self.reconnected += other.reconnected;
         self.last_reconnected_ns = self.last_reconnected_ns.max(other.last_reconnected_ns);
         self.pings += other.pings;
@@ -212,6 +219,7 @@ pub(crate) fn run_observed(
     let shared = Arc::new(Shared {
         counters: (0..plan.workers).map(|_| Counters::default()).collect(),
         storm: AtomicBool::new(false),
+        churn: AtomicBool::new(false),
         stop: AtomicBool::new(false),
         intervals: observer
             .sample_every()
@@ -267,8 +275,8 @@ pub(crate) fn run_observed(
     Ok(report)
 }
 
-fn plan(args: &ConnectArgs) -> Result<Plan, Failure> {
-    let target = args.common.target_address()?;
+/// Options that contradict themselves.
+fn check(args: &ConnectArgs) -> Result<(), Failure> {
     if !(0.0..=1.0).contains(&args.storm) || args.reconnect.is_some_and(|delay| delay < 0.0) {
         return Failure::usage("--storm is a share of 0 to 1, --reconnect not negative");
     }
@@ -283,6 +291,13 @@ fn plan(args: &ConnectArgs) -> Result<Plan, Failure> {
             args.client_id_prefix
         ));
     }
+    Ok(())
+}
+
+fn plan(args: &ConnectArgs) -> Result<Plan, Failure> {
+    let target = args.common.target_address()?;
+    check(args)?;
+    let length = args.client_id_length;
     let client_ids = ClientIds {
         prefix: args.client_id_prefix.clone(),
         length,
@@ -296,6 +311,7 @@ fn plan(args: &ConnectArgs) -> Result<Plan, Failure> {
         })
         .transpose()
         .map_err(Failure::Usage)?;
+    let workers = load::worker_count(&args.common, args.connections)?;
     let clock = Clock::start();
     let seconds_ns = |s: f64| {
         Duration::from_secs_f64(s)
@@ -309,7 +325,7 @@ fn plan(args: &ConnectArgs) -> Result<Plan, Failure> {
         sources: Sources::new(&args.common, &target, args.connections),
         version: args.common.mqtt_version.into(),
         connections: args.connections,
-        workers: load::worker_count(&args.common, args.connections)?,
+        workers,
         start_ns: clock.now_ns() + seconds_ns(START_DELAY.as_secs_f64()),
         interval_ns: if args.rate > 0.0 {
             1e9 / args.rate
@@ -321,8 +337,13 @@ fn plan(args: &ConnectArgs) -> Result<Plan, Failure> {
         ping_interval_ns: seconds_ns(args.ping_interval.unwrap_or_else(|| args.keep_alive.into())),
         reconnect_ns: args
             .reconnect
-            .or_else(|| (args.storm > 0.0).then_some(0.0))
+            .or_else(|| (args.storm > 0.0 || args.churn > 0.0).then_some(0.0))
             .map(seconds_ns),
+        churn_interval_ns: if args.churn > 0.0 {
+            1e9 * workers as f64 / args.churn
+        } else {
+            0.0
+        },
         storm_steps: storm_steps(args.storm),
         client_ids,
         connect_template,
@@ -387,6 +408,7 @@ fn measured(plan: &Plan, tally: &Tally, samples: &BrokerSamples) -> Map<String, 
     tally.connect_latency.write_to(&mut m, "latency");
     m.insert("reconnected".into(), json!(tally.reconnected));
     m.insert("cut_by_storm".into(), json!(tally.cut));
+    m.insert("churned".into(), json!(tally.churned));
     if plan.storm_steps > 0 {
         let storm = samples.storm.map(|storm| round3(storm.as_secs_f64()));
         m.insert("storm_seconds".into(), json!(storm));
@@ -441,6 +463,10 @@ fn write_broker(m: &mut Map<String, Value>, connected: f64, samples: &BrokerSamp
     m.insert(
         "held_user_bytes_per_connection".into(),
         json!(growth(before, held)),
+    );
+    m.insert(
+        "held_growth_bytes_per_connection".into(),
+        json!(growth(ramped, held)),
     );
     let slab = growth(samples.slab_before, samples.slab_ramped);
     m.insert(

@@ -106,7 +106,10 @@ impl Watch<'_> {
             samples.storm = self.await_storm();
         }
         let (hold_start, cpu_settled) = (Instant::now(), self.probe.and_then(Probe::cpu));
+        self.shared.churn.store(true, Ordering::Relaxed);
         self.pause(self.args.hold, Phase::Hold);
+        self.shared.churn.store(false, Ordering::Relaxed);
+        self.await_churned();
         let cpu_held = self.probe.and_then(Probe::cpu);
         samples.hold = hold_start.elapsed();
         samples.hold_cpu = cpu_held
@@ -140,6 +143,13 @@ impl Watch<'_> {
             if self.turn(phase, Some(left)) != Step::GoOn {
                 return;
             }
+        }
+    }
+
+    /// What left last is to be back before memory is looked at.
+    fn await_churned(&mut self) {
+        if self.args.churn > 0.0 {
+            self.pause(self.args.settle, Phase::Hold);
         }
     }
 

@@ -70,6 +70,9 @@ pub(super) struct Worker<'a> {
     /// Connections to be opened again, with the time for it.
     retries: VecDeque<(u64, usize)>,
     has_stormed: bool,
+    /// The next connection to leave and come again, and when.
+    churn_next: usize,
+    churn_due_ns: f64,
     open: u64,
     /// The next connection to ping in each round that has begun and not ended.
     ping_rounds: Vec<(u64, usize)>,
@@ -110,6 +113,8 @@ impl<'a> Worker<'a> {
             in_flight: 0,
             retries: VecDeque::new(),
             has_stormed: false,
+            churn_next: 0,
+            churn_due_ns: 0.0,
             open: 0,
             ping_rounds: Vec::new(),
             ping_round_next: 0,
@@ -127,6 +132,7 @@ impl<'a> Worker<'a> {
             let now_ns = self.plan.clock.now_ns();
             self.storm_if_told(now_ns);
             self.start_due(now_ns);
+            self.churn_due(now_ns);
             self.retry_due(now_ns);
             self.ping_due(now_ns);
             self.expire_pending(now_ns);
@@ -169,10 +175,14 @@ impl<'a> Worker<'a> {
         base_ns.saturating_add(interval_ns.saturating_mul(round + 1))
     }
 
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // A time in ns is positive.
     fn next_due_ns(&self) -> u64 {
         let mut due_ns = u64::MAX;
+        if self.churn_due_ns > 0.0 && self.shared.churn.load(Ordering::Relaxed) {
+            due_ns = self.churn_due_ns as u64;
+        }
         if self.next < self.connections.len() && !self.is_held_back() {
-            due_ns = self.connect_due_ns(self.next);
+            due_ns = due_ns.min(self.connect_due_ns(self.next));
         }
         if let Some((retry_ns, _)) = self.retries.front()
             && self.in_flight < self.plan.in_flight_max
@@ -259,21 +269,60 @@ impl<'a> Worker<'a> {
             if connection.state != State::Ready || share_of(number) == share_of(number + 1) {
                 continue;
             }
-            if let Some(socket) = connection.socket.take() {
+            if let Some(socket) = &connection.socket {
                 // Without the option the connection ends in order, which cuts it too.
                 drop(socket.reset_on_close());
             }
-            connection.state = State::Gone;
-            connection.partial = None;
-            if let Some(tls) = self.tls.get_mut(index) {
-                *tls = None;
-            }
-            self.open -= 1;
+            self.leave(index);
             self.tally.cut += 1;
             self.retries.push_back((now_ns, index));
         }
         self.counters.open.store(self.open, Ordering::Relaxed);
         self.counters.has_stormed.store(1, Ordering::Release);
+    }
+
+    /// Closes a connection that is to come again.
+    fn leave(&mut self, index: usize) {
+        let connection = &mut self.connections[index];
+        connection.socket = None;
+        connection.state = State::Gone;
+        connection.partial = None;
+        if let Some(tls) = self.tls.get_mut(index) {
+            *tls = None;
+        }
+        self.open -= 1;
+    }
+
+    /// Lets connections leave in order, one after the other; each comes back.
+    fn churn_due(&mut self, now_ns: u64) {
+        if self.plan.churn_interval_ns == 0.0
+            || self.connections.is_empty()
+            || !self.shared.churn.load(Ordering::Relaxed)
+        {
+            return;
+        }
+        if self.churn_due_ns == 0.0 {
+            self.churn_due_ns = now_ns as f64;
+        }
+        for _ in 0..STARTS_PER_TURN {
+            if self.churn_due_ns > now_ns as f64 {
+                return;
+            }
+            self.churn_due_ns += self.plan.churn_interval_ns;
+            let index = self.churn_next;
+            self.churn_next = (index + 1) % self.connections.len();
+            let connection = &mut self.connections[index];
+            if connection.state != State::Ready {
+                continue;
+            }
+            if let Some(socket) = &connection.socket {
+                // Without a farewell it leaves all the same.
+                drop(socket.write(&[0xE0, 0]));
+            }
+            self.leave(index);
+            self.tally.churned += 1;
+            self.retries.push_back((now_ns, index));
+        }
     }
 
     fn ping_due(&mut self, now_ns: u64) {

@@ -36,6 +36,14 @@ pub(crate) struct Scenario {
     pub(crate) connections: Option<Connections>,
     /// The same in JMeter's terms.
     pub(crate) thread_group: Option<ThreadGroup>,
+    /// Messages: alone, or measured with the connections and without them.
+    pub(crate) messages: Option<Messages>,
+    /// The connections are cut at once, and come back while messages flow between others.
+    pub(crate) storm: Option<Storm>,
+    /// Messages to subscribers that do not read, while `messages` flow between others.
+    pub(crate) flood: Option<Messages>,
+    /// The same load in several sizes.
+    pub(crate) growth: Option<Growth>,
     /// What each measured field may be.
     #[serde(default)]
     pub(crate) limits: BTreeMap<String, Limit>,
@@ -86,6 +94,58 @@ pub(crate) struct Connections {
     /// Handshakes at once, a worker, when the rate is 0.
     #[serde(default = "in_flight")]
     pub(crate) in_flight: usize,
+    /// While they are held, so many a second leave and come again.
+    #[serde(default)]
+    pub(crate) churn_rate: f64,
+}
+
+/// Messages through topics.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Messages {
+    /// As `pubsub` names them.
+    pub(crate) topology: String,
+    pub(crate) publishers: usize,
+    pub(crate) subscribers: usize,
+    #[serde(default)]
+    pub(crate) qos: u8,
+    #[serde(default = "sixty_four")]
+    pub(crate) size: usize,
+    /// Messages a second and publisher; without it as many as `window` allows.
+    pub(crate) rate: Option<f64>,
+    pub(crate) window: Option<u32>,
+    pub(crate) duration_seconds: f64,
+    /// How often it is measured; the median counts.
+    #[serde(default = "one_usize")]
+    pub(crate) rounds: usize,
+}
+
+/// All connections are cut once they have settled.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Storm {
+    /// 0 to 1.
+    pub(crate) share: f64,
+    /// Handshakes at once, a worker, while they come back.
+    pub(crate) in_flight: usize,
+    /// How long messages flow from the cut on.
+    pub(crate) window_seconds: f64,
+}
+
+/// Sizes of what is held while a load is measured.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Growth {
+    /// Idle connections.
+    #[serde(default)]
+    pub(crate) connections: Vec<usize>,
+    /// Filters, each different from all others, of a few connections.
+    #[serde(default)]
+    pub(crate) filters: Vec<usize>,
+    /// Connections a second of the ramps.
+    pub(crate) connect_rate: f64,
+    /// SUBSCRIBE and UNSUBSCRIBE packets a second while SUBACKs are timed.
+    pub(crate) subscribes_per_second: f64,
 }
 
 /// A thread group with one connection a thread, as JMeter has it: every loop is a think time and a
@@ -128,6 +188,12 @@ fn twenty() -> usize {
 fn twenty_u64() -> u64 {
     20
 }
+fn sixty_four() -> usize {
+    64
+}
+fn one_usize() -> usize {
+    1
+}
 fn in_flight() -> usize {
     256
 }
@@ -148,10 +214,22 @@ impl Scenario {
             (None, Some(group)) => scenario.connections = Some(group.connections()),
             _ => {}
         }
-        if scenario.connections.is_none() {
-            return Err("there is nothing to do in it".to_owned());
+        let has = (
+            scenario.connections.is_some(),
+            scenario.messages.is_some(),
+            scenario.storm.is_some(),
+            scenario.flood.is_some(),
+            scenario.growth.is_some(),
+        );
+        match has {
+            (true, _, false, false, false) | (false, true, false, false, false) => Ok(scenario),
+            (true, true, true, false, false) | (false, true, false, _, false) => Ok(scenario),
+            (false, true, false, false, true) => Ok(scenario),
+            (false, false, ..) => Err("there is nothing to do in it".to_owned()),
+            _ => Err(
+                "what stands in it does not go together: see bench-harness/README.md".to_owned(),
+            ),
         }
-        Ok(scenario)
     }
 
     /// With so many times the clients and the time; rates follow.
@@ -163,6 +241,17 @@ impl Scenario {
             self.broker.cores = scaled_count(self.broker.cores, scale).max(CORES_MIN);
         }
         self.connections = self.connections.map(|c| c.scaled(scale, time_scale));
+        self.messages = self.messages.map(|m| m.scaled(scale, time_scale));
+        self.flood = self.flood.map(|m| m.scaled(scale, time_scale));
+        if let Some(storm) = &mut self.storm {
+            storm.window_seconds *= time_scale;
+        }
+        if let Some(growth) = &mut self.growth {
+            let sizes = growth.connections.iter_mut().chain(&mut growth.filters);
+            sizes.for_each(|size| *size = scaled_count(*size, scale));
+            growth.connect_rate *= scale / time_scale;
+            growth.subscribes_per_second *= scale;
+        }
         self
     }
 }
@@ -178,6 +267,17 @@ impl Connections {
         self.settle_seconds *= time_scale;
         self.hold_seconds = self.hold_seconds.map(|s| s * time_scale);
         self.until_seconds = self.until_seconds.map(|s| s * time_scale);
+        self.churn_rate *= scale / time_scale;
+        self
+    }
+}
+
+impl Messages {
+    /// Fewer clients; what each of them does stays.
+    fn scaled(mut self, scale: f64, time_scale: f64) -> Self {
+        self.publishers = scaled_count(self.publishers, scale);
+        self.subscribers = scaled_count(self.subscribers, scale);
+        self.duration_seconds *= time_scale;
         self
     }
 }
@@ -200,6 +300,7 @@ impl ThreadGroup {
             subscribe_own: false,
             client_id_length: twenty(),
             in_flight: in_flight(),
+            churn_rate: 0.0,
         }
     }
 }
@@ -261,6 +362,7 @@ mod tests {
         for text in [
             r#"{"name": "g", "about": "a"}"#,
             r#"{"name": "g", "about": "a", "conections": {}}"#,
+            r#"{"name": "g", "about": "a", "storm": {"share": 1, "in_flight": 9, "window_seconds": 9}}"#,
             r#"{"name": "g", "about": "a", "connections": {"count": 1, "rate": 1, "holds": 2}}"#,
         ] {
             assert!(Scenario::parse(text).is_err(), "{text}");

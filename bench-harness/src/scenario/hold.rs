@@ -1,5 +1,7 @@
 //! Connections that are opened at a rate and held: the plainest scenario.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -14,6 +16,7 @@ use super::series::{Series, TableReport};
 use crate::cli::{Cli, Command, ConnectArgs};
 use crate::connect;
 use crate::failure::Failure;
+use crate::interval::{Intervals, Recent};
 use crate::probe::MemorySample;
 use crate::results::Report;
 
@@ -21,51 +24,100 @@ use crate::results::Report;
 const SAMPLED_CONNECTIONS: usize = 1000;
 /// A hold that only `until` or somebody ends.
 const FOREVER_SECONDS: f64 = 1e6;
+/// A core that was woken does what it has put off.
+const WOKEN: Duration = Duration::from_secs(1);
 /// What a burst, or the start, left behind goes within ten seconds, and the next sleep of a core is as
 /// long.
 const SETTLES_WITHIN: Duration = Duration::from_secs(12);
 
 /// Runs it.
 pub(super) fn run(run: &Run<'_>, mut broker: Broker) -> Result<Report, Failure> {
-    let Some(connections) = &run.scenario.connections else {
-        return Failure::usage("the scenario has no connections");
-    };
+    let connections = wanted_connections(run)?;
     let args = connect_args(run, &broker, connections);
     let ending = Ending {
         stop: run.stop.clone(),
         until: until(run, connections).map(Duration::from_secs_f64),
+        ..Ending::default()
     };
+    let mut sampler = sampler(run, &mut broker, ending, Arc::new(Intervals::off()))?;
+    let result = connect::run_observed(&args, &mut sampler);
+    let seen = Seen::new(sampler);
+    let mut report = result?;
+    seen.complete(run, &mut report, broker);
+    Ok(report)
+}
+
+pub(super) fn wanted_connections<'a>(run: &'a Run<'_>) -> Result<&'a Connections, Failure> {
+    let connections = run.scenario.connections.as_ref();
+    connections.ok_or_else(|| Failure::Usage("the scenario has no connections".to_owned()))
+}
+
+/// A sampler with its files, which has taken the tables of the idle broker.
+pub(super) fn sampler<'a>(
+    run: &Run<'_>,
+    broker: &'a mut Broker,
+    ending: Ending,
+    messages: Arc<Intervals>,
+) -> Result<Sampler<'a>, Failure> {
+    let connections = run.scenario.connections.as_ref();
     let wanted = Wanted {
         interval_s: run.scenario.sample_seconds,
         tables_interval_s: run.scenario.tables_seconds,
-        sample_every: connections.count.div_ceil(SAMPLED_CONNECTIONS),
+        sample_every: connections.map_or(1, |c| c.count.div_ceil(SAMPLED_CONNECTIONS)),
+        messages,
     };
     let about = json!({ "scenario": run.scenario, "broker": broker.command });
     let (series, jtl) = (run.output.series(&about)?, run.output.jtl()?);
-    let mut sampler = Sampler::new(&mut broker, series, jtl, ending, &wanted);
-    sampler.take_tables("idle", 0.0);
     thread::sleep(SETTLES_WITHIN);
-    let result = connect::run_observed(&args, &mut sampler);
-    let (mut series, cut_short) = (sampler.series, sampler.cut_short);
-    let left_out = sampler.samples_left_out;
-    let mut report = result?;
-    let after = match cut_short {
-        Some(_) => None,
-        None => after_all_left(&mut broker),
-    };
-    let m = &mut report.measured;
-    m.insert("after_user_bytes".into(), json!(after));
-    m.insert("samples_left_out".into(), json!(left_out));
-    write_series(m, &series);
-    write_parts(m, &series);
-    let stopped = broker.stop().or(cut_short);
-    m.insert("complete".into(), json!(u8::from(stopped.is_none())));
-    report.detail("cut_short", json!(stopped));
-    report.detail("scenario_file", json!(run.scenario));
-    report.detail("series", Value::Object(series.columns()));
-    report.detail("tables", json!(series.tables));
-    series.is_written();
-    Ok(report)
+    let mut sampler = Sampler::new(broker, series, jtl, ending, &wanted);
+    // Being asked is what a core wakes up for, and gives back what its start left behind. So the
+    // second report is the idle broker's.
+    sampler.broker.report();
+    thread::sleep(WOKEN);
+    sampler.take_tables("idle", 0.0);
+    Ok(sampler)
+}
+
+/// What a sampler has seen, once it has let go of the broker.
+pub(super) struct Seen {
+    pub(super) series: Series,
+    cut_short: Option<String>,
+    samples_left_out: u64,
+    pub(super) deliveries: BTreeMap<&'static str, Recent>,
+    /// What the broker said last of deliveries it dropped.
+    pub(super) dropped: Option<u64>,
+}
+
+impl Seen {
+    pub(super) fn new(sampler: Sampler<'_>) -> Self {
+        Self {
+            series: sampler.series,
+            cut_short: sampler.cut_short,
+            samples_left_out: sampler.samples_left_out,
+            deliveries: sampler.deliveries,
+            dropped: sampler.dropped,
+        }
+    }
+
+    /// Ends the broker and writes what was seen into the report.
+    pub(super) fn complete(mut self, run: &Run<'_>, report: &mut Report, mut broker: Broker) {
+        let after = match self.cut_short {
+            Some(_) => None,
+            None => after_all_left(&mut broker),
+        };
+        let m = &mut report.measured;
+        m.insert("after_user_bytes".into(), json!(after));
+        m.insert("samples_left_out".into(), json!(self.samples_left_out));
+        write_series(m, &self.series);
+        write_parts(m, &self.series);
+        let stopped = broker.stop().or(self.cut_short);
+        m.insert("complete".into(), json!(u8::from(stopped.is_none())));
+        report.detail("cut_short", json!(stopped));
+        report.detail("scenario_file", json!(run.scenario));
+        report.detail("series", Value::Object(self.series.columns()));
+        report.detail("tables", json!(self.series.tables));
+        self.series.is_written();
+    }
 }
 
 fn until(run: &Run<'_>, connections: &Connections) -> Option<f64> {
@@ -84,11 +136,17 @@ pub(super) fn connect_args(
 ) -> ConnectArgs {
     let hold = match until(run, connections) {
         Some(_) => FOREVER_SECONDS,
+        // What flows beside them says when it is over.
+        None if run.scenario.messages.is_some() => FOREVER_SECONDS,
         None => run.args.hold.or(connections.hold_seconds).unwrap_or(0.0),
     };
     let ping = connections
         .ping_interval_seconds
         .unwrap_or_else(|| connections.keep_alive_seconds.into());
+    let in_flight = match &run.scenario.storm {
+        Some(storm) => storm.in_flight,
+        None => connections.in_flight,
+    };
     let mut words = vec!["bench-harness".to_owned(), "connect".to_owned()];
     words.extend(run.common(broker));
     for (name, value) in [
@@ -99,9 +157,16 @@ pub(super) fn connect_args(
         ("settle", connections.settle_seconds.to_string()),
         ("hold", hold.to_string()),
         ("client-id-length", connections.client_id_length.to_string()),
-        ("in-flight", connections.in_flight.to_string()),
+        ("in-flight", in_flight.to_string()),
     ] {
         words.push(format!("--{name}={value}"));
+    }
+    if let Some(storm) = &run.scenario.storm {
+        words.push(format!("--storm={}", storm.share));
+        words.push("--reconnect=0.1".to_owned());
+    }
+    if connections.churn_rate > 0.0 {
+        words.push(format!("--churn={}", connections.churn_rate));
     }
     if connections.subscribe_own {
         words.push("--subscribe-own".to_owned());

@@ -1,18 +1,24 @@
 //! `run`: a scenario from a file, its broker included, with a time series, samples and a report.
 //!
 //! - `args`, `file`: what is asked for; `broker`: the broker's process
-//! - `hold`: connections that are opened and kept
+//! - `hold`: connections that are opened and kept; `stream`: messages alone; `beside`: messages beside
+//!   connections, also while these storm; `flood`: messages beside queues that fill; `growth`: one load
+//!   in several sizes
 //! - `sampler`, `series`, `jtl`: what is written down meanwhile
 //! - `output`: where it all goes
 
 pub mod args;
+mod beside;
 mod broker;
 mod file;
+mod flood;
+mod growth;
 mod hold;
 mod jtl;
 mod output;
 mod sampler;
 mod series;
+mod stream;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -60,8 +66,21 @@ pub fn run(args: &RunArgs) -> Result<Report, Failure> {
         scenario,
         stop,
     };
-    let broker = Broker::new(args, &run.scenario.broker)?;
-    let mut report = hold::run(&run, broker)?;
+    let mut report = match &run.scenario {
+        Scenario {
+            growth: Some(growth),
+            ..
+        } => growth::run(&run, growth)?,
+        scenario => {
+            let broker = Broker::new(args, &scenario.broker)?;
+            match (&scenario.connections, &scenario.messages, &scenario.flood) {
+                (Some(_), Some(messages), _) => beside::run(&run, broker, messages)?,
+                (None, Some(messages), Some(flood)) => flood::run(&run, broker, messages, flood)?,
+                (None, Some(messages), None) => stream::run(&run, broker, messages)?,
+                _ => hold::run(&run, broker)?,
+            }
+        }
+    };
     run.judge(&mut report);
     run.output.finish(&mut report)?;
     Ok(report)

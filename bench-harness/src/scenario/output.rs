@@ -80,7 +80,44 @@ impl Output {
         let page = self.path(".html");
         fs::write(&page, report::page_of(&report.value()))
             .context(format!("cannot write {}", page.display()))?;
+        if let Some(table) = markdown(&report.value()["table"]) {
+            let page = self.path(".md");
+            fs::write(&page, table).context(format!("cannot write {}", page.display()))?;
+        }
         println!("  written to {}", path.display());
         Ok(())
+    }
+}
+
+/// A result's own table.
+fn markdown(table: &Value) -> Option<String> {
+    let line = |cells: &Vec<Value>| {
+        let cell = |value: &Value| match value {
+            Value::String(text) => text.clone(),
+            Value::Null => "not measured".to_owned(),
+            other => other.to_string(),
+        };
+        let cells: Vec<String> = cells.iter().map(cell).collect();
+        format!("| {} |\n", cells.join(" | "))
+    };
+    let columns = table["columns"].as_array()?;
+    let mut text = line(columns);
+    text += &format!("|{}\n", " --- |".repeat(columns.len()));
+    for row in table["rows"].as_array()?.iter().filter_map(Value::as_array) {
+        text += &line(row);
+    }
+    Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_markdown() {
+        let table = json!({"columns": ["a", "b"], "rows": [["x", 1], ["y", null]]});
+        let text = "| a | b |\n| --- | --- |\n| x | 1 |\n| y | not measured |\n";
+        assert_eq!(markdown(&table).as_deref(), Some(text));
+        assert_eq!(markdown(&Value::Null), None);
     }
 }

@@ -1,5 +1,6 @@
 //! Looks on while connections are opened and held: one point of the series at a time.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -10,7 +11,7 @@ use super::broker::Broker;
 use super::jtl::Jtl;
 use super::series::{Point, Series, TableReport};
 use crate::connect::watch::{Counts, Observer, Phase, Step};
-use crate::interval::{Gathered, Intervals, Kind};
+use crate::interval::{Gathered, Intervals, Kind, Recent};
 use crate::probe::{self, CpuSample, Probe};
 use crate::sys;
 
@@ -53,12 +54,25 @@ impl Cpu {
 }
 
 /// When a run ends before its plan says so.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Ending {
     /// Somebody wants it to.
     pub(crate) stop: Arc<AtomicBool>,
     /// So long after the first connect was due.
     pub(crate) until: Option<Duration>,
+    /// Another load beside the connections goes by these.
+    pub(crate) beside: Arc<Beside>,
+}
+
+/// What a load beside the connections waits for, and says.
+#[derive(Debug, Default)]
+pub(crate) struct Beside {
+    /// All connections are open.
+    pub(crate) is_ramped: AtomicBool,
+    /// All connections are open and have settled, and a storm is over.
+    pub(crate) is_holding: AtomicBool,
+    /// The connections need not be held any longer.
+    pub(crate) is_over: AtomicBool,
 }
 
 pub(crate) struct Sampler<'a> {
@@ -77,8 +91,13 @@ pub(crate) struct Sampler<'a> {
     asked: Option<Instant>,
     last: Cpu,
     last_counts: Counts,
-    dropped: Option<u64>,
+    pub(crate) dropped: Option<u64>,
     pub(crate) samples_left_out: u64,
+    /// Deliveries of a load beside.
+    messages: Arc<Intervals>,
+    /// Their latencies by phase; what began in one and ended in another counts for the storm.
+    pub(crate) deliveries: BTreeMap<&'static str, Recent>,
+    last_phase: &'static str,
 }
 
 /// What a sampler is to do.
@@ -87,6 +106,8 @@ pub(crate) struct Wanted {
     pub(crate) tables_interval_s: f64,
     /// Of every so many connections the samples are kept.
     pub(crate) sample_every: usize,
+    /// Where a load of messages hands in its deliveries.
+    pub(crate) messages: Arc<Intervals>,
 }
 
 impl<'a> Sampler<'a> {
@@ -116,6 +137,9 @@ impl<'a> Sampler<'a> {
             last_counts: Counts::default(),
             dropped: None,
             samples_left_out: 0,
+            messages: Arc::clone(&wanted.messages),
+            deliveries: BTreeMap::new(),
+            last_phase: "",
         }
     }
 
@@ -134,12 +158,15 @@ impl<'a> Sampler<'a> {
 
     fn take_point(&mut self, phase: &'static str, counts: Counts, intervals: &Intervals) {
         let mut gathered = intervals.take();
+        let mut messages = self.messages.take();
+        self.note_deliveries(phase, messages.of(Kind::Delivery));
         let cpu = Cpu::now(self.broker.probe());
-        let point = self.point(phase, counts, &gathered, &cpu);
+        let point = self.point(phase, counts, (&gathered, &messages), &cpu);
         self.series.push(point);
         self.last = cpu;
         self.last_counts = counts;
-        self.samples_left_out += gathered.samples_left_out;
+        self.samples_left_out += gathered.samples_left_out + messages.samples_left_out;
+        gathered.samples.append(&mut messages.samples);
         if let Some(jtl) = &mut self.jtl {
             let run_ms = counts.now_ns / 1_000_000;
             let origin_ms = unix_ms().saturating_sub(run_ms);
@@ -148,12 +175,30 @@ impl<'a> Sampler<'a> {
         }
     }
 
-    fn point(&self, phase: &'static str, counts: Counts, gathered: &Gathered, cpu: &Cpu) -> Point {
+    fn note_deliveries(&mut self, phase: &'static str, times: &Recent) {
+        let last = std::mem::replace(&mut self.last_phase, phase);
+        let counted = if last == Phase::Storm.name() {
+            last
+        } else {
+            phase
+        };
+        let all = self.deliveries.entry(counted).or_insert_with(Recent::new);
+        all.add(times);
+    }
+
+    fn point(
+        &self,
+        phase: &'static str,
+        counts: Counts,
+        (gathered, messages): (&Gathered, &Gathered),
+        cpu: &Cpu,
+    ) -> Point {
         let seconds = cpu.at.duration_since(self.last.at).as_secs_f64().max(1e-6);
         let rate = |count: u64| (10.0 * count as f64 / seconds).round() / 10.0;
         let (broker_cpu_percent, harness_cpu_percent, others_cpu_percent) =
             cpu.percent_since(&self.last);
         let (connect, ping) = (gathered.of(Kind::Connect), gathered.of(Kind::Ping));
+        let delivery = messages.of(Kind::Delivery);
         let memory = self.broker.probe().and_then(Probe::memory);
         Point {
             time_s: time_s(counts),
@@ -170,6 +215,10 @@ impl<'a> Sampler<'a> {
             ping_us_p50: ping.us_at(50.0),
             ping_us_p99: ping.us_at(99.0),
             ping_us_max: ping.us_max(),
+            deliveries_per_s: rate(delivery.count()),
+            delivery_us_p50: delivery.us_at(50.0),
+            delivery_us_p99: delivery.us_at(99.0),
+            delivery_us_max: delivery.us_max(),
             user_bytes: memory.map(probe::MemorySample::user_bytes),
             broker_cpu_percent,
             harness_cpu_percent,
@@ -196,8 +245,16 @@ impl<'a> Sampler<'a> {
             return Some(Step::End);
         }
         let run = Duration::from_nanos(counts.now_ns.saturating_sub(counts.start_ns));
-        let is_over = phase == Phase::Hold && self.ending.until.is_some_and(|end| run >= end);
-        is_over.then_some(Step::NextPhase)
+        let beside = &self.ending.beside;
+        beside
+            .is_ramped
+            .fetch_or(phase != Phase::Ramp, Ordering::Relaxed);
+        beside
+            .is_holding
+            .fetch_or(phase == Phase::Hold, Ordering::Relaxed);
+        let is_over = beside.is_over.load(Ordering::Relaxed)
+            || self.ending.until.is_some_and(|end| run >= end);
+        (phase == Phase::Hold && is_over).then_some(Step::NextPhase)
     }
 }
 
@@ -214,6 +271,7 @@ impl Observer for Sampler<'_> {
         match self.asked {
             None if now >= self.next => {
                 intervals.ask();
+                self.messages.ask();
                 self.asked = Some(now);
             }
             Some(asked) if now.duration_since(asked) >= HAND_IN => {

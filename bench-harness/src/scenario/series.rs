@@ -26,6 +26,10 @@ pub(crate) struct Point {
     pub(crate) ping_us_p50: Option<u64>,
     pub(crate) ping_us_p99: Option<u64>,
     pub(crate) ping_us_max: Option<u64>,
+    pub(crate) deliveries_per_s: f64,
+    pub(crate) delivery_us_p50: Option<u64>,
+    pub(crate) delivery_us_p99: Option<u64>,
+    pub(crate) delivery_us_max: Option<u64>,
     /// Anonymous and shared memory of the broker.
     pub(crate) user_bytes: Option<u64>,
     pub(crate) broker_cpu_percent: Option<f64>,

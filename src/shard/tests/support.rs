@@ -315,6 +315,20 @@ impl Broker {
         self.run();
     }
 
+    /// What is known here of a client that is not looked at any more.
+    pub(super) fn forget(&mut self, slot: u32) {
+        self.versions.remove(&slot);
+        self.wire.remove(&slot);
+    }
+
+    /// Filters and bytes of the shared index.
+    pub(super) fn shared_index(&self) -> (u64, u64) {
+        let bytes = self.writer.bytes();
+        let parts = [bytes.filters, bytes.slots, bytes.shapes, bytes.edges];
+        let held = parts.iter().sum::<usize>() + bytes.retired + bytes.free;
+        (self.writer.len() as u64, held as u64)
+    }
+
     /// What a client got since it was last asked, a line a packet.
     pub(super) fn sent(&mut self, slot: u32) -> Vec<String> {
         let version = self.versions.get(&slot).copied().unwrap_or(Version::V5);
