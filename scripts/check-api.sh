@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Whether the HTTP API does what its document says: the document is valid OpenAPI, and schemathesis, which
 # makes up requests of all kinds from it, finds no answer with 5xx, none with a status code that is not in the
-# document, and none whose body is not as the document says. As administrator, as viewer, and as nobody,
-# SECONDS_EACH (40) at most. Ends with 1 if something is found; the requests are told as lines for curl.
+# document, and none whose body is not as the document says. As administrator (with made-up names and with those
+# of what is there), as viewer, and as nobody; SECONDS_EACH (30) at most for each. Ends with 1 if something is found; the requests are told as lines for curl.
 #
 #   scripts/check-api.sh [OPTION of `schemathesis run`...]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-SECONDS_EACH=${SECONDS_EACH:-40}
+SECONDS_EACH=${SECONDS_EACH:-30}
 BROKER=${BROKER:-target/release/broker}
 HARNESS=${HARNESS:-target/release/bench-harness}
 TOOLS=${TOOLS:-target/test-tools}
@@ -16,10 +16,16 @@ CLIENTS=20
 tools=$(realpath "$TOOLS")/schemathesis/bin
 
 work=$(mktemp -d)
-broker= clients=
+broker=''
+clients=''
+# shellcheck disable=SC2317 # called by the trap
 end() {
-    [ -n "$clients" ] && kill "$clients" 2>/dev/null && wait "$clients" 2>/dev/null
-    [ -n "$broker" ] && kill "$broker" 2>/dev/null && wait "$broker"
+    local pid
+    for pid in $clients $broker; do
+        if kill "$pid" 2>/dev/null; then
+            wait "$pid" 2>/dev/null || true
+        fi
+    done
     rm -rf "$work"
 }
 trap end EXIT
@@ -33,7 +39,7 @@ if ! timeout 30 bash -c "until grep -qx ready '$work/out'; do sleep 0.05; done";
 fi
 target=$(awk '$1 == "listening" && $2 ~ /^tcp:/ { print $3; exit }' "$work/out")
 api=http://$(awk '$1 == "listening" && $2 == "http" { print $3; exit }' "$work/out")
-"$HARNESS" connect --target "$target" --connections "$CLIENTS" --rate 100 --subscribe-own --hold 3600 \
+"$HARNESS" connect --target "$target" --connections "$CLIENTS" --rate 100 --subscribe-own --reconnect 1 --hold 3600 \
     --client-id-prefix c --client-id-length 3 --no-results --quiet >"$work/clients" 2>&1 &
 clients=$!
 
@@ -47,15 +53,29 @@ key() {
 }
 
 # Nobody is to stay nobody, and not to make a user of its own.
-printf '[auth]\nauto-signup = false\n' >"$work/schemathesis.toml"
+printf '[auth]\nauto-signup = false\n' >"$work/anything.toml"
+# Made-up names are nobody's: once more with names of what is there.
+cat - "$work/anything.toml" >"$work/known.toml" <<'TOML'
+[parameters]
+"path.clientid" = "c05"
+"path.node" = "millrace@127.0.0.1"
+"path.id" = "tcp:default"
+"path.code" = "NOT_FOUND"
+"path.root" = "mqtt"
+"path.username" = "second"
+"path.topic" = "kept"
+TOML
+known() {
+    curl -sf -u "$1" -H 'content-type: application/json' "$api/api/v5/$2" -d "$3" >/dev/null
+}
 
 failed=0
 run() {
-    local who=$1
-    shift
-    echo "== as $who"
+    local who=$1 names=$2
+    shift 2
+    echo "== as $who, $names names"
     # It keeps notes in the folder in which it runs.
-    if ! (cd "$work" && "$tools/schemathesis" --config-file schemathesis.toml run openapi.json \
+    if ! (cd "$work" && "$tools/schemathesis" --config-file "$names.toml" run openapi.json \
         --url "$api" --no-color --max-time "$SECONDS_EACH" --request-timeout 30 \
         --checks not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance \
         --phases examples,coverage,fuzzing --continue-on-failure --warnings off "$@" >said 2>&1); then
@@ -65,8 +85,12 @@ run() {
     fi
     tail -n 25 "$work/said"
 }
-run administrator --auth "$(key administrator)" "$@"
-run viewer --auth "$(key viewer)" "$@"
-run nobody "$@"
+administrator=$(key administrator)
+known "$administrator" users '{"username":"second","password":"long enough"}'
+known "$administrator" publish '{"topic":"kept","payload":"x","retain":true}'
+run administrator anything --auth "$administrator" "$@"
+run administrator known --auth "$administrator" "$@"
+run viewer anything --auth "$(key viewer)" "$@"
+run nobody anything "$@"
 kill -0 "$broker" || { cat "$work/err" && failed=1; }
 exit "$failed"

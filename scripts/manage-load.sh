@@ -27,11 +27,16 @@ fi
 ulimit -n "$(ulimit -Hn)"
 
 work=$(mktemp -d)
-broker= clients=
+broker=''
+clients=''
+# shellcheck disable=SC2317 # called by the trap
 end() {
-    trap - EXIT
-    [ -n "$clients" ] && kill "$clients" 2>/dev/null && wait "$clients" 2>/dev/null
-    [ -n "$broker" ] && kill "$broker" 2>/dev/null && wait "$broker"
+    local pid
+    for pid in $clients $broker; do
+        if kill "$pid" 2>/dev/null; then
+            wait "$pid" 2>/dev/null || true
+        fi
+    done
     rm -rf "$work"
 }
 trap end EXIT
@@ -56,7 +61,7 @@ live() {
 "$HARNESS" connect --target "$target" --broker-pid "$broker" --connections "$CLIENTS" --rate "$RATE" \
     --keep-alive 300 --hold "$HOLD_SECONDS" --no-results --quiet --lag-limit-ms 60000 >"$work/clients" 2>&1 &
 clients=$!
-deadline=$((SECONDS + 120 + CLIENTS / RATE * 3))
+deadline=$((SECONDS + 120 + CLIENTS * 3 / RATE))
 until [ "$(live)" = "$CLIENTS" ]; do
     if ! kill -0 "$clients" 2>/dev/null || [ "$SECONDS" -gt "$deadline" ]; then
         echo "only $(live) of $CLIENTS clients are connected" >&2
@@ -68,7 +73,7 @@ done
 
 status=0
 "$HARNESS" manage --target "$target" --broker-pid "$broker" --broker-name millrace \
-    --broker-version "$("$BROKER" --version)" --broker-settings "--cores $CORES" --api "$api" \
+    --broker-version "$("$BROKER" --version)" --broker-settings "node.cores=$CORES" --api "$api" \
     --api-key "$key" --source-net 101 --min-clients "$CLIENTS" --max-ratio "$RATIO_MAX" \
     --scenario "$SCENARIO" "$@" || status=$?
 exit "$status"

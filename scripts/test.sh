@@ -98,6 +98,15 @@ small_load() {
         --max-failed-connects 0 --max-disconnects 0
 }
 
+# The web page: types, unit tests, whether the built files are fresh, and the page in a browser.
+dashboard() {
+    need node nodejs npm
+    need chromium chromium fonts-dejavu-core
+    scripts/dashboard.sh check
+    cargo build --bin broker --locked --quiet
+    node bench-harness/tests/dashboard/browser.mjs "$(scripts/dashboard.sh dir)" target/debug/broker
+}
+
 # The HTTP API as its document says it, as each role and as nobody, with made-up requests.
 api() {
     cargo build --workspace --bins --locked --quiet
@@ -125,7 +134,7 @@ speed() {
     scripts/speed.sh
 }
 
-export -f speed allocations api packaging tools format lint unit simulation models documentation harness black_box conformance clients servers load small_load
+export -f speed allocations dashboard api packaging tools format lint unit simulation models documentation harness black_box conformance clients servers load small_load
 
 # name, seconds at most, function
 PARTS=(
@@ -138,6 +147,7 @@ PARTS=(
     "conformance 600 conformance"
     "clients 600 clients"
     "servers 1500 servers"
+    "dashboard 600 dashboard"
     "harness 600 harness"
     "docs 300 documentation"
     "models 900 models"

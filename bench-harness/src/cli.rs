@@ -453,7 +453,8 @@ pub struct ManageArgs {
     /// Seconds of each phase.
     #[arg(long, short, default_value_t = 20.0)]
     pub duration: f64,
-    /// Rounds: calm, walk, calm, scrape, calm, dashboard. The medians are compared.
+    /// Rounds: calm, walk, calm, scrape, calm, dashboard. Each is compared with the calm before it, and the
+    /// median of the rounds counts.
     #[arg(long, default_value_t = 3)]
     pub rounds: usize,
     /// Entries of a page of the list of clients, 1 to 10000.

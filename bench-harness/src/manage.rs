@@ -159,18 +159,17 @@ fn measured(args: &ManageArgs, clients: u64, phases: &[Phase]) -> Map<String, Va
         let of = phases.iter().filter(|phase| phase.doing == doing);
         median(of.map(Phase::p99_us).collect())
     };
-    let calm = median_of(Doing::Nothing);
-    put("calm_latency_us_p99", json!(calm));
+    put("calm_latency_us_p99", json!(median_of(Doing::Nothing)));
     for doing in [Doing::Walk, Doing::Scrape, Doing::Dashboard] {
-        let (name, p99) = (doing.name(), median_of(doing));
-        put(&format!("{name}_latency_us_p99"), json!(p99));
-        let ratio = (p99 / calm.max(1.0) * 1000.0).round() / 1000.0;
-        put(&format!("{name}_p99_ratio"), json!(ratio));
+        let name = doing.name();
+        put(&format!("{name}_latency_us_p99"), json!(median_of(doing)));
+        let ratios = ratios(phases, doing);
+        put(&format!("{name}_p99_ratios"), json!(ratios));
+        put(&format!("{name}_p99_ratio"), json!(median(ratios)));
     }
     let walks: Vec<u64> = phases.iter().flat_map(|p| p.asked.walks.clone()).collect();
     put("walks", json!(walks.len()));
-    // The load's own connections are listed as well; whoever was there before must not be missing. A
-    // phase that is too short for one walk says nothing.
+    // The load's own connections are listed as well; whoever was there before must not be missing.
     let least = walks.iter().min().copied();
     put(
         "entries_missing",
@@ -183,6 +182,16 @@ fn measured(args: &ManageArgs, clients: u64, phases: &[Phase]) -> Map<String, Va
         Value::Array(phases.iter().map(Phase::row).collect()),
     );
     m
+}
+
+/// The p99 of each phase of a kind, as so many times that of the calm just before it: on a machine that
+/// others use as well, what lies close together can be compared.
+fn ratios(phases: &[Phase], doing: Doing) -> Vec<f64> {
+    let pairs = phases.windows(2).filter_map(|pair| match pair {
+        [calm, phase] if phase.doing == doing => Some(phase.p99_us() / calm.p99_us().max(1.0)),
+        _ => None,
+    });
+    pairs.map(|ratio| (ratio * 1000.0).round() / 1000.0).collect()
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -296,7 +305,8 @@ fn walk(
                 asked.walks.push(entries);
                 return Ok(());
             }
-            Some(_) if stop.load(Ordering::Relaxed) => return Ok(()),
+            // The first walk is ended in any case: whether it is complete is to be known.
+            Some(_) if stop.load(Ordering::Relaxed) && !asked.walks.is_empty() => return Ok(()),
             Some(next) => place = next,
         }
     }

@@ -57,12 +57,17 @@ pub const HANDSHAKE_BYTES_MAX: usize = 64 * 1024;
 /// the target, and 60 MiB in all on the largest machine.
 pub const OUTBOX_BYTES_MAX: usize = 1024 * 1024;
 
-/// Parcels (large messages, sockets) staged towards one core above which producers wait: at 1 MB each
-/// 64 MB.
-pub const OUTBOX_PARCELS_MAX: usize = 64;
+/// Parcels (large messages, sockets) staged towards one core above which producers wait: about what a
+/// ring takes at once.
+pub const OUTBOX_PARCELS_MAX: usize = 1024;
 
-/// Bytes of a message up to which it is copied into a ring; a larger one crosses as a shared block.
-pub const CROSS_INLINE_BYTES_MAX: usize = 512;
+/// Bytes of parcels staged towards one core above which producers wait: some milliseconds of work for
+/// the target, and a few of the largest messages.
+pub const OUTBOX_PARCEL_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Bytes of a message up to which it is copied into a ring; a larger one crosses as a shared block. A copy
+/// of 1 KiB costs less than a block with its count and its release on another core.
+pub const CROSS_INLINE_BYTES_MAX: usize = 2048;
 
 /// Filter ids that a record holds beside its message; with more it crosses as a parcel.
 pub const CROSS_FILTERS_MAX: usize = 1024;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::kind::{Address, FilePath, text, unless};
+use super::kind::{Address, FilePath, Flag, text, unless};
 use super::setting::{Change, Section, Setting, parses_to, section};
 use super::values::{Problem, Values};
 
@@ -18,6 +18,9 @@ section! {
         /// A second address for tools that look for EMQX 4's management API at a port of its own, such
         /// as `127.0.0.1:8081`. It serves the same.
         listen_v4: Option<SocketAddr> = "off", unless(&["off"], Address), Restart;
+
+        /// Whether the dashboard is served at `/`. The API is served with it and without it.
+        dashboard: bool = "true", Flag, Restart;
     }
 }
 

@@ -46,6 +46,49 @@ impl Machine {
     }
 }
 
+/// Processor time so far of the threads of one name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ThreadTime {
+    /// The name, at most 15 bytes of it.
+    pub name: String,
+    /// Milliseconds.
+    pub cpu_ms: u64,
+}
+
+/// The processor time of this process's threads, by their names.
+pub fn thread_times() -> Vec<ThreadTime> {
+    let mut times: Vec<ThreadTime> = Vec::new();
+    let tasks = fs::read_dir("/proc/self/task").into_iter().flatten();
+    for task in tasks.filter_map(Result::ok) {
+        let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        let Some(name) = thread_name(&stat) else {
+            continue;
+        };
+        // Nanoseconds, where the kernel counts them; ticks are too coarse for two seconds.
+        let precise = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
+        let nanoseconds = precise
+            .split(' ')
+            .next()
+            .and_then(|ns| ns.parse::<u64>().ok());
+        let ticks_ms = own_ticks(&stat) * (1000 / TICKS_PER_SECOND);
+        let cpu_ms = nanoseconds.map_or(ticks_ms, |ns| ns / 1_000_000);
+        match times.iter_mut().find(|time| time.name == name) {
+            Some(time) => time.cpu_ms += cpu_ms,
+            None => times.push(ThreadTime {
+                name: name.to_owned(),
+                cpu_ms,
+            }),
+        }
+    }
+    times
+}
+
+/// What stands within the outermost parentheses of `/proc/self/task/*/stat`.
+fn thread_name(stat: &str) -> Option<&str> {
+    let (_, rest) = stat.split_once('(')?;
+    rest.rsplit_once(") ").map(|(name, _)| name)
+}
+
 /// User and system time in `/proc/self/stat`, whose second field may hold anything within parentheses.
 fn own_ticks(text: &str) -> u64 {
     let after = text.rsplit_once(") ").map_or("", |(_, rest)| rest);
@@ -85,6 +128,8 @@ mod tests {
         assert!(machine.memory_total > machine.process_memory && machine.process_memory > 0);
         assert!(machine.descriptors > 0 && machine.load.iter().all(|load| *load >= 0.0));
         assert_eq!(own_ticks("7 (a b) c) S 1 2 3 4 5 6 7 8 9 10 30 12 0 0"), 42);
+        assert_eq!(thread_name("7 (a (b) c) S 1"), Some("a (b) c"));
+        assert!(!thread_times().is_empty());
         assert_eq!(all_ticks("cpu  10 0 20 60 10 0 0 0 0 0\ncpu0"), (30, 100));
         assert_eq!(kib("A: 3 kB\nB: 5 kB", "B:"), 5 * 1024);
     }

@@ -3,7 +3,7 @@
 //!
 //! - [`context`]: what every part of it sees; [`cores`]: asking the cores; [`clock`]: the wall clock
 //! - [`state`]: what is kept over restarts
-//! - [`http`]: the API
+//! - [`http`]: the API; [`dashboard`]: the web page that uses it
 //! - [`monitor`]: figures over time; [`alarms`], [`alarms_watch`], [`bans`]: what is wrong, and who is not let in
 //! - [`prometheus`], [`sys_topics`]: figures for others; [`names`]: those of EMQX
 //! - [`observers`]: who wants to know what cores see; [`presence`]: comings and goings as messages;
@@ -21,6 +21,7 @@ pub mod bans;
 pub mod clock;
 pub mod context;
 pub mod cores;
+pub mod dashboard;
 pub mod http;
 pub mod machine;
 pub mod monitor;

@@ -22,5 +22,9 @@ pub const EMQX_ALIASES: &[(&str, &[Counter])] = &[
             Counter::MessagesPublishedByApi,
         ],
     ),
+    (
+        "messages.dropped.expired",
+        &[Counter::MessagesDroppedDelayedExpired],
+    ),
     ("messages.forward", &[]),
 ];

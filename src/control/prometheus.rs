@@ -12,7 +12,6 @@ use serde_json::{Map, Value};
 use crate::control::context::Context;
 use crate::control::http::metrics::{counters, gauges};
 use crate::control::machine::Machine;
-use crate::control::names::EMQX_ALIASES;
 use crate::metrics::{Counter, Gauge, Latency, TOTALS};
 
 /// Bounds of the buckets of latencies are powers of two microseconds, from 8 us to 33 s.
@@ -206,24 +205,8 @@ fn emqx(out: &mut String, context: &Context, stats: &Map<String, Value>, machine
         let name = format!("emqx_{}", name.replace('.', "_"));
         figure(out, (&name, "EMQX's name for this gauge.", "gauge"), value);
     }
-    let all = counters(context);
-    for (name, value) in &all {
+    for (name, value) in &counters(context) {
         let name = format!("emqx_{}", name.replace('.', "_"));
-        figure(
-            out,
-            (&name, "EMQX's name for this counter.", "counter"),
-            value,
-        );
-    }
-    for (alias, of) in EMQX_ALIASES {
-        if all.contains_key(*alias) {
-            continue;
-        }
-        let name = format!("emqx_{}", alias.replace('.', "_"));
-        let value: u64 = of
-            .iter()
-            .map(|counter| context.metrics.count(*counter))
-            .sum();
         figure(
             out,
             (&name, "EMQX's name for this counter.", "counter"),

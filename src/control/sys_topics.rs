@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::control::announce::is_anyone_listening;
@@ -13,7 +13,6 @@ use crate::control::clock;
 use crate::control::context::Context;
 use crate::control::http::metrics::{counters, gauges};
 use crate::control::machine::Machine;
-use crate::control::names::EMQX_ALIASES;
 use crate::metrics::{Counter, MetricsRegistry, TOTALS};
 
 /// Publishes from now on. Call it within the runtime.
@@ -100,22 +99,11 @@ async fn tell_figures(context: &Context) {
             announcer.say(format!("$SYS/brokers/{node}/stats/{name}"), value);
         }
     }
-    for (name, value) in emqx_counters(context) {
+    for (name, value) in counters(context) {
         let name = name.replace('.', "/");
         let topic = format!("$SYS/brokers/{node}/metrics/{name}");
         announcer.say(topic, value.to_string());
     }
-}
-
-/// All counters with EMQX's other names for them.
-fn emqx_counters(context: &Context) -> Map<String, Value> {
-    let mut all = counters(context);
-    for (name, of) in EMQX_ALIASES {
-        let counts = of.iter().map(|counter| context.metrics.count(*counter));
-        let sum: u64 = counts.sum();
-        all.entry(*name).or_insert_with(|| sum.into());
-    }
-    all
 }
 
 /// What mosquitto averages: its name, and the totals or counters that make it up.

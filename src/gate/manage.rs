@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use compact_str::CompactString;
 
+use crate::gate::event::Tables;
 use crate::gate::observe::Announcements;
 use crate::gate::reply::Reply;
 use crate::gate::slow_subs::{SlowRow, SlowSettings};
@@ -181,6 +182,11 @@ pub enum Manage {
     Refresh {
         /// Done.
         reply: Reply<()>,
+    },
+    /// How large the tables are, as far as that is known without a walk over one.
+    Tables {
+        /// Takes their sizes.
+        reply: Reply<Tables>,
     },
     /// From now on look at this.
     Look {

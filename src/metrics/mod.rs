@@ -162,6 +162,23 @@ impl MetricsRegistry {
         )
     }
 
+    /// One writer's part of a total; 0 for a writer that is not there.
+    pub fn total_of(&self, writer: usize, total: &Total) -> u64 {
+        let block = self.blocks.get(writer);
+        block.map_or(0, |block| {
+            total
+                .of
+                .iter()
+                .fold(0, |sum, &counter| sum.wrapping_add(block.count(counter)))
+        })
+    }
+
+    /// One writer's part of a gauge; 0 for a writer that is not there.
+    pub fn gauge_of(&self, writer: usize, gauge: Gauge) -> u64 {
+        let block = self.blocks.get(writer);
+        block.map_or(0, |block| block.gauge(gauge))
+    }
+
     /// All counters, totals and gauges by name.
     pub fn snapshot(&self) -> Vec<(&'static str, u64)> {
         let counters = Counter::ALL

@@ -273,7 +273,7 @@ impl CoreLoop for Core {
         let more = inner.take_in(plane);
         let more = inner.shard.work() | more | (stats.backlog > 0);
         inner.send_deltas();
-        inner.flush_outboxes(plane);
+        let more = inner.flush_outboxes(plane) | more;
         inner.shard.end_turn();
         inner.say_farewell();
         inner.ask_authn(plane);
@@ -528,11 +528,13 @@ impl Inner {
         }
     }
 
-    /// One batch and at most one wake a core.
-    fn flush_outboxes(&mut self, plane: &mut Plane) {
+    /// One batch and at most one wake a core. Says whether producers waited for it and may go on at once:
+    /// they would find room after a sleep of [`POLL`] otherwise.
+    fn flush_outboxes(&mut self, plane: &mut Plane) -> bool {
         if self.shard.outboxes.is_empty() {
-            return;
+            return false;
         }
+        let producers_waited = self.shard.outboxes.over_limit();
         let waiting: smallvec::SmallVec<[CoreId; 16]> = self.shard.outboxes.waiting().collect();
         for target in waiting {
             let mesh = &mut self.mesh;
@@ -556,6 +558,7 @@ impl Inner {
                 metrics.inc(Counter::MeshWakes);
             }
         }
+        producers_waited && !self.shard.outboxes.over_limit()
     }
 
     /// The last step of a shutdown: a batch of clients a turn.

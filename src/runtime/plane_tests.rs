@@ -173,6 +173,13 @@ pub(super) fn connect(address: SocketAddr) -> TcpStream {
     client
 }
 
+/// A client that has said something: accepting waits for that.
+fn connect_and_speak(address: SocketAddr) -> TcpStream {
+    let mut client = connect(address);
+    client.write_all(b"x").unwrap();
+    client
+}
+
 /// A client and our end of it.
 pub(super) fn pair(listener: &std::net::TcpListener) -> (TcpStream, OwnedFd) {
     let client = connect(listener.local_addr().unwrap());
@@ -624,7 +631,7 @@ fn accepting_pauses_goes_on_and_stops_with_an_empty_queue() {
     bench.plane.pause_accept(0);
     bench.turn(1);
     bench.turn(1);
-    let _second = connect(address);
+    let _second = connect_and_speak(address);
     bench.turn(1);
     assert_eq!(bench.accepted.len(), 1, "accepted while it was paused");
     bench.plane.resume_accept(0);
@@ -634,7 +641,7 @@ fn accepting_pauses_goes_on_and_stops_with_an_empty_queue() {
 
     bench.plane.pause_accept(0);
     bench.turn(1);
-    let waiting: Vec<_> = (0..10).map(|_| connect(address)).collect();
+    let waiting: Vec<_> = (0..10).map(|_| connect_and_speak(address)).collect();
     bench.plane.stop_accept(0);
     bench.until_seen(Seen::AcceptStopped);
     assert_eq!(bench.accepted.len(), 2 + waiting.len());
@@ -646,7 +653,7 @@ fn an_armed_accept_stops_too() {
     let mut bench = Bench::new(small());
     let address = listen(&mut bench);
     bench.turn(0);
-    let _waiting: Vec<_> = (0..10).map(|_| connect(address)).collect();
+    let _waiting: Vec<_> = (0..10).map(|_| connect_and_speak(address)).collect();
     bench.plane.stop_accept(0);
     bench.plane.stop_accept(0);
     bench.until_seen(Seen::AcceptStopped);

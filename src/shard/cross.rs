@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use crate::base::ids::{CoreId, Epoch, FilterId};
-use crate::base::limits::CROSS_FILTERS_MAX;
+use crate::base::limits::{CROSS_FILTERS_MAX, CROSS_INLINE_BYTES_MAX};
+use crate::base::staged::RECORD_BYTES_MAX;
 use crate::mqtt::message::Publication;
 use crate::shard::handshake::Handover;
 use crate::shard::outbox::Outboxes;
@@ -22,6 +23,28 @@ pub enum Parcel {
     /// A record that is longer than a ring takes.
     Long(Vec<u8>),
 }
+
+/// What a client on its way counts for: its box with a CONNECT, and the kernel's socket.
+const HANDOVER_BYTES: usize = 4096;
+
+impl Parcel {
+    /// What it keeps in memory, in bytes.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Handover(_) => HANDOVER_BYTES,
+            Self::Publication(block) => block.len(),
+            Self::Long(bytes) => bytes.len(),
+        }
+    }
+}
+
+const _: () = assert!(
+    CROSS_INLINE_BYTES_MAX + 4 * CROSS_FILTERS_MAX + RECORD_FIELDS_BYTES <= RECORD_BYTES_MAX,
+    "a message that is copied fits a record with all its filters"
+);
+
+/// Bytes of a record beside its message and its filters: less than this.
+const RECORD_FIELDS_BYTES: usize = 64;
 
 /// A record as it arrives.
 #[derive(Debug)]
@@ -204,7 +227,7 @@ pub(super) fn stage_short_or_long(
     len: usize,
     write: impl FnOnce(&mut Vec<u8>),
 ) {
-    if len <= crate::base::limits::CROSS_INLINE_BYTES_MAX {
+    if len <= CROSS_INLINE_BYTES_MAX {
         return outboxes.record(target, write);
     }
     let mut long = Vec::new();

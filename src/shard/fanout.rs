@@ -27,6 +27,12 @@ pub struct Grant {
     pub share: ShareTag,
 }
 
+/// Subscription identifiers of a single subscription.
+#[inline]
+pub fn identifiers(of_one: Option<u32>) -> SmallVec<[u32; 1]> {
+    of_one.map_or_else(SmallVec::new, |identifier| SmallVec::from_buf([identifier]))
+}
+
 /// A message and what was made of it so far.
 pub struct Fanout<'a> {
     /// The message.

@@ -98,6 +98,7 @@ impl Shard {
                 self.publish_figures();
                 reply.send(());
             }
+            Manage::Tables { reply } => reply.send(self.tables_at_a_glance()),
             Manage::Look { at, reply } => {
                 self.look(at);
                 reply.send(());

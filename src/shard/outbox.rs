@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 
 use crate::base::core_set::CoreSet;
 use crate::base::ids::{CoreId, Epoch};
-use crate::base::limits::{OUTBOX_BYTES_MAX, OUTBOX_PARCELS_MAX};
+use crate::base::limits::{OUTBOX_BYTES_MAX, OUTBOX_PARCEL_BYTES_MAX, OUTBOX_PARCELS_MAX};
 use crate::base::slab::Key;
 use crate::base::staged::Staged;
 use crate::mqtt::reason::ReasonCode;
@@ -29,6 +29,9 @@ pub struct Outboxes {
 
 struct Target {
     staged: Staged<Parcel>,
+    /// Bytes of each parcel that is staged, in order, and of all.
+    parcel_sizes: VecDeque<usize>,
+    parcel_bytes: usize,
     /// Turns whose records still wait.
     marks: VecDeque<Mark>,
     staged_records: u64,
@@ -51,7 +54,16 @@ struct Mark {
 
 impl Target {
     fn is_over(&self, limit_bytes: usize) -> bool {
-        self.staged.bytes() > limit_bytes || self.staged.parcels() > OUTBOX_PARCELS_MAX
+        self.staged.bytes() > limit_bytes
+            || self.staged.parcels() > OUTBOX_PARCELS_MAX
+            || self.parcel_bytes > OUTBOX_PARCEL_BYTES_MAX
+    }
+
+    /// Forgets the sizes of parcels that have gone.
+    fn settle_parcels(&mut self) {
+        while self.parcel_sizes.len() > self.staged.parcels() {
+            self.parcel_bytes -= self.parcel_sizes.pop_front().unwrap_or(0);
+        }
     }
 }
 
@@ -60,6 +72,8 @@ impl Outboxes {
     pub fn new(cores: u8) -> Self {
         let target = || Target {
             staged: Staged::default(),
+            parcel_sizes: VecDeque::new(),
+            parcel_bytes: 0,
             marks: VecDeque::new(),
             staged_records: 0,
             flushed_records: 0,
@@ -85,7 +99,7 @@ impl Outboxes {
 
     /// Stages a record for a core.
     pub fn record(&mut self, target: CoreId, write: impl FnOnce(&mut Vec<u8>)) {
-        self.stage(target, |staged| staged.record(write));
+        self.stage(target, None, |staged| staged.record(write));
     }
 
     /// Stages a record with the parcel that it announces.
@@ -95,13 +109,25 @@ impl Outboxes {
         parcel: Parcel,
         write: impl FnOnce(&mut Vec<u8>),
     ) {
-        self.stage(target, |staged| staged.record_with(parcel, write));
+        let bytes = parcel.bytes();
+        self.stage(target, Some(bytes), |staged| {
+            staged.record_with(parcel, write);
+        });
     }
 
-    fn stage(&mut self, target: CoreId, add: impl FnOnce(&mut Staged<Parcel>)) {
+    fn stage(
+        &mut self,
+        target: CoreId,
+        parcel_bytes: Option<usize>,
+        add: impl FnOnce(&mut Staged<Parcel>),
+    ) {
         let target = &mut self.targets[target.index()];
         let was_over = target.is_over(self.limit_bytes);
         add(&mut target.staged);
+        if let Some(bytes) = parcel_bytes {
+            target.parcel_sizes.push_back(bytes);
+            target.parcel_bytes += bytes;
+        }
         target.staged_records += 1;
         self.over_limit += u32::from(!was_over && target.is_over(self.limit_bytes));
     }
@@ -113,8 +139,10 @@ impl Outboxes {
 
     /// Whether an outbox has room for what has no socket to pause (replays, wills).
     pub fn has_room(&self, target: CoreId) -> bool {
-        let staged = &self.targets[target.index()].staged;
-        staged.bytes() < self.limit_bytes / 2 && staged.parcels() < OUTBOX_PARCELS_MAX / 2
+        let target = &self.targets[target.index()];
+        target.staged.bytes() < self.limit_bytes / 2
+            && target.staged.parcels() < OUTBOX_PARCELS_MAX / 2
+            && target.parcel_bytes < OUTBOX_PARCEL_BYTES_MAX / 2
     }
 
     /// Whether nothing waits.
@@ -136,6 +164,7 @@ impl Outboxes {
         let target = &mut self.targets[target.index()];
         let was_over = target.is_over(self.limit_bytes);
         target.flushed_records += flush(&mut target.staged) as u64;
+        target.settle_parcels();
         self.over_limit -= u32::from(was_over && !target.is_over(self.limit_bytes));
     }
 
@@ -200,6 +229,7 @@ impl Outboxes {
             target.trimmed_records = target.staged_records;
             if !used && target.staged.is_empty() && target.marks.is_empty() {
                 target.staged = Staged::default();
+                target.parcel_sizes = VecDeque::new();
                 target.marks = VecDeque::new();
             }
         }
@@ -210,6 +240,7 @@ impl Outboxes {
         let held = |target: &Target| {
             size_of::<Target>()
                 + target.staged.held_bytes()
+                + target.parcel_sizes.capacity() * size_of::<usize>()
                 + target.marks.capacity() * size_of::<Mark>()
         };
         self.targets.iter().map(held).sum()
@@ -328,6 +359,28 @@ mod tests {
             staged.consume(bytes);
             done
         });
+    }
+
+    #[test]
+    fn large_messages_make_producers_wait_by_their_bytes() {
+        let mut outboxes = Outboxes::new(2);
+        let large = |bytes| Parcel::Long(vec![0; bytes]);
+        for _ in 0..100 {
+            outboxes.record_with(CoreId(1), large(4096), |_| {});
+        }
+        assert!(!outboxes.over_limit() && outboxes.has_room(CoreId(1)));
+        outboxes.record_with(CoreId(1), large(OUTBOX_PARCEL_BYTES_MAX), |_| {});
+        assert!(outboxes.over_limit() && !outboxes.has_room(CoreId(1)));
+        outboxes.flush(CoreId(1), |staged| {
+            let batch = staged.batch(usize::MAX, usize::MAX);
+            for _ in 0..batch.parcels {
+                staged.take_parcel();
+            }
+            staged.consume(batch.bytes);
+            batch.records
+        });
+        assert!(!outboxes.over_limit() && outboxes.has_room(CoreId(1)));
+        assert_eq!(outboxes.targets[1].parcel_bytes, 0);
     }
 
     #[test]

@@ -47,7 +47,7 @@ use crate::session::queue::{Delivery, ShareTag};
 use crate::session::state::NONE;
 use crate::shard::Shard;
 use crate::shard::clients::Clients;
-use crate::shard::fanout::{Fanout, Grant};
+use crate::shard::fanout::{Fanout, Grant, identifiers};
 use crate::shard::outbox::Outboxes;
 use crate::shard::share::home::Groups;
 use crate::shard::share::memberships::{Membership, Memberships};
@@ -90,7 +90,7 @@ impl Shares {
         let grant = Grant {
             qos: sent.qos,
             retain_as_published: membership.options.retain_as_published(),
-            identifiers: membership.identifier.into_iter().collect(),
+            identifiers: identifiers(membership.identifier),
             share: ShareTag {
                 membership: Key::unpack(sent.share).index,
                 seq: sent.seq,

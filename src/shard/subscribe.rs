@@ -32,7 +32,7 @@ use crate::shard::Shard;
 use crate::shard::close::CloseReason;
 use crate::shard::cross::Filters;
 use crate::shard::exclusive::EXCLUSIVE_PREFIX;
-use crate::shard::fanout::{Fanout, Grant};
+use crate::shard::fanout::{Fanout, Grant, identifiers};
 use crate::shard::receive::Fault;
 use crate::shard::replay::{StoredMessage, stored_version};
 use crate::shard::share::GROUPS_FROM;
@@ -711,7 +711,7 @@ fn grant_of(subscriber: &Subscriber) -> Grant {
     Grant {
         qos: QoS::from_u8(subscriber.options.qos()).unwrap_or_default(),
         retain_as_published: subscriber.options.retain_as_published(),
-        identifiers: subscriber.subscription_identifier.into_iter().collect(),
+        identifiers: identifiers(subscriber.subscription_identifier),
         share: ShareTag::NONE,
     }
 }

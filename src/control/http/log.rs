@@ -115,11 +115,11 @@ fn log_of(context: &Context) -> Result<Arc<dyn LogControl>, ApiError> {
 #[utoipa::path(
     get, path = "/log/handlers", tag = "Log",
     responses((status = 200, body = Vec<LogHandler>), (status = 401, body = ErrorBody),
-        (status = 403, body = ErrorBody), (status = 404, body = ErrorBody)),
+        (status = 403, body = ErrorBody)),
 )]
-pub async fn list(State(context): State<Arc<Context>>) -> Result<Json<Vec<LogHandler>>, ApiError> {
-    let log = log_of(&context)?;
-    Ok(Json(vec![console(&*log)]))
+pub async fn list(State(context): State<Arc<Context>>) -> Json<Vec<LogHandler>> {
+    let log = context.log();
+    Json(log.iter().map(|log| console(&**log)).collect())
 }
 
 /// Change the level of the log

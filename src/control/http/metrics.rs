@@ -11,6 +11,7 @@ use utoipa_axum::routes;
 use crate::control::context::Context;
 use crate::control::http::error::{ApiError, ErrorBody};
 use crate::control::http::extract::Params;
+use crate::control::names::EMQX_ALIASES;
 use crate::metrics::{Counter, Gauge, TOTALS};
 
 /// The routes.
@@ -74,14 +75,16 @@ fn by_node(
     Ok(json!([all]))
 }
 
-/// Counters and totals by name.
+/// Counters and totals by name, EMQX's other names for them included.
 pub fn counters(context: &Context) -> Map<String, Value> {
     let metrics = &context.metrics;
     let counters = Counter::ALL.iter().map(|c| (c.name(), metrics.count(*c)));
     let totals = TOTALS
         .iter()
         .map(|total| (total.name, metrics.total(total)));
-    let all = counters.chain(totals);
+    let sum = |of: &[Counter]| of.iter().map(|counter| metrics.count(*counter)).sum();
+    let others = EMQX_ALIASES.iter().map(|(name, of)| (*name, sum(of)));
+    let all = others.chain(counters).chain(totals);
     all.map(|(name, value)| (name.to_owned(), value.into()))
         .collect()
 }
@@ -91,6 +94,7 @@ pub async fn gauges(context: &Context) -> Map<String, Value> {
     context.cores.refresh().await;
     let gauge = |gauge| context.metrics.gauge(gauge);
     let (sessions, subscriptions) = (gauge(Gauge::Sessions), gauge(Gauge::Subscriptions));
+    let topics = gauge(Gauge::Topics);
     let named = [
         (
             "connections.count",
@@ -112,7 +116,9 @@ pub async fn gauges(context: &Context) -> Map<String, Value> {
             "subscriptions.shared.max",
             gauge(Gauge::SubscriptionsShared),
         ),
-        ("topics.count", "topics.max", gauge(Gauge::Topics)),
+        ("topics.count", "topics.max", topics),
+        // With one node there is one route for each.
+        ("routes.count", "routes.max", topics),
         ("retained.count", "retained.max", gauge(Gauge::Retained)),
     ];
     let mut all = Map::new();

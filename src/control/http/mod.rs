@@ -21,6 +21,7 @@ pub mod log;
 pub mod messages;
 pub mod metrics;
 pub mod nodes;
+pub mod overview;
 pub mod pages;
 pub mod prometheus;
 pub mod publish;
@@ -46,6 +47,7 @@ use axum::{Json, Router};
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::control::context::Context;
+use crate::control::dashboard;
 use crate::control::http::error::ApiError;
 
 /// Bytes of a body.
@@ -66,6 +68,7 @@ fn parts(context: &Arc<Context>) -> (Router<Arc<Context>>, utoipa::openapi::Open
         .merge(messages::routes())
         .merge(metrics::routes())
         .merge(nodes::routes())
+        .merge(overview::routes())
         .merge(publish::routes())
         .merge(slow_subscriptions::routes())
         .merge(subscriptions::routes())
@@ -107,14 +110,20 @@ pub fn router(context: &Arc<Context>) -> Router {
         }
         false => prometheus::v4_routes(),
     };
-    api.merge(compatible)
+    let api = api
+        .merge(compatible)
         .nest("/api/v4", v4_figures)
         .route("/api-docs/swagger.json", get(shown))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(BODY_MAX))
-        .layer(from_fn(auth::same_site))
-        .with_state(Arc::clone(context))
+        .layer(from_fn(auth::same_site));
+    // A link of another site may lead to the page: it is public, and nothing is done by it.
+    let pages = match context.config.http.dashboard {
+        true => dashboard::routes(),
+        false => Router::new(),
+    };
+    api.merge(pages).with_state(Arc::clone(context))
 }
 
 async fn no_such_path() -> ApiError {

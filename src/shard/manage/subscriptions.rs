@@ -22,6 +22,7 @@ const SHARED: u64 = 1 << 32;
 struct Wanted<'a> {
     query: &'a SubscriptionQuery,
     exact: Option<FilterId>,
+    /// In order of their numbers.
     matching: Vec<FilterId>,
 }
 
@@ -39,7 +40,11 @@ impl Wanted<'_> {
         match placed.filter {
             SubscribedFilter::Live(filter) => {
                 (query.filter.is_none() || self.exact == Some(filter))
-                    && (query.match_topic.is_none() || self.matching.contains(&filter))
+                    && (query.match_topic.is_none()
+                        || self
+                            .matching
+                            .binary_search_by_key(&filter.0, |f| f.0)
+                            .is_ok())
             }
             SubscribedFilter::Pending(text) => self.holds_text(text),
         }
@@ -130,6 +135,7 @@ impl Shard {
             let mut hits = std::mem::take(&mut self.hits);
             self.routes.index.matches(topic, &mut hits);
             matching.extend(hits.iter().map(|hit| hit.filter));
+            matching.sort_unstable_by_key(|filter| filter.0);
             self.hits = hits;
         }
         let exact = query.filter.as_deref();

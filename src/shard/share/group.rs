@@ -222,9 +222,15 @@ impl Group {
             &self.ready
         };
         let mut refusals = 0;
-        for step in 0..list.len() {
-            let at = (self.cursor.wrapping_add(step)) % list.len();
-            let index = list[at];
+        // A division a message is dear; the cursor is beyond the list only after a random number, or when
+        // members have gone.
+        let mut at = self.cursor;
+        if at >= list.len() {
+            at = at.checked_rem(list.len()).unwrap_or(0);
+        }
+        for _ in 0..list.len() {
+            let next = if at + 1 < list.len() { at + 1 } else { 0 };
+            let index = list[std::mem::replace(&mut at, next)];
             let Some(member) = members.at(index) else {
                 continue;
             };
@@ -232,7 +238,7 @@ impl Group {
                 continue;
             }
             if reachable(member.core) {
-                self.cursor = at + 1;
+                self.cursor = at;
                 return Choice::Member(index);
             }
             refusals += 1;

@@ -239,39 +239,42 @@ impl Groups {
         self.settle(index, Some(true));
     }
 
-    /// The next random number: xorshift, which is good enough to spread messages.
-    fn next_random(&mut self) -> u64 {
-        let mut x = self.random | 1;
-        x ^= x << 13;
-        x ^= x >> 7;
-        x ^= x << 17;
-        self.random = x;
-        x
-    }
-
     fn choose(
         &mut self,
         at: u32,
         publication: &Publication<'_>,
         (own, outboxes): (CoreId, &Outboxes),
     ) -> Choice {
-        let strategy = self.groups.at(at).map(|group| group.strategy);
-        let topic_hash = match strategy {
-            Some(ShareStrategy::HashTopic) => self.hasher.hash_one(publication.topic),
+        let Some(group) = self.groups.at_mut(at) else {
+            return Choice::Nobody;
+        };
+        let topic_hash = match group.strategy {
+            ShareStrategy::HashTopic => self.hasher.hash_one(publication.topic),
+            _ => 0,
+        };
+        let random = match group.strategy {
+            ShareStrategy::Random => next_random(&mut self.random),
             _ => 0,
         };
         let ask = Ask {
             qos: publication.qos,
             publisher: publication.publisher.0,
             topic_hash,
-            random: self.next_random(),
+            random,
         };
         let reachable = |core| core == own || outboxes.has_room(core);
-        match self.groups.at_mut(at) {
-            Some(group) => group.choose(&self.members, &ask, reachable),
-            None => Choice::Nobody,
-        }
+        group.choose(&self.members, &ask, reachable)
     }
+}
+
+/// The next random number: xorshift, which is good enough to spread messages.
+fn next_random(random: &mut u64) -> u64 {
+    let mut x = *random | 1;
+    x ^= x << 13;
+    x ^= x >> 7;
+    x ^= x << 17;
+    *random = x;
+    x
 }
 
 impl Shares {

@@ -219,6 +219,33 @@ fn traces_are_few_bounded_and_only_for_administrators() {
 }
 
 #[test]
+fn emqx_4_traces_as_well() {
+    let api = Api::start(1);
+    let all = "/api/v4/trace";
+    let wanted = json!({ "name": "t", "type": "topic", "topic": "a" });
+    assert_eq!(api.post(all, &wanted).body["code"], 0);
+    assert_eq!(api.post(all, &wanted).status, 409);
+    let wrong = json!({ "name": "u", "type": "topic", "topic": "a/#/b" });
+    assert_eq!(api.post(all, &wrong).body["code"], 108);
+    assert_eq!(api.get(all)["data"][0]["status"], "running");
+    let mut client = subscriber(api.mqtt(), V, "c", "a", 0);
+    client.publish("a", 0, b"x").unwrap();
+    log_with(&api, "t", &["message_sent"]);
+    let archive = api.ask("GET", "/api/v4/trace/t/download", None);
+    assert!(archive.text.contains("message_sent"));
+    let stopped = api.ask("PUT", "/api/v4/trace/t/stop", None);
+    assert_eq!(stopped.body["data"]["status"], "stopped", "{stopped:?}");
+    assert_eq!(api.delete("/api/v4/trace/t").body["code"], 0);
+    for (method, path) in [("DELETE", ""), ("PUT", "/stop"), ("GET", "/download")] {
+        let answer = api.ask(method, &format!("{all}/t{path}"), None);
+        assert_eq!(answer.status, 404, "{method} {answer:?}");
+    }
+    assert_eq!(api.post(all, &wanted).body["code"], 0);
+    assert_eq!(api.delete(all).body["code"], 0);
+    assert_eq!(api.get(all)["data"], json!([]));
+}
+
+#[test]
 fn a_trace_goes_on_after_a_restart_and_ends_when_its_file_is_full() {
     let scratch = Scratch::new();
     let data = scratch.path("data");
@@ -300,6 +327,7 @@ fn who_is_slow_is_listed_the_slowest_first() {
     assert!(rows[0]["last_update_time"].as_u64().unwrap() > 1_700_000_000_000);
     let old = api.get("/api/v4/slow_subscriptions");
     assert_eq!(old["data"][0]["clientid"], "slow", "{old}");
+    assert_eq!(api.delete("/api/v4/slow_subscriptions").body["code"], 0);
     assert_eq!(api.delete("/api/v5/slow_subscriptions").status, 204);
     assert_eq!(api.get("/api/v5/slow_subscriptions"), json!([]));
 }
@@ -357,6 +385,23 @@ fn chosen_topics_are_counted_in_both_generations() {
     assert_eq!(
         fields(&api.get("/api/v4/topic-metrics")["data"], "topic"),
         ["x"]
+    );
+    for (method, code) in [
+        ("PUT", 0),
+        ("DELETE", 0),
+        ("PUT", 108),
+        ("DELETE", 108),
+        ("GET", 108),
+    ] {
+        let answer = api.ask(method, "/api/v4/topic-metrics/x", None);
+        assert_eq!(answer.body["code"], code, "{method} {answer:?}");
+    }
+    let wrong = api.post("/api/v4/topic-metrics", &json!({ "topic": "#" }));
+    assert_eq!(wrong.body["code"], 115, "{wrong:?}");
+    assert_eq!(choose("y").status, 200);
+    assert_eq!(
+        api.ask("PUT", "/api/v4/topic-metrics", None).body["code"],
+        0
     );
     assert_eq!(api.delete("/api/v4/topic-metrics").body["code"], 0);
     assert_eq!(api.get(all), json!([]));

@@ -114,6 +114,7 @@ fn a_listener_that_was_stopped_is_restarted_by_every_path() {
     for (method, restart, status) in [
         ("POST", "/api/v5/listeners/tcp:default/restart", 204),
         ("PUT", "/api/v4/listeners/mqtt:tcp:default/restart", 200),
+        ("PUT", "/api/v4/listeners/mqtt:tcp:external/restart", 200),
     ] {
         assert_eq!(api.post(&format!("{path}/stop"), &json!({})).status, 204);
         assert!(std::net::TcpStream::connect(api.mqtt()).is_err());

@@ -48,3 +48,33 @@ fn what_is_wrong_at_two_checks_is_told_and_shown_and_can_be_ended() {
     assert!(body["deactivate_at"].is_u64(), "{body}");
     assert!(is_it(&api.get("/api/v5/alarms?activated=false")));
 }
+
+#[test]
+fn a_backend_that_does_not_answer_is_a_resource_that_is_down() {
+    // Nobody listens there any more.
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/auth", closed.local_addr().unwrap());
+    drop(closed);
+    let scratch = crate::broker::Scratch::new();
+    let file = scratch.path("millrace.toml");
+    let text = format!(
+        "[[authentication]]\nmechanism = \"password_based\"\nbackend = \"http\"\nmethod = \"post\"\n\
+         url = \"{url}\"\n[authentication.body]\nclientid = \"${{clientid}}\"\n"
+    );
+    std::fs::write(&file, text).unwrap();
+    let config = file.to_str().unwrap();
+    let api = Api::with(
+        1,
+        &["--config", config, "--set", "sysmon.check_interval=1s"],
+    );
+    for _ in 0..5 {
+        let options = crate::peer::clean(Version::V5, "c");
+        assert!(bench_harness::client::Client::connect(api.mqtt(), &options).is_err());
+    }
+    let name = "resource_down/authentication/mqtt:global/password_based:http";
+    let alarms = api.until("/api/v5/alarms", |rows| {
+        let rows = rows["data"].as_array().unwrap();
+        rows.iter().any(|row| row["name"] == name)
+    });
+    assert!(alarms.to_string().contains("resource down"), "{alarms}");
+}

@@ -6,7 +6,7 @@ use axum::extract::State;
 use serde_json::{Value, json};
 
 use super::clients::{Parts, part};
-use super::{Answer, BAD_PARAMETER, Failure, data, done};
+use super::{Answer, BAD_PARAMETER, Failure, PlainBody, data, done};
 use crate::control::clock;
 use crate::control::context::Context;
 use crate::control::http::error::ApiError;
@@ -46,7 +46,7 @@ pub(super) async fn topic(State(context): State<Arc<Context>>, Named(parts): Par
 
 pub(super) async fn count_topic(
     State(context): State<Arc<Context>>,
-    Body(choice): Body<Choice>,
+    PlainBody(choice): PlainBody<Choice>,
 ) -> Answer {
     begin(&context, &choice.topic).await?;
     Ok(done())
@@ -91,7 +91,7 @@ pub(super) async fn traces(State(context): State<Arc<Context>>) -> Answer {
 
 pub(super) async fn begin_trace(
     State(context): State<Arc<Context>>,
-    Body(wanted): Body<NewTrace>,
+    PlainBody(wanted): PlainBody<NewTrace>,
 ) -> Answer {
     let made = trace::create(State(context), Body(wanted)).await?;
     Ok(data(value(&made.0)))

@@ -148,9 +148,20 @@ pub(super) async fn restart_listener(
     Named(parts): Parts,
 ) -> Answer {
     let id = part(&context, &parts, "id")?;
-    let id = id.strip_prefix("mqtt:").unwrap_or(id).to_owned();
+    let id = listener_id(&context, id);
     command(&context, id, |control, id| control.restart(id)).await?;
     Ok(done())
+}
+
+/// The id of a listener that EMQX 4 calls, say, `mqtt:tcp:external`: that is its first one of a kind.
+fn listener_id(context: &Context, word: &str) -> String {
+    let bare = word.strip_prefix("mqtt:").unwrap_or(word);
+    let is_known = |id: &str| all(context).iter().any(|listener| listener.id == id);
+    let first = bare.strip_suffix(":external");
+    let first = first.map(|kind| format!("{kind}:default"));
+    first
+        .filter(|first| !is_known(bare) && is_known(first))
+        .unwrap_or_else(|| bare.to_owned())
 }
 
 fn ban_of(ban: &Ban) -> Value {
