@@ -86,7 +86,7 @@ def fuzz(target, seconds, log, *program):
         "engine": "libFuzzer",
         "toolchain": text("rustc", "+nightly", "--version"),
         "started": started.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "fuzzer_arguments": [given for given in program if given.startswith("-")],
+        "fuzzer_arguments": [given.replace(f"{pathlib.Path.cwd()}/", "") for given in program if given.startswith("-")],
     }
     limits = [("crashes", "=", 0), ("exit_code", "=", 0), ("seconds", ">=", int(seconds) - SECONDS_SHORT_MAX)]
     command = [f"FUZZ_SECONDS={seconds}", f"FUZZ_TARGETS={target}", "scripts/test-long.sh", "fuzz"]

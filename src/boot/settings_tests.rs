@@ -76,6 +76,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("mqtt.max_awaiting_rel", "50"),
     ("mqtt.await_rel_timeout", "100s"),
     ("mqtt.session_expiry_interval", "3h"),
+    ("mqtt.max_session_expiry_interval", "4h"),
     ("mqtt.max_mqueue_len", "500"),
     ("mqtt.mqueue_store_qos0", "false"),
     ("mqtt.max_subscriptions", "9"),
@@ -208,7 +209,7 @@ fn every_live_setting_is_taken_over() {
             (false, false) => "g",
         };
         let key = declared.replace("<name>", name);
-        let body = serde_json::from_str(&value).unwrap_or(Value::from(value.as_str()));
+        let body = serde_json::from_str(&value).unwrap_or_else(|_| Value::from(value.as_str()));
         let mut object = serde_json::json!({});
         object[key.as_str()] = body;
         let text = in_force.overridden(&start(""), "", &object);

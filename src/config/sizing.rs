@@ -47,7 +47,7 @@ impl Sizing {
         let table_max = u32::try_from(table_max).unwrap_or(u32::MAX);
         let retained_bytes = retainer.max_memory.unwrap_or(machine.memory_bytes / 4);
         let room_for = u32::try_from(machine.memory_bytes / MEMORY_PER_SESSION).unwrap_or(u32::MAX);
-        let sessions = mqtt.max_sessions.unwrap_or(room_for.max(1));
+        let sessions = mqtt.max_sessions.unwrap_or_else(|| room_for.max(1));
         Self {
             cores,
             queue_bytes_per_core: queue_bytes / u64::from(cores),

@@ -1,6 +1,7 @@
 //! Authentication as the shard sees it: clients that wait, AUTH packets, authenticating again.
 
-use super::support::{Broker, Bye, Client, Packet, ping, publish, read_lines, rules, run_of};
+use super::lines::read_lines;
+use super::support::{Broker, Bye, Client, Packet, ping, publish, rules, run_of};
 use super::support::{subscribe, v5, v311};
 use crate::base::envelope::PeerNames;
 use crate::config::CertName;

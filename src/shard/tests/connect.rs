@@ -1,7 +1,8 @@
 //! CONNECT and CONNACK, and what is refused.
 
+use super::lines::read_lines;
 use super::support::{Broker, ping};
-use super::support::{Bye, Client, Packet, publish, read_lines, run_of, subscribe, v5, v311};
+use super::support::{Bye, Client, Packet, publish, run_of, subscribe, v5, v311};
 use crate::metrics::Counter;
 use crate::mqtt::decode_server::{ServerPacket, decode_server};
 use crate::mqtt::encode_connack::ConnAckProperties;

@@ -67,10 +67,18 @@ fn room_for_a_will_is_found_in_queues_that_nobody_looks_at() {
 
 #[test]
 fn a_will_for_which_there_is_no_room_keeps_its_client_out() {
-    let mut broker = full(1);
-    // All of the queue goes out, and nothing of it is acknowledged: it cannot be had back.
-    let slot = broker.enter(&v5("away0").keeps(100), &[]);
-    assert!(broker.payloads(slot).len() > 10 && broker.shard.clients.budget.is_full());
+    let mut broker = Broker::ruled(|rules| rules.queue_memory_bytes = 20_000);
+    let from = broker.connect(&v5("from"));
+    let payload = "x".repeat(500);
+    // One message is in flight to each, and nothing of it is acknowledged: it cannot be had back.
+    for number in 0..60 {
+        let (id, filter) = (format!("deaf{number}"), format!("t/{number}"));
+        let slot = broker.connect(&v5(&id));
+        broker.ask(slot, &subscribe(1, &[(&filter, 1)]));
+        broker.send(from, &publish(&filter, &payload).qos(1, 1));
+        assert_eq!(broker.payloads(slot).len(), 1, "{number}");
+    }
+    assert!(broker.shard.clients.budget.is_full());
     let code = refused_at_home(&mut broker, &v5("w").wills("w", 0));
     assert_eq!(code, Some(0x97));
     assert_eq!(broker.count(Counter::SessionRefusedMemory), 1);

@@ -11,6 +11,7 @@ mod crowds;
 mod delayed;
 mod lens;
 mod limits;
+mod lines;
 mod many;
 mod publish;
 mod retained;

@@ -5,20 +5,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::lines::read_lines;
 use crate::base::ids::CoreId;
 use crate::base::time::Now;
 use crate::gate::authn::AuthnRequest;
 use crate::metrics::{CoreMetrics, Counter};
 use crate::mqtt::decode_connect::{Connect, ConnectProperties, Will, WillProperties};
 use crate::mqtt::decode_disconnect::Disconnect;
-use crate::mqtt::decode_server::{ServerPacket, decode_server};
 use crate::mqtt::decode_subscribe::{SubscribeEntry, SubscribeOptions};
 use crate::mqtt::encode_client::{
     encode_client_disconnect, encode_connect, encode_pingreq, encode_publish, encode_subscribe,
     encode_unsubscribe,
 };
 use crate::mqtt::encode_publish::OutgoingPublish;
-use crate::mqtt::frame::next_frame;
 use crate::mqtt::qos::QoS;
 use crate::mqtt::reason::ReasonCode;
 use crate::mqtt::version::Version;
@@ -746,60 +745,4 @@ impl Packet for Bye {
 /// Several packets in one run of bytes, as a 5.0 client sends them.
 pub(super) fn run_of(packets: &[&dyn Packet]) -> Vec<u8> {
     packets.iter().flat_map(|p| p.bytes(Version::V5)).collect()
-}
-
-/// A line for each packet in what a server has sent.
-pub(super) fn read_lines(mut bytes: &[u8], version: Version) -> Vec<String> {
-    let mut lines = Vec::new();
-    while !bytes.is_empty() {
-        let frame = next_frame(bytes, u32::MAX).unwrap().expect("whole packets");
-        let packet = decode_server(&frame, version).expect("valid packets");
-        lines.push(line(&packet));
-        bytes = &bytes[frame.wire_len..];
-    }
-    lines
-}
-
-fn line(packet: &ServerPacket<'_>) -> String {
-    let reason = |reason: ReasonCode| match reason.as_u8() {
-        0 => String::new(),
-        code => format!(" 0x{code:02X}"),
-    };
-    match packet {
-        ServerPacket::ConnAck(ack) => {
-            let present = if ack.session_present { " present" } else { "" };
-            format!("connack{present}{}", reason(ack.reason))
-        }
-        ServerPacket::Publish(publish) => {
-            let mut text = format!(
-                "publish {}={}",
-                publish.topic,
-                String::from_utf8_lossy(publish.payload)
-            );
-            let identifiers: Vec<u32> = publish.properties.subscription_identifiers().collect();
-            let expiry = publish.properties.message_expiry_interval;
-            let parts = [
-                (publish.qos.as_u8() > 0).then(|| format!("q{}", publish.qos.as_u8())),
-                (publish.packet_id > 0).then(|| format!("#{}", publish.packet_id)),
-                publish.dup.then(|| "dup".to_owned()),
-                publish.retain.then(|| "retain".to_owned()),
-                (!identifiers.is_empty()).then(|| format!("{identifiers:?}")),
-                expiry.map(|seconds| format!("{seconds}s")),
-            ];
-            for part in parts.into_iter().flatten() {
-                text.push(' ');
-                text.push_str(&part);
-            }
-            text
-        }
-        ServerPacket::PubAck(ack) => format!("puback {}{}", ack.packet_id, reason(ack.reason)),
-        ServerPacket::PubRec(ack) => format!("pubrec {}{}", ack.packet_id, reason(ack.reason)),
-        ServerPacket::PubRel(ack) => format!("pubrel {}{}", ack.packet_id, reason(ack.reason)),
-        ServerPacket::PubComp(ack) => format!("pubcomp {}{}", ack.packet_id, reason(ack.reason)),
-        ServerPacket::SubAck(ack) => format!("suback {} {:?}", ack.packet_id, ack.reasons),
-        ServerPacket::UnsubAck(ack) => format!("unsuback {} {:?}", ack.packet_id, ack.reasons),
-        ServerPacket::PingResp => "pingresp".to_owned(),
-        ServerPacket::Disconnect(packet) => format!("disconnect{}", reason(packet.reason)),
-        ServerPacket::Auth(_) => "auth".to_owned(),
-    }
 }
