@@ -200,7 +200,13 @@ tls_scan() {
     SSLYZE=$TOOLS/sslyze/bin/sslyze scripts/tls-scan.sh
 }
 
-export -f tls tls_scan refusals release simulation properties miri black_box harness million overload lossy_load \
+# All cases of WebSocket compression; the other ones are in test.sh.
+autobahn() {
+    install_servers
+    cargo test --test servers --locked -- --ignored in_all_of_compression --nocapture
+}
+
+export -f autobahn tls tls_scan refusals release simulation properties miri black_box harness million overload lossy_load \
     simulated connections manage soak peers fuzz retained matrices ten_million
 
 # name, seconds at most, function
@@ -223,6 +229,7 @@ PARTS=(
     "peers 1200 peers"
     "tls 3600 tls"
     "tls-scan 1800 tls_scan"
+    "autobahn 900 autobahn"
     "refusals 2400 refusals"
 )
 
