@@ -4,7 +4,7 @@
 //! errors and its place in the order of sources. Sub-commands ask about a broker instead of being one.
 //!
 //! - [`mod@estimate`]: what a load will take
-//! - [`import`]: configurations of other brokers
+//! - [`mod@import`]: configurations of other brokers
 
 pub mod estimate;
 pub mod import;

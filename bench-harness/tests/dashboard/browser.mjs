@@ -253,6 +253,8 @@ test("a viewer is offered nothing that changes something", async () => {
   const viewer = { username: "looker", password: "looks at all", role: "viewer" };
   assert.equal((await broker.api("POST", "/users", viewer)).status, 200);
   await page.getByRole("button", { name: "Log out" }).click();
+  await page.getByRole("button", { name: "Log in" }).waitFor();
+  await page.waitForLoadState("networkidle");
   await page.getByLabel("User name").fill(viewer.username);
   await page.getByLabel("Password").fill(viewer.password);
   await page.getByRole("button", { name: "Log in" }).click();

@@ -1,7 +1,7 @@
 //! Traces: which there are, when they begin and end, and who writes what cores tell of them.
 //!
 //! A trace is a record that is kept over restarts ([`record`]) and, while it runs, a rule that cores go
-//! by and a file ([`sink`]) whose lines are made in [`line`]. One thread writes; the tasks of the API
+//! by and a file ([`sink`]) whose lines are made in [`mod@line`]. One thread writes; the tasks of the API
 //! change records and tell the cores.
 
 pub mod line;

@@ -84,7 +84,8 @@ export function path(pattern: string, ...parts: string[]): string {
 /** The answer as it comes. Credentials of the browser are left out, so that it never asks for them. */
 async function fetched(method: string, where: string, query: Query, body: unknown, signal?: AbortSignal): Promise<Response> {
   const headers: Record<string, string> = {};
-  if (login) headers.authorization = `Bearer ${login.token}`;
+  const asking = login;
+  if (asking) headers.authorization = `Bearer ${asking.token}`;
   if (body !== undefined) headers["content-type"] = "application/json";
   let response: Response;
   try {
@@ -102,7 +103,8 @@ async function fetched(method: string, where: string, query: Query, body: unknow
   }
   if (response.ok) return response;
   const told = (await response.json().catch(() => ({}))) as { code?: string; message?: string };
-  if (response.status === 401 && login && where !== "/login") setLogin(null, "Your login has ended.");
+  // A late answer to somebody who has logged out says nothing of who has logged in since.
+  if (response.status === 401 && login && login === asking && where !== "/login") setLogin(null, "Your login has ended.");
   throw new ApiError(response.status, told.code ?? "", told.message ?? `status ${response.status}`);
 }
 
