@@ -71,6 +71,10 @@ fn with(tool: Command, words: &str, about: &str) -> Command {
         None => parent = parent.about(about.to_owned()),
         Some((verbs, values)) if !verbs.starts_with('<') => {
             for verb in verbs.split('|').filter(|verb| !verb.is_empty()) {
+                // Of `log handlers list` and `log handlers set-level <Id>` the first says what it is about.
+                if parent.find_subcommand(verb).is_some() {
+                    continue;
+                }
                 let mut verb = Command::new(verb.to_owned()).about(about.to_owned());
                 for (number, value) in values.iter().enumerate() {
                     verb = verb.arg(value_of(number, value));

@@ -152,7 +152,7 @@ fn no_user() -> ApiError {
 
 /// A user.
 #[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub struct ShownUser {
+pub struct AuthnUser {
     /// The user name or client id.
     user_id: String,
     /// No access rule holds for it.
@@ -168,7 +168,7 @@ pub struct ShownUser {
         ("limit" = Option<usize>, Query, description = "entries of a page, 1 to 10000; 100 unless given"),
         ("like_user_id" = Option<String>, Query, description = "ids that contain this"),
         ("is_superuser" = Option<bool>, Query, description = "only those who are, or are not")),
-    responses((status = 200, body = Listed<ShownUser>), (status = 400, body = ErrorBody),
+    responses((status = 200, body = Listed<AuthnUser>), (status = 400, body = ErrorBody),
         (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
         (status = 404, body = ErrorBody)),
 )]
@@ -176,7 +176,7 @@ pub async fn list(
     State(context): State<Arc<Context>>,
     Named(id): Named<String>,
     params: Params,
-) -> Result<Json<Listed<ShownUser>>, ApiError> {
+) -> Result<Json<Listed<AuthnUser>>, ApiError> {
     let paging = params.paging("")?;
     let table = Table::of(&context, &id, &params)?;
     let like = params.text("like_user_id").map(str::to_owned);
@@ -194,7 +194,7 @@ pub async fn list(
                 && superuser.is_none_or(|wanted| wanted == *is)
         }));
     }
-    let shown = |(user_id, is_superuser)| ShownUser {
+    let shown = |(user_id, is_superuser)| AuthnUser {
         user_id,
         is_superuser,
     };
@@ -203,7 +203,7 @@ pub async fn list(
 
 /// A user to be added.
 #[derive(Deserialize, ToSchema)]
-pub struct NewUser {
+pub struct NewAuthnUser {
     /// The user name or client id.
     user_id: String,
     /// The password.
@@ -217,10 +217,10 @@ pub struct NewUser {
 ///
 /// Kept over restarts, in `control.redb`.
 #[utoipa::path(
-    post, path = "/authentication/{id}/users", tag = "Authentication", request_body = NewUser,
+    post, path = "/authentication/{id}/users", tag = "Authentication", request_body = NewAuthnUser,
     params(("id" = String, Path, description = "such as `password_based:built_in_database`"),
         ("listener" = Option<String>, Query, description = "of this listener's own chain")),
-    responses((status = 201, body = ShownUser), (status = 400, body = ErrorBody),
+    responses((status = 201, body = AuthnUser), (status = 400, body = ErrorBody),
         (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
         (status = 404, body = ErrorBody), (status = 409, body = ErrorBody),
         (status = 413, body = ErrorBody), (status = 500, body = ErrorBody)),
@@ -229,15 +229,15 @@ pub async fn add(
     State(context): State<Arc<Context>>,
     Named(id): Named<String>,
     params: Params,
-    Body(new): Body<NewUser>,
-) -> Result<(StatusCode, Json<ShownUser>), ApiError> {
+    Body(new): Body<NewAuthnUser>,
+) -> Result<(StatusCode, Json<AuthnUser>), ApiError> {
     let table = Table::of(&context, &id, &params)?;
     let fits = (1..=USER_ID_LEN_MAX).contains(&new.user_id.len());
     if !fits || !(1..=PASSWORD_LEN_MAX).contains(&new.password.len()) {
         let message = "`user_id` and `password` have 1 to 65535 bytes";
         return Err(ApiError::bad_request(message));
     }
-    let shown = ShownUser {
+    let shown = AuthnUser {
         user_id: new.user_id.clone(),
         is_superuser: new.is_superuser,
     };
@@ -259,7 +259,7 @@ pub async fn add(
     params(("id" = String, Path, description = "such as `password_based:built_in_database`"),
         ("user_id" = String, Path, description = "the user name or client id"),
         ("listener" = Option<String>, Query, description = "of this listener's own chain")),
-    responses((status = 200, body = ShownUser), (status = 400, body = ErrorBody),
+    responses((status = 200, body = AuthnUser), (status = 400, body = ErrorBody),
         (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
         (status = 404, body = ErrorBody)),
 )]
@@ -267,10 +267,10 @@ pub async fn one(
     State(context): State<Arc<Context>>,
     Named((id, user_id)): Named<(String, String)>,
     params: Params,
-) -> Result<Json<ShownUser>, ApiError> {
+) -> Result<Json<AuthnUser>, ApiError> {
     let table = Table::of(&context, &id, &params)?;
     let is_superuser = table.is_superuser(&user_id).ok_or_else(no_user)?;
-    Ok(Json(ShownUser {
+    Ok(Json(AuthnUser {
         user_id,
         is_superuser,
     }))
@@ -278,7 +278,7 @@ pub async fn one(
 
 /// What changes of a user.
 #[derive(Deserialize, ToSchema)]
-pub struct UserChange {
+pub struct AuthnUserChange {
     /// The next password.
     password: Option<String>,
     /// Whether access rules hold for it.
@@ -290,11 +290,11 @@ pub struct UserChange {
 /// Connected clients stay as they are.
 #[utoipa::path(
     put, path = "/authentication/{id}/users/{user_id}", tag = "Authentication",
-    request_body = UserChange,
+    request_body = AuthnUserChange,
     params(("id" = String, Path, description = "such as `password_based:built_in_database`"),
         ("user_id" = String, Path, description = "the user name or client id"),
         ("listener" = Option<String>, Query, description = "of this listener's own chain")),
-    responses((status = 200, body = ShownUser), (status = 400, body = ErrorBody),
+    responses((status = 200, body = AuthnUser), (status = 400, body = ErrorBody),
         (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
         (status = 404, body = ErrorBody), (status = 413, body = ErrorBody),
         (status = 500, body = ErrorBody)),
@@ -303,8 +303,8 @@ pub async fn change(
     State(context): State<Arc<Context>>,
     Named((id, user_id)): Named<(String, String)>,
     params: Params,
-    Body(change): Body<UserChange>,
-) -> Result<Json<ShownUser>, ApiError> {
+    Body(change): Body<AuthnUserChange>,
+) -> Result<Json<AuthnUser>, ApiError> {
     let table = Table::of(&context, &id, &params)?;
     let password_len = change.password.as_ref().map(String::len);
     if password_len.is_some_and(|len| !(1..=PASSWORD_LEN_MAX).contains(&len)) {
@@ -319,7 +319,7 @@ pub async fn change(
             (None, None) => return Err(UserError::Unknown),
         }
         let is_superuser = table.is_superuser(&user_id).ok_or(UserError::Unknown)?;
-        Ok(ShownUser {
+        Ok(AuthnUser {
             user_id,
             is_superuser,
         })
