@@ -2,13 +2,13 @@
 # Whether the HTTP API does what its document says: the document is valid OpenAPI, and schemathesis, which
 # makes up requests of all kinds from it, finds no answer with 5xx, none with a status code that is not in the
 # document, and none whose body is not as the document says. As administrator (with made-up names and with those
-# of what is there), as viewer, and as nobody; SECONDS_EACH (30) at most for each. Ends with 1 if something is found; the requests are told as lines for curl.
+# of what is there), as viewer, and as nobody; SECONDS_EACH (15) at most for each. Ends with 1 if something is found; the requests are told as lines for curl.
 #
 #   scripts/check-api.sh [OPTION of `schemathesis run`...]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-SECONDS_EACH=${SECONDS_EACH:-30}
+SECONDS_EACH=${SECONDS_EACH:-15}
 BROKER=${BROKER:-target/release/broker}
 HARNESS=${HARNESS:-target/release/bench-harness}
 TOOLS=${TOOLS:-target/test-tools}
