@@ -10,7 +10,7 @@ use super::kind::Raw;
 use super::reload::{InForce, effective, same};
 use super::schema;
 use super::setting::Setting;
-use super::shown::HIDDEN;
+use super::shown::{HIDDEN, value_of};
 use super::source::Sources;
 use super::values::{Problem, Values};
 
@@ -78,7 +78,12 @@ impl InForce {
             return Ok(Change::Forget);
         };
         // What was read may be sent back as it is.
-        if same(&raw, &now) || raw.text().as_deref() == Some(HIDDEN) {
+        let told = value_of(setting.key, &now);
+        let as_told = match &raw {
+            Raw::List(list) => *list == told,
+            raw => raw.text().is_some_and(|text| told == *text),
+        };
+        if same(&raw, &now) || as_told || raw.text().as_deref() == Some(HIDDEN) {
             return Ok(Change::None);
         }
         setting.kind.check(&raw)?;
@@ -338,5 +343,10 @@ mod tests {
         let body = json!({ "node": { "name": "x", "cores": "auto" },
             "dashboard": { "default_password": HIDDEN } });
         assert_eq!(changed(&set, "", &body), Ok(String::new()));
+        let list = r#"authentication=[{"mechanism":"password_based","backend":"http","method":"post",
+            "url":"http://127.0.0.1/x","headers":{"authorization":"hush"}}]"#;
+        let body = json!({ "authentication": [{ "mechanism": "password_based", "backend": "http",
+            "method": "post", "url": "http://127.0.0.1/x", "headers": { "authorization": HIDDEN } }] });
+        assert_eq!(changed(&sources("", &[list]), "", &body), Ok(String::new()));
     }
 }

@@ -10,8 +10,10 @@ use super::values::Values;
 
 /// What is told instead of a secret.
 pub(super) const HIDDEN: &str = "******";
-/// Last words of settings whose values are secret.
-const SECRET: &[&str] = &["password", "secret", "token", "key_password"];
+/// Last words of the names of what is secret, in small letters.
+const SECRET: &[&str] = &["password", "secret", "token", "authorization"];
+/// Below these names everything is secret: any header of HTTP may hold a credential.
+const ALL_SECRET: &[&str] = &["headers"];
 
 /// One setting in force.
 #[derive(Debug, Clone, PartialEq)]
@@ -71,17 +73,22 @@ fn prefixes(section: &Section, values: &Values) -> Vec<String> {
 pub(super) fn value_of(key: &str, raw: &Raw) -> Value {
     let is_word = |text: &str| matches!(text, "random" | "none" | "");
     match raw {
-        Raw::Bare(text) | Raw::Text(text) if SECRET.iter().any(|word| key.ends_with(word)) => {
+        Raw::Bare(text) | Raw::Text(text) if is_secret(key) => {
             let told = if is_word(text) { text } else { HIDDEN };
             told.into()
         }
-        Raw::Text(text) => text.as_str().into(),
+        // A list or an object as the environment has it.
+        Raw::Bare(text) | Raw::Text(text) if text.trim_start().starts_with(['[', '{']) => {
+            let parsed = serde_json::from_str(text);
+            parsed.map_or_else(|_| without_login(text).into(), |value| hidden(&value))
+        }
+        Raw::Text(text) => without_login(text).into(),
         Raw::Bare(text) => match text.as_str() {
             "true" => true.into(),
             "false" => false.into(),
             number => number
                 .parse::<i64>()
-                .map_or_else(|_| number.into(), Into::into),
+                .map_or_else(|_| without_login(number).into(), Into::into),
         },
         Raw::Integer(number) => (*number).into(),
         Raw::Float(number) => (*number).into(),
@@ -91,20 +98,46 @@ pub(super) fn value_of(key: &str, raw: &Raw) -> Value {
     }
 }
 
+/// Whether what has this name is secret.
+fn is_secret(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    SECRET.iter().any(|word| name.ends_with(word))
+}
+
 /// A list whose secrets are not told.
 fn hidden(value: &Value) -> Value {
     match value {
         Value::Array(list) => list.iter().map(hidden).collect(),
         Value::Object(fields) => {
             let told = fields.iter().map(|(name, value)| {
-                let secret = SECRET.iter().any(|word| name.ends_with(word));
-                let value = if secret { HIDDEN.into() } else { hidden(value) };
+                let value = match value {
+                    _ if is_secret(name) => HIDDEN.into(),
+                    Value::Object(all) if ALL_SECRET.contains(&name.as_str()) => {
+                        all.keys().map(|key| (key.clone(), HIDDEN)).collect()
+                    }
+                    _ if ALL_SECRET.contains(&name.as_str()) => HIDDEN.into(),
+                    value => hidden(value),
+                };
                 (name.clone(), value)
             });
             Value::Object(told.collect())
         }
+        Value::String(text) => without_login(text).into(),
         other => other.clone(),
     }
+}
+
+/// An address without the user name and the password in it; any other text as it is.
+fn without_login(text: &str) -> String {
+    let login = text.split_once("://").and_then(|(scheme, rest)| {
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+        let (login, _) = authority.rsplit_once('@')?;
+        Some((scheme, &rest[login.len()..]))
+    });
+    login.map_or_else(
+        || text.to_owned(),
+        |(scheme, rest)| format!("{scheme}://{HIDDEN}{rest}"),
+    )
 }
 
 #[cfg(test)]
@@ -146,5 +179,35 @@ mod tests {
             [{ "server": "a", "password": HIDDEN, "tls": { "key_password": HIDDEN } }]
         );
         assert_eq!(hidden(&list), want);
+    }
+
+    #[test]
+    fn secrets_are_not_told_however_they_are_written() {
+        let list = r#"[{ "backend": "mysql", "password": "hunter" }]"#;
+        for raw in [Raw::Text(list.to_owned()), Raw::Bare(list.to_owned())] {
+            let told = value_of("authentication", &raw);
+            assert_eq!(told[0]["backend"], "mysql");
+            assert!(!told.to_string().contains("hunter"), "{told}");
+        }
+        let headers = serde_json::json!([{
+            "Authorization": "Basic hunter",
+            "headers": { "x-api-key": "hunter" },
+            "uri": "mongodb://me:hunter@db:27017/users?w=1",
+        }]);
+        let told = hidden(&headers);
+        assert!(!told.to_string().contains("hunter"), "{told}");
+        assert_eq!(
+            told[0]["headers"],
+            serde_json::json!({ "x-api-key": HIDDEN })
+        );
+        assert_eq!(
+            told[0]["uri"],
+            format!("mongodb://{HIDDEN}@db:27017/users?w=1")
+        );
+        let authorization = Raw::Text("Bearer hunter".to_owned());
+        assert_eq!(value_of("authorization", &authorization), HIDDEN);
+        for plain in ["http://a/b@c", "127.0.0.1:1883", "a@b", "[not JSON"] {
+            assert_eq!(value_of("url", &Raw::Text(plain.to_owned())), plain);
+        }
     }
 }
